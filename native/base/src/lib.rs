@@ -1,0 +1,26 @@
+//! What every other crate stands on: ports and vocabulary, no algorithms.
+//!
+//! - `clock`: the only place that reads the time.
+//! - `error`: one table of error codes; `docs/errors.md` and the TypeScript union come from it.
+//! - `invariant`: the ids I1 to I10 that assertions, tests and counters share.
+//! - `limits`: every limit, as a named constant.
+//! - `metrics`: the counters and histograms of the process, in one registry.
+//! - `position`: where a batch stands: (stream, sequence); session tokens.
+//! - `signal`: the three signals and the seven tables.
+//! - `source`: what a query sees of a table: live batches and files, captured consistently.
+
+pub mod clock;
+pub mod error;
+pub mod invariant;
+pub mod limits;
+pub mod metrics;
+pub mod position;
+pub mod signal;
+pub mod source;
+
+pub use clock::{Clock, SystemClock};
+pub use error::{Code, Error, Kind, Result};
+pub use metrics::Metrics;
+pub use position::{Position, StreamId};
+pub use signal::{Signal, Table};
+pub use source::{Capture, Consistency, DataFile, LiveRows, TableSource};

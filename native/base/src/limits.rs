@@ -1,0 +1,37 @@
+//! Every limit, as a named constant. Those a user can set are defaults; TypeScript's
+//! configuration repeats none of them: it asks for them through the binding.
+
+/// Nesting of an OTLP value (arrays and maps within attributes and bodies).
+pub const MAX_VALUE_DEPTH: usize = 32;
+/// One request after decompression, in bytes (I5).
+pub const MAX_REQUEST_BYTES: usize = 64 * 1024 * 1024;
+/// Longest tenant name, in bytes.
+pub const MAX_TENANT_BYTES: usize = 64;
+/// One log segment, in bytes.
+pub const LOG_SEGMENT_BYTES: u64 = 128 * 1024 * 1024;
+/// All log segments together, in bytes; at it, appends are refused (I10).
+pub const LOG_MAX_BYTES: u64 = 4 * 1024 * 1024 * 1024;
+/// Records that one group commit may take.
+pub const LOG_GROUP_RECORDS: usize = 1024;
+/// Bytes that one group commit may take, beyond its first record.
+pub const LOG_GROUP_BYTES: usize = 8 * 1024 * 1024;
+/// Live batches of all signals in memory, in bytes; at it, requests are refused (I5).
+pub const LIVE_MAX_BYTES: usize = 384 * 1024 * 1024;
+/// A signal's live batches are sealed at this many bytes.
+pub const FLUSH_BYTES: usize = 96 * 1024 * 1024;
+/// A signal's live batches are sealed at this many rows.
+pub const FLUSH_ROWS: usize = 262_144;
+/// A signal's live batches are sealed when the oldest is this old, in milliseconds.
+pub const FLUSH_INTERVAL_MS: u64 = 10_000;
+/// Rows of one Parquet row group.
+pub const ROW_GROUP_ROWS: usize = 131_072;
+/// Rows that one query may return.
+pub const QUERY_MAX_ROWS: usize = 10_000_000;
+/// Memory that all queries together may hold, in bytes.
+pub const QUERY_MEMORY_BYTES: usize = 1024 * 1024 * 1024;
+/// Time that one query may take, in milliseconds.
+pub const QUERY_TIMEOUT_MS: u64 = 60_000;
+/// Queries that run at once.
+pub const QUERY_CONCURRENCY: usize = 64;
+/// Live batches that a slow `tail` may fall behind before some are skipped.
+pub const TAIL_BATCHES: usize = 256;

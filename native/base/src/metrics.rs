@@ -1,0 +1,195 @@
+//! The process's counters, gauges and histograms, in one registry, written as OpenMetrics.
+//!
+//! Labels are few and their values are bounded: signal, table, reason, outcome.
+
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::invariant::Invariant;
+use crate::{Signal, Table};
+
+/// Label names with their values.
+pub type Labels = Vec<(&'static str, &'static str)>;
+
+/// Seconds, from 0.25 ms to 16 s, each bound twice the one before.
+const SECONDS: [f64; 17] = [
+    0.000_25, 0.000_5, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024,
+    2.048, 4.096, 8.192, 16.384,
+];
+
+fn seconds() -> Histogram {
+    Histogram::new(SECONDS)
+}
+
+type Seconds = Family<Labels, Histogram, fn() -> Histogram>;
+
+/// Every figure the native module keeps. Cheap to share: each field is a handle.
+pub struct Metrics {
+    registry: Registry,
+    /// OTLP requests, by `signal`, `transport` (grpc, http, library) and `outcome` (ok,
+    /// partial, invalid, denied, exhausted, unavailable, internal).
+    pub requests: Family<Labels, Counter>,
+    /// Request bytes after decompression, by `signal`.
+    pub request_bytes: Family<Labels, Counter>,
+    /// Records in well-formed requests, by `signal` (I4).
+    pub records_received: Family<Labels, Counter>,
+    /// Records acknowledged as durable, by `signal` (I4).
+    pub records_acknowledged: Family<Labels, Counter>,
+    /// Records refused, by `signal` and `reason` (I4).
+    pub records_rejected: Family<Labels, Counter>,
+    /// Seconds from a whole request to its acknowledgement, by `signal`.
+    pub ack_seconds: Seconds,
+    /// Bytes appended to the log.
+    pub log_appended_bytes: Counter,
+    /// Group commits.
+    pub log_syncs: Counter,
+    /// Seconds of one fdatasync.
+    pub log_sync_seconds: Histogram,
+    /// Bytes of the log's segments on disk.
+    pub log_bytes: Gauge,
+    /// Segments on disk.
+    pub log_segments: Gauge,
+    /// Bytes of live batches, by `signal`.
+    pub live_bytes: Family<Labels, Gauge>,
+    /// Rows of live batches, by `signal`.
+    pub live_rows: Family<Labels, Gauge>,
+    /// Commits of flushed files, by `table`.
+    pub flushes: Family<Labels, Counter>,
+    /// Flush attempts that failed and are tried again, by `signal`.
+    pub flush_failures: Family<Labels, Counter>,
+    /// Rows written to files, by `table`.
+    pub flushed_rows: Family<Labels, Counter>,
+    /// Parquet bytes written, by `table`.
+    pub flushed_bytes: Family<Labels, Counter>,
+    /// Seconds from seal to commit, by `signal`.
+    pub flush_seconds: Seconds,
+    /// Files of the newest snapshot, by `table`.
+    pub table_files: Family<Labels, Gauge>,
+    /// Bytes of those files, by `table`.
+    pub table_bytes: Family<Labels, Gauge>,
+    /// Rows of those files, by `table`.
+    pub table_rows: Family<Labels, Gauge>,
+    /// Queries, by `kind` (sql, flight, trace) and `outcome` (ok or the error's kind).
+    pub queries: Family<Labels, Counter>,
+    /// Seconds from a query's start to its end, by `kind`.
+    pub query_seconds: Seconds,
+    /// Broken invariants, by `invariant`: any value but 0 is a defect.
+    pub invariant_violations: Family<Labels, Counter>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Metrics {
+    /// A registry of its own, all at zero.
+    pub fn new() -> Self {
+        let mut registry = Registry::with_prefix("otlake");
+        macro_rules! add {
+            ($name:literal, $help:literal, $metric:expr) => {{
+                let metric = $metric;
+                registry.register($name, $help, metric.clone());
+                metric
+            }};
+            ($name:literal, $help:literal, $unit:expr, $metric:expr) => {{
+                let metric = $metric;
+                registry.register_with_unit($name, $help, $unit, metric.clone());
+                metric
+            }};
+        }
+        let family: fn() -> Seconds = || Family::new_with_constructor(seconds as fn() -> Histogram);
+        let counters = Family::<Labels, Counter>::default;
+        let gauges = Family::<Labels, Gauge>::default;
+        let metrics = Self {
+            requests: add!("requests", "OTLP requests by signal, transport and outcome", counters()),
+            request_bytes: add!("request", "OTLP request bytes after decompression", Unit::Bytes, counters()),
+            records_received: add!("records_received", "Records in well-formed requests (I4)", counters()),
+            records_acknowledged: add!("records_acknowledged", "Records acknowledged as durable (I4)", counters()),
+            records_rejected: add!("records_rejected", "Records refused, by reason (I4)", counters()),
+            ack_seconds: add!("ack_duration", "From a whole request to its acknowledgement", Unit::Seconds, family()),
+            log_appended_bytes: add!("log_appended", "Bytes appended to the log", Unit::Bytes, Counter::default()),
+            log_syncs: add!("log_syncs", "Group commits of the log", Counter::default()),
+            log_sync_seconds: add!("log_sync_duration", "One fdatasync of the log", Unit::Seconds, seconds()),
+            log_bytes: add!("log_size", "Bytes of the log's segments on disk", Unit::Bytes, Gauge::default()),
+            log_segments: add!("log_segments", "Log segments on disk", Gauge::default()),
+            live_bytes: add!("live", "Bytes of live batches", Unit::Bytes, gauges()),
+            live_rows: add!("live_rows", "Rows of live batches", gauges()),
+            flushes: add!("flushes", "Commits of flushed files", counters()),
+            flush_failures: add!("flush_failures", "Flush attempts that failed and are tried again", counters()),
+            flushed_rows: add!("flushed_rows", "Rows written to files", counters()),
+            flushed_bytes: add!("flushed", "Parquet bytes written", Unit::Bytes, counters()),
+            flush_seconds: add!("flush_duration", "From seal to commit", Unit::Seconds, family()),
+            table_files: add!("table_files", "Files of the newest snapshot", gauges()),
+            table_bytes: add!("table_size", "Bytes of the newest snapshot's files", Unit::Bytes, gauges()),
+            table_rows: add!("table_rows", "Rows of the newest snapshot's files", gauges()),
+            queries: add!("queries", "Queries by kind and outcome", counters()),
+            query_seconds: add!("query_duration", "From a query's start to its end", Unit::Seconds, family()),
+            invariant_violations: add!("invariant_violations", "Broken invariants; not zero is a defect", counters()),
+            registry,
+        };
+        // A counter that has not moved is told as 0, so that its absence means something.
+        for signal in Signal::ALL {
+            let labels = by_signal(signal);
+            for counters in [
+                &metrics.request_bytes,
+                &metrics.records_received,
+                &metrics.records_acknowledged,
+                &metrics.flush_failures,
+            ] {
+                drop(counters.get_or_create(&labels));
+            }
+            drop(metrics.live_bytes.get_or_create(&labels));
+            drop(metrics.live_rows.get_or_create(&labels));
+        }
+        for table in Table::ALL {
+            drop(metrics.flushes.get_or_create(&by_table(table)));
+        }
+        for invariant in [
+            Invariant::I1DurableAck,
+            Invariant::I2NothingLost,
+            Invariant::I3Once,
+            Invariant::I4Ledger,
+            Invariant::I5Bounded,
+            Invariant::I6Detected,
+            Invariant::I7StrongRead,
+            Invariant::I8Open,
+            Invariant::I9Fenced,
+            Invariant::I10DiskFault,
+        ] {
+            let labels = vec![("invariant", invariant.id())];
+            drop(metrics.invariant_violations.get_or_create(&labels));
+        }
+        metrics
+    }
+
+    /// Counts a broken invariant; debug builds and tests stop at once.
+    pub fn violated(&self, invariant: Invariant, what: &str) {
+        self.invariant_violations
+            .get_or_create(&vec![("invariant", invariant.id())])
+            .inc();
+        debug_assert!(false, "{}: {what}", invariant.id());
+    }
+
+    /// The OpenMetrics text, `# EOF` included.
+    pub fn encode(&self) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("writing to a string cannot fail");
+        text
+    }
+}
+
+/// The label of a signal.
+pub fn by_signal(signal: Signal) -> Labels {
+    vec![("signal", signal.name())]
+}
+
+/// The label of a table.
+pub fn by_table(table: Table) -> Labels {
+    vec![("table", table.name())]
+}

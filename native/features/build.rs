@@ -1,0 +1,3 @@
+//! Exists so that the manifest may have build dependencies.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Holds no code: its manifest gives every build of the workspace one feature set.
