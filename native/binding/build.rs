@@ -1,3 +1,5 @@
+//! Tells the linker that Node.js provides the napi symbols.
+
 fn main() {
     napi_build::setup();
 }

@@ -1,1 +1,159 @@
+//! The only crate that names napi. This file is the inventory of every export: the same names,
+//! order and nesting as `ts/native/binding.ts`, which a test compares with it.
+//!
+//! Only plain records, bytes and opaque handles cross. Every field is present and `null` means
+//! none; nanoseconds and u64 cross as `bigint`. Slow calls return promises and run on the
+//! engine's own runtime. Buffers are copied in and given out, never lent. An error's message is
+//! `CODE: what happened`, which `ts/native/` turns into a typed error; no panic crosses.
+//!
+//! - `engine.rs`: opens the storage, the queries and the runtime that carries them.
+//! - `records.rs`: the plain records, and their conversions.
+//! - `servers.rs`: the OTLP receiver and the Flight SQL server as handles.
+//! - `byte_stream.rs`: results that the consumer pulls, chunk by chunk.
+//! - `log_sink.rs`: what the native module has to say, into the node's log.
+//! - `failure.rs`: otlake's error as JavaScript's.
 
+mod byte_stream;
+mod engine;
+mod failure;
+mod log_sink;
+mod records;
+mod servers;
+
+use std::collections::HashMap;
+
+use napi::bindgen_prelude::Buffer;
+use napi_derive::napi;
+
+use byte_stream::ByteStream;
+use failure::Outcome;
+use log_sink::OnLog;
+use records::{
+    EngineConfig, ErrorInfo, FlightConfig, IngestResult, QueryRequest, ReceiverConfig,
+    Stats, TailRequest,
+};
+use servers::{FlightServer, Receiver};
+
+/// napi's own runtime only carries promises; the work runs on the engine's.
+#[napi_derive::module_init]
+fn init() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .thread_name("otlake-promises")
+        .enable_all()
+        .build();
+    if let Ok(runtime) = runtime {
+        napi::bindgen_prelude::create_custom_tokio_runtime(runtime);
+    }
+}
+
+/// The version of the native module; it must equal the package's.
+#[napi]
+pub fn version() -> String {
+    env!("CARGO_PKG_VERSION").to_owned()
+}
+
+/// Every error code with its kind and the sentence that names the fix.
+#[napi]
+pub fn error_table() -> Vec<ErrorInfo> {
+    records::error_table()
+}
+
+/// The defaults of every limit a user can set.
+#[napi]
+pub fn limits() -> HashMap<String, f64> {
+    records::limits()
+}
+
+/// Opens the storage below `config.data_dir` and replays its log.
+#[napi]
+pub async fn open_engine(config: EngineConfig, on_log: OnLog) -> Outcome<Engine> {
+    log_sink::attach(on_log);
+    engine::Engine::open(config).await.map(Engine)
+}
+
+/// An open store: storage, queries and the servers started on it.
+#[napi]
+pub struct Engine(engine::Engine);
+
+#[napi]
+impl Engine {
+    /// Stores one OTLP request; resolves when it is durable (I1).
+    #[napi]
+    pub async fn ingest(
+        &self,
+        signal: String,
+        encoding: String,
+        tenant: String,
+        body: Buffer,
+    ) -> Outcome<IngestResult> {
+        self.0.ingest(&signal, &encoding, &tenant, body.to_vec()).await
+    }
+
+    /// Starts the OTLP servers.
+    #[napi]
+    pub async fn start_receiver(&self, config: ReceiverConfig) -> Outcome<Receiver> {
+        self.0.start_receiver(config).await
+    }
+
+    /// Starts the Flight SQL server.
+    #[napi]
+    pub async fn start_flight(&self, config: FlightConfig) -> Outcome<FlightServer> {
+        self.0.start_flight(config).await
+    }
+
+    /// Plans a statement and returns its answer as a stream of bytes.
+    #[napi]
+    pub async fn query(&self, request: QueryRequest) -> Outcome<ByteStream> {
+        self.0.query(request).await
+    }
+
+    /// One whole trace, or `null` where no span of it is stored.
+    #[napi]
+    pub async fn trace(
+        &self,
+        trace_id: String,
+        tenant: Option<String>,
+        consistency: Option<String>,
+        session: Option<String>,
+        encoding: String,
+    ) -> Outcome<Option<Buffer>> {
+        self.0.trace(&trace_id, tenant, consistency.as_deref(), session.as_deref(), &encoding).await
+    }
+
+    /// Follows a table: one JSON object a line for each row acknowledged from now on.
+    #[napi]
+    pub fn tail(&self, request: TailRequest) -> Outcome<ByteStream> {
+        self.0.tail(request)
+    }
+
+    /// Writes everything acknowledged so far to files; resolves when they are committed.
+    #[napi]
+    pub async fn flush(&self) -> Outcome<()> {
+        self.0.flush().await
+    }
+
+    /// A token that covers everything acknowledged up to now.
+    #[napi]
+    pub fn session(&self) -> Outcome<String> {
+        self.0.session()
+    }
+
+    /// What the store holds.
+    #[napi]
+    pub fn stats(&self) -> Outcome<Stats> {
+        self.0.stats()
+    }
+
+    /// Every native metric as OpenMetrics text.
+    #[napi]
+    pub fn metrics(&self) -> Outcome<String> {
+        Ok(self.0.metrics())
+    }
+
+    /// Finishes what is in flight, flushes and closes; the second call is an error.
+    #[napi]
+    pub async fn close(&self) -> Outcome<()> {
+        self.0.close().await
+    }
+}

@@ -1,0 +1,82 @@
+//! The arguments.
+
+use std::net::SocketAddr;
+
+use otlake_base::Signal;
+
+/// How to call the program.
+pub const USAGE: &str = "\
+otlake-load (--grpc IP:PORT | --http IP:PORT) [options]
+  --signal traces|metrics|logs   what to send (traces)
+  --records N                    records in a request (1000)
+  --requests N                   requests at the most (unbounded)
+  --seconds S                    seconds at the most (10)
+  --in-flight N                  requests at once (8)
+  --connections N                connections (1)
+  --rate N                       records per second (as fast as it goes)
+  --seed N                       of the ids (1)
+  --keep-going                   count failed requests and say nothing of them";
+
+/// Where and what to send.
+pub struct Options {
+    pub address: SocketAddr,
+    pub grpc: bool,
+    pub signal: Signal,
+    pub records: usize,
+    pub requests: u64,
+    pub seconds: f64,
+    pub in_flight: usize,
+    pub connections: usize,
+    pub rate: Option<f64>,
+    pub seed: u64,
+    pub keep_going: bool,
+}
+
+impl Options {
+    /// Reads the arguments; the error is a sentence.
+    pub fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Options, String> {
+        let mut address = None;
+        let mut options = Options {
+            address: SocketAddr::from(([127, 0, 0, 1], 4317)),
+            grpc: true,
+            signal: Signal::Traces,
+            records: 1000,
+            requests: u64::MAX,
+            seconds: 10.0,
+            in_flight: 8,
+            connections: 1,
+            rate: None,
+            seed: 1,
+            keep_going: false,
+        };
+        while let Some(name) = arguments.next() {
+            if name == "--keep-going" {
+                options.keep_going = true;
+                continue;
+            }
+            let value = arguments.next().ok_or_else(|| format!("{name} takes a value"))?;
+            let bad = || format!("{name}: `{value}` does not fit");
+            match name.as_str() {
+                "--grpc" | "--http" => {
+                    options.grpc = name == "--grpc";
+                    address = Some(value.parse().map_err(|_| bad())?);
+                }
+                "--signal" => options.signal = Signal::from_name(&value).ok_or_else(bad)?,
+                "--records" => options.records = value.parse().map_err(|_| bad())?,
+                "--requests" => options.requests = value.parse().map_err(|_| bad())?,
+                "--seconds" => options.seconds = value.parse().map_err(|_| bad())?,
+                "--in-flight" => options.in_flight = value.parse().map_err(|_| bad())?,
+                "--connections" => options.connections = value.parse().map_err(|_| bad())?,
+                "--rate" => options.rate = Some(value.parse().map_err(|_| bad())?),
+                "--seed" => options.seed = value.parse().map_err(|_| bad())?,
+                _ => return Err(format!("there is no option {name}")),
+            }
+        }
+        options.address = address.ok_or("name a server with --grpc or --http")?;
+        if options.records == 0 || options.in_flight == 0 || options.connections == 0 {
+            return Err("--records, --in-flight and --connections are at least 1".into());
+        }
+        options.connections = options.connections.min(options.in_flight);
+        Ok(options)
+    }
+}

@@ -1,0 +1,79 @@
+//! A result that the consumer pulls, chunk by chunk: the producer runs only when asked, so a
+//! slow reader slows the query, not the memory (I5).
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use napi::bindgen_prelude::Buffer;
+use napi_derive::napi;
+use otlake_base::{Code, Error, Result};
+use tokio::runtime::Handle;
+use tokio::sync::Mutex;
+use tokio_util::sync::CancellationToken;
+
+use crate::failure::Outcome;
+
+/// Chunks of bytes.
+#[napi]
+pub struct ByteStream {
+    runtime: Handle,
+    /// None once it has ended; the lock makes overlapping pulls wait for each other.
+    chunks: std::sync::Arc<Mutex<Option<BoxStream<'static, Result<Vec<u8>>>>>>,
+    closed: CancellationToken,
+}
+
+impl ByteStream {
+    /// A stream whose chunks are made on `runtime`.
+    pub fn new(runtime: Handle, chunks: BoxStream<'static, Result<Vec<u8>>>) -> Self {
+        Self {
+            runtime,
+            chunks: std::sync::Arc::new(Mutex::new(Some(chunks))),
+            closed: CancellationToken::new(),
+        }
+    }
+}
+
+#[napi]
+impl ByteStream {
+    /// The next chunk; null at the end. After an error or `close` there is nothing more.
+    #[napi]
+    pub async fn next(&self) -> Outcome<Option<Buffer>> {
+        let (chunks, closed) = (self.chunks.clone(), self.closed.clone());
+        let pulled = self.runtime.spawn(async move {
+            let mut slot = tokio::select! {
+                biased;
+                () = closed.cancelled() => return Err(handle_closed()),
+                slot = chunks.lock() => slot,
+            };
+            let Some(stream) = slot.as_mut() else { return Ok(None) };
+            let next = tokio::select! {
+                biased;
+                () = closed.cancelled() => Some(Err(handle_closed())),
+                next = stream.next() => next,
+            };
+            // Dropping the stream ends the query and gives back what it holds.
+            if !matches!(next, Some(Ok(_))) {
+                *slot = None;
+            }
+            next.transpose()
+        });
+        Ok(pulled.await??.map(Buffer::from))
+    }
+
+    /// Ends the stream and the work behind it; harmless when it has ended.
+    #[napi]
+    pub fn close(&self) {
+        self.closed.cancel();
+        let chunks = self.chunks.clone();
+        self.runtime.spawn(async move { *chunks.lock().await = None });
+    }
+}
+
+impl Drop for ByteStream {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+fn handle_closed() -> Error {
+    Error::new(Code::HandleClosed, "the stream was closed")
+}

@@ -1,0 +1,373 @@
+//! The engine: one runtime, the processor that stores, the query engine that reads.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, stream};
+use napi::bindgen_prelude::{BigInt, Buffer};
+use otlake_base::{
+    Clock, Code, Consistency, Error, Metrics, Position, Result, Signal, SystemClock, Table,
+};
+use otlake_processor::Processor;
+use otlake_query::format::{Encoder, Format};
+use otlake_query::QueryEngine;
+use otlake_receive::Ingest;
+use parking_lot::Mutex;
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::byte_stream::ByteStream;
+use crate::failure::Outcome;
+use crate::records::{
+    self, EngineConfig, FlightConfig, IngestResult, QueryRequest, ReceiverConfig, Stats,
+    TailRequest,
+};
+use crate::servers::{FlightServer, Receiver};
+
+/// How long closing waits for tasks that do not end by themselves.
+const RUNTIME_GRACE: Duration = Duration::from_secs(5);
+
+struct Open {
+    processor: Arc<Processor>,
+    queries: Arc<QueryEngine>,
+}
+
+/// An open store.
+pub struct Engine {
+    runtime: Handle,
+    metrics: Arc<Metrics>,
+    clock: Arc<dyn Clock>,
+    open: Mutex<Option<Arc<Open>>>,
+    /// Ended by `close`, or with the last handle.
+    owned_runtime: Mutex<Option<Runtime>>,
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.owned_runtime.lock().take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Engine {
+    pub async fn open(config: EngineConfig) -> Outcome<Engine> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(config.worker_threads.max(1) as usize)
+            .thread_name("otlake")
+            .enable_all()
+            .build()
+            .map_err(|error| Error::new(Code::Internal, format!("starting threads: {error}")))?;
+        let handle = runtime.handle().clone();
+        let metrics = Arc::new(Metrics::new());
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let (opening_metrics, opening_clock) = (Arc::clone(&metrics), Arc::clone(&clock));
+        let opened = handle
+            .spawn(async move {
+                let processor = Processor::open(
+                    config.processor()?,
+                    Arc::clone(&opening_clock),
+                    Arc::clone(&opening_metrics),
+                )
+                .await?;
+                let sources = Table::ALL.map(|table| processor.source(table)).to_vec();
+                let queries =
+                    QueryEngine::new(config.query(), sources, opening_clock, opening_metrics)?;
+                Ok::<_, Error>(Open { processor, queries })
+            })
+            .await;
+        let opened = match opened.map_err(Into::into).and_then(|opened| Ok(opened?)) {
+            Ok(opened) => opened,
+            Err(failure) => {
+                runtime.shutdown_background();
+                return Err(failure);
+            }
+        };
+        Ok(Engine {
+            runtime: handle,
+            metrics,
+            clock,
+            open: Mutex::new(Some(Arc::new(opened))),
+            owned_runtime: Mutex::new(Some(runtime)),
+        })
+    }
+
+    fn opened(&self) -> Result<Arc<Open>> {
+        self.open
+            .lock()
+            .clone()
+            .ok_or_else(|| Error::new(Code::HandleClosed, "the store was closed"))
+    }
+
+    pub async fn ingest(
+        &self,
+        signal: &str,
+        encoding: &str,
+        tenant: &str,
+        body: Vec<u8>,
+    ) -> Outcome<IngestResult> {
+        let open = self.opened()?;
+        let signal = Signal::from_name(signal).ok_or_else(|| {
+            Error::new(Code::OtlpMalformed, format!("`{signal}` is not traces, metrics or logs"))
+        })?;
+        otlake_receive::validate_tenant(tenant)?;
+        let tenant: Arc<str> = tenant.into();
+        let json = match encoding {
+            "protobuf" => false,
+            "json" => true,
+            other => {
+                return Err(Error::new(
+                    Code::OtlpMediaType,
+                    format!("`{other}` is neither `protobuf` nor `json`"),
+                )
+                .into());
+            }
+        };
+        let ack = self
+            .runtime
+            .spawn(async move {
+                let body =
+                    if json { otlake_decode::json::to_protobuf(signal, &body)? } else { body };
+                open.processor.ingest(signal, tenant, "library", Bytes::from(body)).await
+            })
+            .await??;
+        Ok(IngestResult {
+            accepted: ack.accepted as f64,
+            rejected: ack.rejections.count as f64,
+            message: ack.rejections.first,
+            session: ack.position.map(|position| position.to_string()),
+        })
+    }
+
+    pub async fn start_receiver(&self, config: ReceiverConfig) -> Outcome<Receiver> {
+        let open = self.opened()?;
+        let config = otlake_receive::ReceiverConfig {
+            grpc: config.grpc.as_deref().map(records::address).transpose()?,
+            http: config.http.as_deref().map(records::address).transpose()?,
+            max_request_bytes: config.max_request_bytes as usize,
+            max_in_flight_bytes: config.max_in_flight_bytes as usize,
+            cors_origins: config.cors_origins,
+            tokens: config
+                .tokens
+                .iter()
+                .map(|token| {
+                    Ok(otlake_receive::Token {
+                        sha256: token.digest()?,
+                        tenant: token.tenant.clone(),
+                    })
+                })
+                .collect::<Result<_>>()?,
+            retry_after_ms: config.retry_after_ms as u64,
+        };
+        let (clock, metrics) = (Arc::clone(&self.clock), Arc::clone(&self.metrics));
+        let ingest: Arc<dyn Ingest> = Arc::new(Receiving(Arc::clone(&open.processor)));
+        let server = self
+            .runtime
+            .spawn(otlake_receive::Receiver::start(config, ingest, clock, metrics))
+            .await??;
+        Ok(Receiver::new(self.runtime.clone(), server))
+    }
+
+    pub async fn start_flight(&self, config: FlightConfig) -> Outcome<FlightServer> {
+        let open = self.opened()?;
+        let config = otlake_query::FlightConfig {
+            address: records::address(&config.address)?,
+            tokens: config
+                .tokens
+                .iter()
+                .map(|token| {
+                    Ok(otlake_query::Token {
+                        sha256: token.digest()?,
+                        tenant: token.tenant.clone(),
+                    })
+                })
+                .collect::<Result<_>>()?,
+        };
+        let queries = Arc::clone(&open.queries);
+        let server =
+            self.runtime.spawn(otlake_query::FlightServer::start(config, queries)).await??;
+        Ok(FlightServer::new(self.runtime.clone(), server))
+    }
+
+    pub async fn query(&self, request: QueryRequest) -> Outcome<ByteStream> {
+        let open = self.opened()?;
+        let format = Format::from_str(&request.format)?;
+        let parameters = serde_json::from_str(&request.parameters).map_err(|error| {
+            Error::new(Code::QueryParameters, format!("parameters are a JSON array: {error}"))
+        })?;
+        let request = otlake_query::QueryRequest {
+            sql: request.sql,
+            parameters,
+            tenant: request.tenant,
+            consistency: Consistency::parse(
+                request.consistency.as_deref(),
+                request.session.as_deref(),
+            )?,
+            max_rows: request.max_rows.map(|rows| rows as usize),
+            timeout_ms: request.timeout_ms.map(|milliseconds| milliseconds as u64),
+            memory_bytes: request.memory_bytes.map(|bytes| bytes as usize),
+        };
+        let chunks = self
+            .runtime
+            .spawn(async move {
+                let result = open.queries.query(request).await?;
+                Encoder::encode(format, result)
+            })
+            .await??;
+        Ok(ByteStream::new(self.runtime.clone(), chunks))
+    }
+
+    pub async fn trace(
+        &self,
+        trace_id: &str,
+        tenant: Option<String>,
+        consistency: Option<&str>,
+        session: Option<&str>,
+        encoding: &str,
+    ) -> Outcome<Option<Buffer>> {
+        let open = self.opened()?;
+        let trace_id = parse_trace_id(trace_id)?;
+        let consistency = Consistency::parse(consistency, session)?;
+        let json = match encoding {
+            "json" => true,
+            "protobuf" => false,
+            other => {
+                return Err(Error::new(
+                    Code::QueryFormat,
+                    format!("`{other}` is neither `json` nor `protobuf`"),
+                )
+                .into());
+            }
+        };
+        let trace = self
+            .runtime
+            .spawn(async move {
+                let batches =
+                    open.queries.trace(trace_id, tenant.as_deref(), consistency).await?;
+                if batches.iter().all(|batch| batch.num_rows() == 0) {
+                    return Ok(None);
+                }
+                let spans: Vec<_> =
+                    batches.into_iter().map(|batch| (Table::Spans, batch)).collect();
+                let protobuf = otlake_decode::encode::encode(&spans)?;
+                let body = if json {
+                    otlake_decode::json::from_protobuf(Signal::Traces, &protobuf)?
+                } else {
+                    protobuf
+                };
+                Ok::<_, Error>(Some(body))
+            })
+            .await??;
+        Ok(trace.map(Buffer::from))
+    }
+
+    pub fn tail(&self, request: TailRequest) -> Outcome<ByteStream> {
+        let open = self.opened()?;
+        let table = Table::from_name(&request.table).ok_or_else(|| {
+            Error::new(Code::QueryInvalid, format!("there is no table `{}`", request.table))
+        })?;
+        let batches = open.processor.subscribe();
+        let chunks = stream::unfold((batches, request), move |(mut batches, request)| async move {
+            loop {
+                let chunk = match batches.recv().await {
+                    Ok(batch) => {
+                        if request.tenant.as_deref().is_some_and(|tenant| *tenant != *batch.tenant) {
+                            continue;
+                        }
+                        let rows = batch.tables.iter().find(|(of, _)| *of == table);
+                        let Some((_, rows)) = rows else { continue };
+                        otlake_query::format::lines(rows, request.service.as_deref())
+                    }
+                    Err(RecvError::Lagged(skipped)) => {
+                        Ok(format!("{{\"skipped_batches\":{skipped}}}\n").into_bytes())
+                    }
+                    Err(RecvError::Closed) => return None,
+                };
+                if chunk.as_ref().is_ok_and(Vec::is_empty) {
+                    continue;
+                }
+                return Some((chunk, (batches, request)));
+            }
+        });
+        Ok(ByteStream::new(self.runtime.clone(), chunks.boxed()))
+    }
+
+    pub async fn flush(&self) -> Outcome<()> {
+        let open = self.opened()?;
+        Ok(self.runtime.spawn(async move { open.processor.flush().await }).await??)
+    }
+
+    pub fn session(&self) -> Outcome<String> {
+        let stats = self.opened()?.processor.stats();
+        Ok(Position { stream: stats.stream, sequence: stats.last_durable }.to_string())
+    }
+
+    pub fn stats(&self) -> Outcome<Stats> {
+        let stats = self.opened()?.processor.stats();
+        Ok(Stats {
+            stream: stats.stream.to_string(),
+            last_durable: BigInt::from(stats.last_durable),
+            live_bytes: stats.live_bytes as f64,
+            live_rows: stats.live_rows as f64,
+            log_bytes: stats.log_bytes as f64,
+            files: stats.files as f64,
+            file_bytes: stats.file_bytes as f64,
+            file_rows: stats.file_rows as f64,
+        })
+    }
+
+    pub fn metrics(&self) -> String {
+        self.metrics.encode()
+    }
+
+    pub async fn close(&self) -> Outcome<()> {
+        let open = self
+            .open
+            .lock()
+            .take()
+            .ok_or_else(|| Error::new(Code::HandleClosed, "the store was closed already"))?;
+        let closed = self.runtime.spawn(async move { open.processor.close().await }).await;
+        if let Some(runtime) = self.owned_runtime.lock().take() {
+            // Waiting for threads blocks, so it happens on a thread that may.
+            let ended = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(RUNTIME_GRACE));
+            ended.await?;
+        }
+        Ok(closed??)
+    }
+}
+
+/// The receiver's port, on the processor.
+struct Receiving(Arc<Processor>);
+
+impl Ingest for Receiving {
+    fn ingest(
+        &self,
+        signal: Signal,
+        tenant: Arc<str>,
+        transport: &'static str,
+        body: Bytes,
+    ) -> BoxFuture<'_, Result<otlake_receive::Ack>> {
+        async move {
+            let ack = self.0.ingest(signal, tenant, transport, body).await?;
+            Ok(otlake_receive::Ack {
+                accepted: ack.accepted,
+                rejected: ack.rejections.count,
+                message: ack.rejections.first,
+                session: ack.position.map(|position| position.to_string()),
+            })
+        }
+        .boxed()
+    }
+}
+
+fn parse_trace_id(text: &str) -> Result<[u8; 16]> {
+    let bad = || Error::new(Code::TraceId, format!("`{text}` is not a trace id"));
+    if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(bad());
+    }
+    let id = u128::from_str_radix(text, 16).map_err(|_| bad())?;
+    if id == 0 { Err(bad()) } else { Ok(id.to_be_bytes()) }
+}

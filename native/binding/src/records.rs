@@ -1,0 +1,267 @@
+//! The plain records that cross, and what they become on the Rust side.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use napi::bindgen_prelude::BigInt;
+use napi_derive::napi;
+use otlake_base::{Code, Error, Result, limits as defaults};
+use otlake_log::Durability;
+use otlake_processor::ProcessorConfig;
+use otlake_query::QueryConfig;
+
+/// What a store is opened with; TypeScript has validated it and filled in the defaults.
+#[napi(object)]
+pub struct EngineConfig {
+    /// The data folder.
+    pub data_dir: String,
+    /// `fsync` or `relaxed`.
+    pub durability: String,
+    /// Bytes of one log segment.
+    pub log_segment_bytes: f64,
+    /// Bytes of all log segments.
+    pub log_max_bytes: f64,
+    /// Bytes of live batches and requests in flight.
+    pub live_max_bytes: f64,
+    /// Live bytes of a signal that start a flush.
+    pub flush_bytes: f64,
+    /// Live rows of a signal that start a flush.
+    pub flush_rows: f64,
+    /// Age of the oldest live batch that starts a flush, in milliseconds.
+    pub flush_interval_ms: f64,
+    /// Rows of a Parquet row group.
+    pub row_group_rows: f64,
+    /// Level of zstd in Parquet files.
+    pub zstd_level: i32,
+    /// Memory of all queries, in bytes.
+    pub query_memory_bytes: f64,
+    /// Rows a query may return.
+    pub query_max_rows: f64,
+    /// Time a query may take, in milliseconds.
+    pub query_timeout_ms: f64,
+    /// Queries at once.
+    pub query_concurrency: f64,
+    /// Threads of the engine's runtime.
+    pub worker_threads: u32,
+}
+
+impl EngineConfig {
+    /// The storage's part.
+    ///
+    /// # Errors
+    /// `CONFIG_INVALID` for an unknown durability.
+    pub fn processor(&self) -> Result<ProcessorConfig> {
+        let durability = match self.durability.as_str() {
+            "fsync" => Durability::Fsync,
+            "relaxed" => Durability::Relaxed,
+            other => {
+                return Err(Error::new(
+                    Code::ConfigInvalid,
+                    format!("durability: `{other}` is neither `fsync` nor `relaxed`"),
+                ));
+            }
+        };
+        Ok(ProcessorConfig {
+            data_dir: PathBuf::from(&self.data_dir),
+            durability,
+            log_segment_bytes: self.log_segment_bytes as u64,
+            log_max_bytes: self.log_max_bytes as u64,
+            live_max_bytes: self.live_max_bytes as usize,
+            flush_bytes: self.flush_bytes as usize,
+            flush_rows: self.flush_rows as usize,
+            flush_interval_ms: self.flush_interval_ms as u64,
+            row_group_rows: self.row_group_rows as usize,
+            zstd_level: self.zstd_level,
+        })
+    }
+
+    /// The queries' part.
+    pub fn query(&self) -> QueryConfig {
+        QueryConfig {
+            memory_bytes: self.query_memory_bytes as usize,
+            max_rows: self.query_max_rows as usize,
+            timeout_ms: self.query_timeout_ms as u64,
+            concurrency: self.query_concurrency as usize,
+            temp_dir: PathBuf::from(&self.data_dir).join("tmp"),
+            partitions: self.worker_threads.max(1) as usize,
+        }
+    }
+}
+
+/// A bearer token's SHA-256, in hexadecimal, and the tenant it stands for.
+#[napi(object)]
+pub struct Token {
+    /// 64 hexadecimal digits.
+    pub sha256: String,
+    /// The tenant.
+    pub tenant: String,
+}
+
+impl Token {
+    /// The digest's bytes and the tenant.
+    ///
+    /// # Errors
+    /// `CONFIG_INVALID` where it is not 64 hexadecimal digits.
+    pub fn digest(&self) -> Result<[u8; 32]> {
+        let bad = || Error::new(Code::ConfigInvalid, "tokens: a SHA-256 is 64 hexadecimal digits");
+        if self.sha256.len() != 64 || !self.sha256.is_ascii() {
+            return Err(bad());
+        }
+        let mut digest = [0; 32];
+        for (index, byte) in digest.iter_mut().enumerate() {
+            *byte = u8::from_str_radix(&self.sha256[2 * index..2 * index + 2], 16)
+                .map_err(|_| bad())?;
+        }
+        Ok(digest)
+    }
+}
+
+/// How the OTLP servers listen, and what they take.
+#[napi(object)]
+pub struct ReceiverConfig {
+    /// `IP:PORT`, or null for none.
+    pub grpc: Option<String>,
+    /// `IP:PORT`, or null for none.
+    pub http: Option<String>,
+    /// Bytes of one request after decompression.
+    pub max_request_bytes: f64,
+    /// Bytes of all requests being received.
+    pub max_in_flight_bytes: f64,
+    /// Origins a browser may send from; `*` for any.
+    pub cors_origins: Vec<String>,
+    /// Who may send; empty for anyone.
+    pub tokens: Vec<Token>,
+    /// What a refused client is told to wait, in milliseconds.
+    pub retry_after_ms: f64,
+}
+
+/// How the Flight SQL server listens.
+#[napi(object)]
+pub struct FlightConfig {
+    /// `IP:PORT`.
+    pub address: String,
+    /// Who may ask; empty for anyone.
+    pub tokens: Vec<Token>,
+}
+
+/// Parses `IP:PORT`.
+///
+/// # Errors
+/// `CONFIG_INVALID`.
+pub fn address(text: &str) -> Result<SocketAddr> {
+    SocketAddr::from_str(text)
+        .map_err(|_| Error::new(Code::ConfigInvalid, format!("`{text}` is not IP:PORT")))
+}
+
+/// What became of a request.
+#[napi(object)]
+pub struct IngestResult {
+    /// Records that are durable.
+    pub accepted: f64,
+    /// Records that were refused.
+    pub rejected: f64,
+    /// The first refusal, or null.
+    pub message: Option<String>,
+    /// The session token that covers it; null where nothing was stored.
+    pub session: Option<String>,
+}
+
+/// A statement and how to answer it. Null leaves a limit at the configuration's.
+#[napi(object)]
+pub struct QueryRequest {
+    /// The statement.
+    pub sql: String,
+    /// A JSON array: the values of $1, $2, …
+    pub parameters: String,
+    /// `json`, `ndjson`, `csv`, `arrow` or `parquet`.
+    pub format: String,
+    /// `strong`, `session` or `eventual`.
+    pub consistency: Option<String>,
+    /// The session token.
+    pub session: Option<String>,
+    /// The tenant whose rows are seen; null for every tenant's.
+    pub tenant: Option<String>,
+    /// Rows.
+    pub max_rows: Option<f64>,
+    /// Milliseconds.
+    pub timeout_ms: Option<f64>,
+    /// Bytes.
+    pub memory_bytes: Option<f64>,
+}
+
+/// What to follow.
+#[napi(object)]
+pub struct TailRequest {
+    /// The table.
+    pub table: String,
+    /// The tenant whose rows are seen; null for every tenant's.
+    pub tenant: Option<String>,
+    /// Rows of this service alone; null for all.
+    pub service: Option<String>,
+}
+
+/// What the store holds.
+#[napi(object)]
+pub struct Stats {
+    /// The stream this process writes.
+    pub stream: String,
+    /// The last durable sequence of the stream.
+    pub last_durable: BigInt,
+    /// Bytes of live batches.
+    pub live_bytes: f64,
+    /// Rows of live batches.
+    pub live_rows: f64,
+    /// Bytes of log segments.
+    pub log_bytes: f64,
+    /// Files of all tables.
+    pub files: f64,
+    /// Their bytes.
+    pub file_bytes: f64,
+    /// Their rows.
+    pub file_rows: f64,
+}
+
+/// One row of the table of errors.
+#[napi(object)]
+pub struct ErrorInfo {
+    /// `ROOM_CONDITION`.
+    pub code: String,
+    /// What a caller can do about it.
+    pub kind: String,
+    /// The sentence that names the fix.
+    pub fix: String,
+}
+
+/// Every error.
+pub fn error_table() -> Vec<ErrorInfo> {
+    Code::ALL
+        .iter()
+        .map(|code| ErrorInfo {
+            code: code.as_str().to_owned(),
+            kind: code.kind().name().to_owned(),
+            fix: code.fix().to_owned(),
+        })
+        .collect()
+}
+
+/// The defaults of every limit a user can set, by the name `EngineConfig` and
+/// `ReceiverConfig` give it.
+pub fn limits() -> HashMap<String, f64> {
+    let all: [(&str, u64); 12] = [
+        ("maxRequestBytes", defaults::MAX_REQUEST_BYTES as u64),
+        ("logSegmentBytes", defaults::LOG_SEGMENT_BYTES),
+        ("logMaxBytes", defaults::LOG_MAX_BYTES),
+        ("liveMaxBytes", defaults::LIVE_MAX_BYTES as u64),
+        ("flushBytes", defaults::FLUSH_BYTES as u64),
+        ("flushRows", defaults::FLUSH_ROWS as u64),
+        ("flushIntervalMs", defaults::FLUSH_INTERVAL_MS),
+        ("rowGroupRows", defaults::ROW_GROUP_ROWS as u64),
+        ("queryMaxRows", defaults::QUERY_MAX_ROWS as u64),
+        ("queryMemoryBytes", defaults::QUERY_MEMORY_BYTES as u64),
+        ("queryTimeoutMs", defaults::QUERY_TIMEOUT_MS),
+        ("queryConcurrency", defaults::QUERY_CONCURRENCY as u64),
+    ];
+    all.into_iter().map(|(name, value)| (name.to_owned(), value as f64)).collect()
+}
