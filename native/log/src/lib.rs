@@ -1,1 +1,46 @@
+//! The write-ahead log: what is acknowledged is here first, and fsynced (I1).
+//!
+//! Each start of a node opens a stream of its own and writes no other. A stream is a folder of
+//! segments; a segment is a header and frames, one for each request; the rest of its preallocated
+//! space is zero. One thread writes: it takes what waits, writes it with one call, syncs once, and
+//! then answers in the order of the sequence (group commit).
+//!
+//! ```text
+//! log/<stream, 32 hex>/<ordinal, 16 hex>.seg
+//!   header  "OTLAKLOG" version:u32 crc32c:u32 stream:u128 first_sequence:u64 created:u64  (64 bytes)
+//!   frame   "OTLF" crc32c:u32 length:u32 signal:u8 tenant_length:u8 0:u16
+//!           sequence:u64 received_unix_nano:u64 stream:u128                              (48 bytes)
+//!           tenant payload                                                     (length bytes)
+//! ```
+//!
+//! Numbers are little-endian; a checksum covers everything behind it.
+//!
+//! A failed write or sync abandons the segment: the kernel may have dropped the pages, so trying
+//! again could report a success that is none. What the attempt covered is refused, its sequence
+//! numbers are used again in the next segment, and a reader leaves an abandoned segment where the
+//! next one begins. So replay sees every acknowledged record once and no refused one.
+//!
+//! - `frame.rs`: the bytes of headers and frames.
+//! - `disk.rs`: the port to the file system, and the real one.
+//! - `writer.rs`: the thread.
+//! - `replay.rs`: reads the streams of earlier starts.
+//! - `retention.rs`: which segments exist, and when they may go.
+//! - `log.rs`: the handle that the others are reached through.
 
+mod disk;
+mod frame;
+mod log;
+mod replay;
+mod retention;
+mod writer;
+
+#[cfg(test)]
+mod faulty_disk;
+#[cfg(test)]
+mod log_test;
+#[cfg(test)]
+mod replay_test;
+
+pub use disk::{Disk, RealDisk, SegmentFile};
+pub use log::{Durability, Log, LogConfig, OnDurable, Record};
+pub use replay::Replay;

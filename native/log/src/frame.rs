@@ -1,0 +1,110 @@
+//! The bytes of segment headers and frames.
+
+use otlake_base::{Signal, StreamId};
+
+use crate::log::Record;
+
+pub const HEADER_BYTES: usize = 64;
+pub const FRAME_BYTES: usize = 48;
+pub const FRAME_MAGIC: [u8; 4] = *b"OTLF";
+const SEGMENT_MAGIC: [u8; 8] = *b"OTLAKLOG";
+const FORMAT_VERSION: u32 = 1;
+
+/// The head of a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentHeader {
+    pub stream: StreamId,
+    /// The sequence of the first frame; a reader leaves earlier segments here.
+    pub first_sequence: u64,
+    pub created_unix_nano: u64,
+}
+
+impl SegmentHeader {
+    pub fn encode(&self) -> [u8; HEADER_BYTES] {
+        let mut bytes = [0; HEADER_BYTES];
+        bytes[..8].copy_from_slice(&SEGMENT_MAGIC);
+        bytes[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        bytes[16..32].copy_from_slice(&self.stream.0.to_le_bytes());
+        bytes[32..40].copy_from_slice(&self.first_sequence.to_le_bytes());
+        bytes[40..48].copy_from_slice(&self.created_unix_nano.to_le_bytes());
+        let crc = crc32c::crc32c(&bytes[16..]);
+        bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+        bytes
+    }
+
+    /// None where the bytes are not a whole header of this version.
+    pub fn decode(bytes: &[u8; HEADER_BYTES]) -> Option<SegmentHeader> {
+        let whole = bytes[..8] == SEGMENT_MAGIC
+            && u32_at(bytes, 8) == FORMAT_VERSION
+            && u32_at(bytes, 12) == crc32c::crc32c(&bytes[16..]);
+        whole.then(|| SegmentHeader {
+            stream: StreamId(u128_at(bytes, 16)),
+            first_sequence: u64_at(bytes, 32),
+            created_unix_nano: u64_at(bytes, 40),
+        })
+    }
+}
+
+/// The head of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameHeader {
+    pub crc: u32,
+    /// Bytes of tenant and payload together.
+    pub length: u32,
+    pub signal: Signal,
+    pub tenant_length: u8,
+    pub sequence: u64,
+    pub received_unix_nano: u64,
+    pub stream: StreamId,
+}
+
+/// Appends the head and the tenant of `record` to `heads`; the payload is written from where it
+/// lies.
+pub fn encode_head(record: &Record, stream: StreamId, sequence: u64, heads: &mut Vec<u8>) {
+    let at = heads.len();
+    let length = (record.tenant.len() + record.payload.len()) as u32;
+    heads.extend_from_slice(&FRAME_MAGIC);
+    heads.extend_from_slice(&[0; 4]);
+    heads.extend_from_slice(&length.to_le_bytes());
+    heads.extend_from_slice(&[record.signal as u8, record.tenant.len() as u8, 0, 0]);
+    heads.extend_from_slice(&sequence.to_le_bytes());
+    heads.extend_from_slice(&record.received_unix_nano.to_le_bytes());
+    heads.extend_from_slice(&stream.0.to_le_bytes());
+    heads.extend_from_slice(record.tenant.as_bytes());
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&heads[at + 8..]), &record.payload);
+    heads[at + 4..at + 8].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// Reads a frame's head; None where the bytes are not one. Its checksum is not checked yet.
+pub fn decode_head(bytes: &[u8; FRAME_BYTES]) -> Option<FrameHeader> {
+    if bytes[..4] != FRAME_MAGIC || bytes[14..16] != [0, 0] {
+        return None;
+    }
+    let header = FrameHeader {
+        crc: u32_at(bytes, 4),
+        length: u32_at(bytes, 8),
+        signal: Signal::from_u8(bytes[12])?,
+        tenant_length: bytes[13],
+        sequence: u64_at(bytes, 16),
+        received_unix_nano: u64_at(bytes, 24),
+        stream: StreamId(u128_at(bytes, 32)),
+    };
+    (u32::from(header.tenant_length) <= header.length).then_some(header)
+}
+
+/// Whether the head and what follows it are what was written.
+pub fn is_intact(head: &[u8; FRAME_BYTES], header: &FrameHeader, rest: &[u8]) -> bool {
+    header.crc == crc32c::crc32c_append(crc32c::crc32c(&head[8..]), rest)
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(std::array::from_fn(|index| bytes[at + index]))
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(std::array::from_fn(|index| bytes[at + index]))
+}
+
+fn u128_at(bytes: &[u8], at: usize) -> u128 {
+    u128::from_le_bytes(std::array::from_fn(|index| bytes[at + index]))
+}

@@ -1,0 +1,212 @@
+//! The log's handle.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+use bytes::Bytes;
+use otlake_base::{Clock, Code, Error, Metrics, Position, Result, Signal, StreamId};
+use parking_lot::Mutex;
+
+use crate::disk::{Disk, RealDisk};
+use crate::replay::Replay;
+use crate::retention::Retention;
+use crate::writer::{Order, Writer};
+
+/// Records that may wait for the writer (I5).
+const QUEUE_RECORDS: usize = 4096;
+/// Bytes that may wait for the writer (I5).
+const QUEUE_BYTES: usize = 512 * 1024 * 1024;
+
+/// When an append counts as done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// After `fdatasync`: it survives a power cut.
+    Fsync,
+    /// After `write`: it survives the end of the process; synced within a second.
+    Relaxed,
+}
+
+/// How a log is opened.
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    /// The folder of all streams.
+    pub dir: PathBuf,
+    /// Preallocated bytes of a segment.
+    pub segment_bytes: u64,
+    /// Bytes of all segments together; beyond it appends are refused.
+    pub max_bytes: u64,
+    /// When an append counts as done.
+    pub durability: Durability,
+}
+
+/// One request, as it came.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// What the payload is.
+    pub signal: Signal,
+    /// Whose it is: at most 255 bytes.
+    pub tenant: Arc<str>,
+    /// When it was received, in ns since 1970 UTC.
+    pub received_unix_nano: u64,
+    /// The OTLP protobuf request.
+    pub payload: Bytes,
+}
+
+/// Told, on the log's thread and in the order of the sequence, what became of an append. An
+/// `Ok` means durable in the sense of [`Durability`]; it must not block.
+pub type OnDurable = Box<dyn FnOnce(Result<Position>) + Send>;
+
+/// A node's write-ahead log.
+pub struct Log {
+    stream: StreamId,
+    orders: Mutex<Option<SyncSender<Order>>>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    queued_bytes: Arc<AtomicUsize>,
+    last_durable: Arc<AtomicU64>,
+    retention: Arc<Retention>,
+}
+
+impl Log {
+    /// Opens a new stream below `config.dir`, and gives what earlier streams hold.
+    ///
+    /// # Errors
+    /// `LOG_IO` where the folder cannot be read or created.
+    pub fn open(
+        config: LogConfig,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Result<(Log, Replay)> {
+        Self::open_on(Arc::new(RealDisk), config, clock, metrics)
+    }
+
+    /// As `open`, on a given disk.
+    ///
+    /// # Errors
+    /// `LOG_IO` where the folder cannot be read or created.
+    pub fn open_on(
+        disk: Arc<dyn Disk>,
+        config: LogConfig,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Result<(Log, Replay)> {
+        let io = |error: std::io::Error| {
+            Error::new(Code::LogIo, format!("{}: {error}", config.dir.display()))
+        };
+        disk.create_folder(&config.dir).map_err(io)?;
+        let retention = Arc::new(Retention::new(
+            disk.clone(),
+            metrics.clone(),
+            config.dir.clone(),
+        ));
+        let replay = Replay::open(&config.dir, retention.clone()).map_err(io)?;
+        let stream = StreamId(uuid::Uuid::new_v4().as_u128());
+        let (sender, receiver) = sync_channel(QUEUE_RECORDS);
+        let queued_bytes = Arc::new(AtomicUsize::new(0));
+        let last_durable = Arc::new(AtomicU64::new(0));
+        let writer = Writer::new(
+            stream,
+            config,
+            disk,
+            clock,
+            metrics,
+            retention.clone(),
+            queued_bytes.clone(),
+            last_durable.clone(),
+        );
+        let thread = std::thread::Builder::new()
+            .name("otlake-log".into())
+            .spawn(move || writer.run(&receiver))
+            .map_err(|error| Error::new(Code::LogIo, format!("starting the writer: {error}")))?;
+        let log = Log {
+            stream,
+            orders: Mutex::new(Some(sender)),
+            writer: Mutex::new(Some(thread)),
+            queued_bytes,
+            last_durable,
+            retention,
+        };
+        Ok((log, replay))
+    }
+
+    /// The stream that this log writes.
+    pub fn stream(&self) -> StreamId {
+        self.stream
+    }
+
+    /// Appends a record; never blocks. `on_durable` is called once: with the position when the
+    /// record is durable, or with `LOG_IO` (the disk refused), `LOG_FULL` (at `max_bytes`),
+    /// `INGEST_OVERLOADED` (too much waits for the disk), `INGEST_STOPPING` (after `close`).
+    pub fn append(&self, record: Record, on_durable: OnDurable) {
+        let bytes = record.payload.len();
+        let sender = self.orders.lock().clone();
+        let Some(sender) = sender else {
+            on_durable(Err(Error::new(Code::IngestStopping, "the log is closed")));
+            return;
+        };
+        let waiting = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
+        let overloaded = || {
+            self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+            Error::new(
+                Code::IngestOverloaded,
+                "too many requests wait for the disk",
+            )
+        };
+        if waiting > 0 && waiting + bytes > QUEUE_BYTES {
+            on_durable(Err(overloaded()));
+            return;
+        }
+        match sender.try_send(Order { record, on_durable }) {
+            Ok(()) => {}
+            Err(TrySendError::Full(order)) => (order.on_durable)(Err(overloaded())),
+            Err(TrySendError::Disconnected(order)) => {
+                self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+                (order.on_durable)(Err(Error::new(Code::LogIo, "the log's writer has ended")));
+            }
+        }
+    }
+
+    /// Tells that the tables hold everything of `signal` up to `upto`; whole segments that every
+    /// signal has passed are deleted.
+    pub fn release(&self, signal: Signal, upto: Position) {
+        self.retention.release(signal, upto);
+    }
+
+    /// Bytes of all segments on disk.
+    pub fn bytes(&self) -> u64 {
+        self.retention.bytes()
+    }
+
+    /// Segments on disk.
+    pub fn segments(&self) -> usize {
+        self.retention.segments()
+    }
+
+    /// The last sequence of this stream that was answered as durable; 0 at first.
+    pub fn last_durable(&self) -> u64 {
+        self.last_durable.load(Ordering::Acquire)
+    }
+
+    /// Writes what waits, syncs, and ends the writer; segments with nothing left to hold are
+    /// deleted. A second call does nothing.
+    ///
+    /// # Errors
+    /// `LOG_IO` where the writer ended by a defect.
+    pub fn close(&self) -> Result<()> {
+        drop(self.orders.lock().take());
+        let Some(writer) = self.writer.lock().take() else {
+            return Ok(());
+        };
+        writer
+            .join()
+            .map_err(|_| Error::new(Code::LogIo, "the log's writer panicked"))
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        let _ = self.close();
+    }
+}

@@ -1,0 +1,165 @@
+//! Which segments exist, and when they may go: once the tables hold all that is in them.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use otlake_base::{Metrics, Position, Signal, StreamId};
+use parking_lot::Mutex;
+
+use crate::disk::Disk;
+
+/// One segment on disk.
+struct Segment {
+    path: PathBuf,
+    bytes: u64,
+    /// The last sequence of each signal in it.
+    last: [Option<u64>; 3],
+    /// Nothing more will be written to it or read from it.
+    complete: bool,
+}
+
+#[derive(Default)]
+struct Stream {
+    segments: BTreeMap<u64, Segment>,
+    /// By signal, the last sequence that the tables hold.
+    released: [u64; 3],
+}
+
+/// Every stream's segments.
+pub struct Retention {
+    disk: Arc<dyn Disk>,
+    metrics: Arc<Metrics>,
+    folder: PathBuf,
+    streams: Mutex<BTreeMap<StreamId, Stream>>,
+}
+
+impl Retention {
+    pub fn new(disk: Arc<dyn Disk>, metrics: Arc<Metrics>, folder: PathBuf) -> Self {
+        Self {
+            disk,
+            metrics,
+            folder,
+            streams: Mutex::default(),
+        }
+    }
+
+    pub fn stream_folder(&self, stream: StreamId) -> PathBuf {
+        self.folder.join(stream.to_string())
+    }
+
+    /// A segment was created, or found at the start.
+    pub fn add(&self, stream: StreamId, ordinal: u64, path: &Path, bytes: u64) {
+        let segment = Segment {
+            path: path.to_owned(),
+            bytes,
+            last: [None; 3],
+            complete: false,
+        };
+        self.streams
+            .lock()
+            .entry(stream)
+            .or_default()
+            .segments
+            .insert(ordinal, segment);
+        self.measure();
+    }
+
+    /// A record stands in the segment.
+    pub fn holds(&self, stream: StreamId, ordinal: u64, signal: Signal, sequence: u64) {
+        let mut streams = self.streams.lock();
+        let segment = streams
+            .get_mut(&stream)
+            .and_then(|s| s.segments.get_mut(&ordinal));
+        if let Some(segment) = segment {
+            segment.last[signal.index()] = Some(sequence);
+        }
+    }
+
+    /// Nothing more will be written to the segment or read from it; `bytes` is its length now.
+    pub fn complete(&self, stream: StreamId, ordinal: u64, bytes: Option<u64>) {
+        {
+            let mut streams = self.streams.lock();
+            let segment = streams
+                .get_mut(&stream)
+                .and_then(|s| s.segments.get_mut(&ordinal));
+            if let Some(segment) = segment {
+                segment.complete = true;
+                segment.bytes = bytes.unwrap_or(segment.bytes);
+            }
+        }
+        self.sweep(stream);
+    }
+
+    /// The tables hold everything of `signal` up to `upto`.
+    pub fn release(&self, signal: Signal, upto: Position) {
+        {
+            let mut streams = self.streams.lock();
+            let Some(stream) = streams.get_mut(&upto.stream) else {
+                return;
+            };
+            let released = &mut stream.released[signal.index()];
+            *released = (*released).max(upto.sequence);
+        }
+        self.sweep(upto.stream);
+    }
+
+    /// Bytes of all segments on disk.
+    pub fn bytes(&self) -> u64 {
+        let streams = self.streams.lock();
+        streams
+            .values()
+            .flat_map(|stream| stream.segments.values())
+            .map(|s| s.bytes)
+            .sum()
+    }
+
+    /// Number of segments on disk.
+    pub fn segments(&self) -> usize {
+        self.streams
+            .lock()
+            .values()
+            .map(|stream| stream.segments.len())
+            .sum()
+    }
+
+    fn sweep(&self, id: StreamId) {
+        let mut streams = self.streams.lock();
+        let Some(stream) = streams.get_mut(&id) else {
+            return;
+        };
+        let released = stream.released;
+        stream.segments.retain(|_, segment| {
+            let held = segment.last.iter().zip(released);
+            let passed = held
+                .into_iter()
+                .all(|(last, upto)| last.is_none_or(|last| last <= upto));
+            if !(segment.complete && passed) {
+                return true;
+            }
+            match self.disk.remove(&segment.path) {
+                Ok(()) => false,
+                Err(error) => {
+                    // It is tried again with the next release; until then it only costs space.
+                    tracing::warn!(path = %segment.path.display(), %error, "a log segment stays");
+                    error.kind() != std::io::ErrorKind::NotFound
+                }
+            }
+        });
+        if stream.segments.is_empty() {
+            streams.remove(&id);
+            // The folder of the stream being written may be needed again: creating a segment
+            // creates it.
+            let _ = self.disk.remove_folder(&self.stream_folder(id));
+        }
+        drop(streams);
+        self.measure();
+    }
+
+    fn measure(&self) {
+        self.metrics
+            .log_bytes
+            .set(i64::try_from(self.bytes()).unwrap_or(i64::MAX));
+        self.metrics.log_segments.set(self.segments() as i64);
+    }
+}

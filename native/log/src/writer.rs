@@ -1,0 +1,302 @@
+//! The one thread that writes: takes what waits, writes it with one call, syncs once, answers.
+
+use std::io::{self, IoSlice};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Duration;
+
+use otlake_base::limits::{LOG_GROUP_BYTES, LOG_GROUP_RECORDS};
+use otlake_base::{Clock, Code, Error, Metrics, Position, Result, StreamId};
+
+use crate::disk::{Disk, SegmentFile};
+use crate::frame::{self, FRAME_BYTES, HEADER_BYTES, SegmentHeader};
+use crate::log::{Durability, LogConfig, OnDurable, Record};
+use crate::retention::Retention;
+
+/// How long a `Relaxed` log may hold what is written but not synced.
+const RELAXED_SYNC_INTERVAL: Duration = Duration::from_secs(1);
+
+/// A record on its way to the disk.
+pub struct Order {
+    pub record: Record,
+    pub on_durable: OnDurable,
+}
+
+struct Segment {
+    ordinal: u64,
+    file: Box<dyn SegmentFile>,
+    used: u64,
+    bytes: u64,
+}
+
+pub struct Writer {
+    stream: StreamId,
+    config: LogConfig,
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    retention: Arc<Retention>,
+    queued_bytes: Arc<AtomicUsize>,
+    last_durable: Arc<AtomicU64>,
+    segment: Option<Segment>,
+    next_ordinal: u64,
+    next_sequence: u64,
+    /// When the oldest write that no sync covers was made (`Relaxed` alone).
+    unsynced_since: Option<Duration>,
+}
+
+impl Writer {
+    #[allow(clippy::too_many_arguments, reason = "one call, in `Log::open_on`")]
+    pub fn new(
+        stream: StreamId,
+        config: LogConfig,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        retention: Arc<Retention>,
+        queued_bytes: Arc<AtomicUsize>,
+        last_durable: Arc<AtomicU64>,
+    ) -> Self {
+        Self {
+            stream,
+            config,
+            disk,
+            clock,
+            metrics,
+            retention,
+            queued_bytes,
+            last_durable,
+            segment: None,
+            next_ordinal: 0,
+            next_sequence: 1,
+            unsynced_since: None,
+        }
+    }
+
+    /// Runs until every sender is gone.
+    pub fn run(mut self, orders: &Receiver<Order>) {
+        loop {
+            let first = match self.unsynced_since {
+                None => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(since) => {
+                    let waited = self.clock.monotonic().saturating_sub(since);
+                    orders.recv_timeout(RELAXED_SYNC_INTERVAL.saturating_sub(waited))
+                }
+            };
+            match first {
+                Ok(first) => {
+                    let group = gather(first, orders);
+                    self.commit(group);
+                    let due = self.unsynced_since.is_some_and(|since| {
+                        self.clock.monotonic().saturating_sub(since) >= RELAXED_SYNC_INTERVAL
+                    });
+                    if due {
+                        self.sync_relaxed();
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => self.sync_relaxed(),
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        self.sync_relaxed();
+        self.seal();
+    }
+
+    /// Writes and syncs a group, and answers each of its records.
+    fn commit(&mut self, group: Vec<Order>) {
+        let bytes: usize = group.iter().map(|order| order.record.payload.len()).sum();
+        let outcome = self.write(&group);
+        self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
+        match outcome {
+            Ok(()) => {
+                for order in group {
+                    let sequence = self.next_sequence;
+                    self.next_sequence += 1;
+                    // Whoever sees the position below also sees that it is durable (I1).
+                    self.last_durable.store(sequence, Ordering::Release);
+                    (order.on_durable)(Ok(Position {
+                        stream: self.stream,
+                        sequence,
+                    }));
+                }
+            }
+            Err(error) => {
+                for order in group {
+                    (order.on_durable)(Err(error.clone()));
+                }
+            }
+        }
+    }
+
+    fn write(&mut self, group: &[Order]) -> Result<()> {
+        let mut heads = Vec::with_capacity(group.len() * (FRAME_BYTES + 16));
+        let mut ends = Vec::with_capacity(group.len());
+        for (sequence, order) in (self.next_sequence..).zip(group) {
+            frame::encode_head(&order.record, self.stream, sequence, &mut heads);
+            ends.push(heads.len());
+        }
+        let payloads: usize = group.iter().map(|order| order.record.payload.len()).sum();
+        let bytes = (heads.len() + payloads) as u64;
+        self.make_room(bytes)?;
+        let Some(segment) = self.segment.as_mut() else {
+            return Err(Error::new(Code::LogIo, "no segment is open"));
+        };
+        let mut slices = Vec::with_capacity(2 * group.len());
+        let mut start = 0;
+        for (end, order) in ends.iter().zip(group) {
+            slices.push(IoSlice::new(&heads[start..*end]));
+            if !order.record.payload.is_empty() {
+                slices.push(IoSlice::new(&order.record.payload));
+            }
+            start = *end;
+        }
+        let ordinal = segment.ordinal;
+        let written = segment.file.write_all(&mut slices);
+        let done = match self.config.durability {
+            Durability::Fsync => written.and_then(|()| self.sync()),
+            Durability::Relaxed => written.map(|()| {
+                self.unsynced_since
+                    .get_or_insert_with(|| self.clock.monotonic());
+            }),
+        };
+        if let Err(error) = done {
+            return Err(self.abandon(&error));
+        }
+        if let Some(segment) = self.segment.as_mut() {
+            segment.used += bytes;
+        }
+        for (sequence, order) in (self.next_sequence..).zip(group) {
+            self.retention
+                .holds(self.stream, ordinal, order.record.signal, sequence);
+        }
+        self.metrics.log_appended_bytes.inc_by(bytes);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        let Some(segment) = self.segment.as_mut() else {
+            return Ok(());
+        };
+        let began = self.clock.monotonic();
+        segment.file.sync()?;
+        self.metrics.log_syncs.inc();
+        let took = self.clock.monotonic().saturating_sub(began);
+        self.metrics.log_sync_seconds.observe(took.as_secs_f64());
+        Ok(())
+    }
+
+    fn sync_relaxed(&mut self) {
+        if self.unsynced_since.take().is_some()
+            && let Err(error) = self.sync()
+        {
+            // Its records were answered already, as `Relaxed` allows; the segment is not trusted
+            // with more.
+            self.abandon(&error);
+        }
+    }
+
+    /// Sees to it that the open segment has room for `bytes`.
+    fn make_room(&mut self, bytes: u64) -> Result<()> {
+        if self
+            .segment
+            .as_ref()
+            .is_some_and(|segment| segment.used + bytes <= segment.bytes)
+        {
+            return Ok(());
+        }
+        self.sync_relaxed();
+        self.seal();
+        let size = self.config.segment_bytes.max(HEADER_BYTES as u64 + bytes);
+        let on_disk = self.retention.bytes();
+        if on_disk + size > self.config.max_bytes {
+            return Err(Error::new(
+                Code::LogFull,
+                format!("the log holds {on_disk} bytes of {}", self.config.max_bytes),
+            ));
+        }
+        self.segment = Some(self.create(size).map_err(|error| {
+            Error::new(Code::LogIo, format!("creating a log segment: {error}"))
+        })?);
+        Ok(())
+    }
+
+    fn path(&self, ordinal: u64) -> PathBuf {
+        self.retention
+            .stream_folder(self.stream)
+            .join(format!("{ordinal:016x}.seg"))
+    }
+
+    fn create(&mut self, bytes: u64) -> io::Result<Segment> {
+        self.disk
+            .create_folder(&self.retention.stream_folder(self.stream))?;
+        let ordinal = self.next_ordinal;
+        let path = self.path(ordinal);
+        let mut file = self.disk.create(&path, bytes)?;
+        // An ordinal is used once, whatever becomes of its file.
+        self.next_ordinal += 1;
+        self.retention.add(self.stream, ordinal, &path, bytes);
+        let header = SegmentHeader {
+            stream: self.stream,
+            first_sequence: self.next_sequence,
+            created_unix_nano: self.clock.unix_nano(),
+        };
+        // Durable before any record in it is acknowledged: a reader of the segment before this
+        // one needs to know where it ends.
+        let begun = file
+            .write_all(&mut [IoSlice::new(&header.encode())])
+            .and_then(|()| file.sync());
+        if let Err(error) = begun {
+            self.retention.complete(self.stream, ordinal, None);
+            return Err(error);
+        }
+        Ok(Segment {
+            ordinal,
+            file,
+            used: HEADER_BYTES as u64,
+            bytes,
+        })
+    }
+
+    /// Ends the open segment in good order and gives back the space it did not use.
+    fn seal(&mut self) {
+        let Some(mut segment) = self.segment.take() else {
+            return;
+        };
+        let bytes = match segment.file.truncate(segment.used) {
+            Ok(()) => segment.used,
+            Err(_) => segment.bytes,
+        };
+        drop(segment.file);
+        self.retention
+            .complete(self.stream, segment.ordinal, Some(bytes));
+    }
+
+    /// Leaves the open segment after a failure: it is neither tried again nor written to.
+    fn abandon(&mut self, error: &io::Error) -> Error {
+        tracing::error!(%error, stream = %self.stream, "a log segment is abandoned");
+        self.unsynced_since = None;
+        if let Some(segment) = self.segment.take() {
+            drop(segment.file);
+            self.retention.complete(self.stream, segment.ordinal, None);
+        }
+        Error::new(Code::LogIo, format!("writing the log: {error}"))
+    }
+}
+
+/// The first order and what waits behind it, within the limits of a group.
+fn gather(first: Order, orders: &Receiver<Order>) -> Vec<Order> {
+    let mut bytes = first.record.payload.len();
+    let mut group = vec![first];
+    while group.len() < LOG_GROUP_RECORDS && bytes < LOG_GROUP_BYTES {
+        match orders.try_recv() {
+            Ok(order) => {
+                bytes += order.record.payload.len();
+                group.push(order);
+            }
+            Err(_) => break,
+        }
+    }
+    group
+}
