@@ -1,1 +1,3 @@
+pub mod encode;
+pub mod json;
 pub mod schema;
