@@ -1,1 +1,46 @@
+//! Live batches, and their way into files.
+//!
+//! An acknowledged batch lives in memory from the moment its log record is durable until a
+//! committed file holds its rows. Queries see both sides without a gap or a double, because
+//! they capture the live set first and the snapshot second, and drop from the first what the
+//! second's watermark covers.
+//!
+//! ```text
+//!  log thread --insert--> [ batch batch batch | batch batch ... ]   one queue for each signal
+//!                           `-- seal ------'    unsealed
+//!                                 |
+//!               for each table with rows: write files, commit with
+//!               watermarks {stream: last sequence of the seal}
+//!                                 |
+//!               remove the seal from the queue, give its bytes back
+//!               to the budget, release the log up to its positions
+//! ```
+//!
+//! - `batch`: one acknowledged request as rows, and what its memory amounts to.
+//! - `budget`: bytes that requests in flight and live batches may hold; a batch holds its
+//!   share until the commit has taken it.
+//! - `live`: the live set: insert, capture, seal, remove, follow.
+//! - `seal`: when a seal is due, and what it is.
+//! - `flusher`: the tasks that write and commit, and try again.
+//! - `source`: the capture of one table, as queries ask for it.
 
+mod batch;
+mod budget;
+mod flusher;
+mod live;
+mod seal;
+mod source;
+
+pub use batch::{LiveBatch, memory_bytes};
+pub use budget::{Budget, Reservation};
+pub use flusher::{Flusher, FlusherParts, OnStep, Step};
+pub use live::{LiveFigures, LiveSet};
+pub use seal::{Due, Reason, Seal, SealLimits, Unsealed, covers};
+pub use source::{Source, Tables};
+
+#[cfg(test)]
+mod budget_test;
+#[cfg(test)]
+mod live_test;
+#[cfg(test)]
+mod seal_test;

@@ -1,1 +1,45 @@
+//! The processor role of one node: it takes OTLP requests, makes them durable, keeps them
+//! readable at once and sees them into tables.
+//!
+//! ```text
+//!  ingest --> gate --> budget --> decode --> log.append
+//!            closing?  room?      rows       |  (log thread, after fdatasync)
+//!                                            v
+//!             Ack <-- oneshot <-- ledger <-- live set --> flusher --> tables
+//!
+//!  <data>/LOCK                            held while open (flock)
+//!  <data>/log/<stream>/<sequence>.seg     what is acknowledged
+//!  <data>/tables/<table>/...              what is flushed
+//! ```
+//!
+//! - `config`: what a node is opened with.
+//! - `data_dir`: the folder and its lock.
+//! - `gate`: who may come in; waits for those inside when the node stops.
+//! - `ingest`: one request, from bytes to acknowledgement.
+//! - `ledger`: received = acknowledged + rejected (I4).
+//! - `processor`: open, close and what lies between.
+//! - `replay`: what the log holds and no file does, back into the live set.
 
+mod config;
+mod data_dir;
+mod gate;
+mod ingest;
+mod ledger;
+mod processor;
+mod replay;
+
+pub use config::ProcessorConfig;
+pub use data_dir::DataDir;
+pub use ingest::Ack;
+pub use processor::{Processor, Stats};
+
+#[cfg(test)]
+mod crash_test;
+#[cfg(test)]
+mod data_dir_test;
+#[cfg(test)]
+mod ingest_test;
+#[cfg(test)]
+mod processor_test;
+#[cfg(test)]
+mod testing;

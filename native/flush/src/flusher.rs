@@ -1,0 +1,273 @@
+//! The background tasks that move live batches into files.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt;
+use otlake_base::invariant::Invariant;
+use otlake_base::metrics::{by_signal, by_table};
+use otlake_base::{Clock, Code, Error, Metrics, Result, Signal, StreamId, Table};
+use otlake_log::Log;
+use otlake_shard::{WriteOptions, Written};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::seal::covers;
+use crate::{Due, LiveSet, Seal, Tables};
+
+/// The wait after a first failed attempt; it doubles with each further one.
+const BACKOFF_FIRST: Duration = Duration::from_millis(100);
+/// The longest wait between attempts: how soon writing goes on once a full disk has room.
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+
+/// A moment within a flush.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// The table's files are written and synced, and in no snapshot.
+    Written(Table),
+    /// The newest snapshot holds them.
+    Committed(Table),
+    /// Every table has committed; the batches are live still, and the log has their records.
+    Releasing(Signal),
+}
+
+/// Called at each step: a place for simulations to look on, or to fail the attempt.
+pub type OnStep = Arc<dyn Fn(Step) -> Result<()> + Send + Sync>;
+
+/// What a flusher works with.
+#[derive(Clone)]
+pub struct FlusherParts {
+    /// Where batches come from.
+    pub live: Arc<LiveSet>,
+    /// Where their rows go.
+    pub tables: Tables,
+    /// What can be deleted afterwards.
+    pub log: Arc<Log>,
+    /// How files are written.
+    pub options: WriteOptions,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+    /// Called at each step.
+    pub on_step: Option<OnStep>,
+    /// Kept until the last task has ended, such as the lock of the folder they write in.
+    pub guard: Arc<dyn Any + Send + Sync>,
+}
+
+/// One task for each signal: seal, write, commit, remove from the live set, release the log.
+/// Dropping it ends the tasks where they are, as a crash would.
+pub struct Flusher {
+    live: Arc<LiveSet>,
+    tasks: Vec<JoinHandle<()>>,
+    stop: watch::Sender<bool>,
+}
+
+impl Flusher {
+    /// Starts the tasks on the current runtime.
+    pub fn start(parts: FlusherParts) -> Flusher {
+        let (stop, stopping) = watch::channel(false);
+        let live = Arc::clone(&parts.live);
+        let parts = Arc::new(parts);
+        let tasks = Signal::ALL
+            .map(|signal| {
+                let worker = Worker {
+                    signal,
+                    parts: Arc::clone(&parts),
+                    written: HashMap::new(),
+                };
+                tokio::spawn(worker.run(stopping.clone()))
+            })
+            .into();
+        Flusher { live, tasks, stop }
+    }
+
+    /// Ends the tasks after the attempts at work; what is live then stays in the log.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        for task in std::mem::take(&mut self.tasks) {
+            if let Err(error) = task.await {
+                tracing::error!(target: "otlake::flush", %error, "a flush task ended early");
+            }
+        }
+    }
+}
+
+impl Drop for Flusher {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+        self.live.stopped();
+    }
+}
+
+struct Worker {
+    signal: Signal,
+    parts: Arc<FlusherParts>,
+    /// Files of the seal at work whose commit has not succeeded. They are kept for the next
+    /// attempt: written anew each time, a long fault of the commits alone would fill the disk.
+    /// What a stop leaves behind is swept when the catalog opens.
+    written: HashMap<Table, Vec<Written>>,
+}
+
+impl Worker {
+    async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let parts = Arc::clone(&self.parts);
+        loop {
+            let wait = match parts.live.due(self.signal) {
+                Due::Now(reason) => {
+                    if let Some(seal) = parts.live.seal(self.signal) {
+                        tracing::debug!(
+                            target: "otlake::flush",
+                            signal = self.signal.name(), ?reason,
+                            rows = seal.rows, bytes = seal.bytes, "sealed"
+                        );
+                        if !self.persist(seal, &mut stop).await {
+                            return;
+                        }
+                    }
+                    if *stop.borrow() {
+                        return;
+                    }
+                    continue;
+                }
+                Due::In(wait) => Some(wait),
+                Due::Idle => None,
+            };
+            let ripe = async {
+                match wait {
+                    Some(wait) => tokio::time::sleep(wait).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = parts.live.woken(self.signal) => {}
+                () = ripe => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+
+    /// Tries until the seal is in files; false when told to stop before.
+    async fn persist(&mut self, seal: Seal, stop: &mut watch::Receiver<bool>) -> bool {
+        let parts = Arc::clone(&self.parts);
+        let started = parts.clock.monotonic();
+        let mut backoff = BACKOFF_FIRST;
+        loop {
+            // A panic while encoding must not end the task: its signal would fill the memory.
+            let outcome = AssertUnwindSafe(self.attempt(&seal)).catch_unwind().await;
+            let error = match outcome {
+                Ok(Ok(())) => break,
+                Ok(Err(error)) => error,
+                Err(_) => Error::new(Code::Internal, "a flush attempt panicked"),
+            };
+            parts
+                .metrics
+                .flush_failures
+                .get_or_create(&by_signal(self.signal))
+                .inc();
+            tracing::warn!(
+                target: "otlake::flush",
+                signal = self.signal.name(), code = error.code.as_str(),
+                rows = seal.rows, retry_ms = backoff.as_millis() as u64,
+                "flush failed and will be tried again: {error}"
+            );
+            parts.live.failed(self.signal, &error);
+            tokio::select! {
+                () = tokio::time::sleep(backoff) => {}
+                _ = stop.wait_for(|stop| *stop) => return false,
+            }
+            backoff = (backoff * 2).min(BACKOFF_MAX);
+        }
+        let upto = seal.upto.clone();
+        parts.live.remove(seal);
+        for position in upto {
+            parts.log.release(self.signal, position);
+        }
+        let seconds = (parts.clock.monotonic().saturating_sub(started)).as_secs_f64();
+        parts
+            .metrics
+            .flush_seconds
+            .get_or_create(&by_signal(self.signal))
+            .observe(seconds);
+        true
+    }
+
+    async fn attempt(&mut self, seal: &Seal) -> Result<()> {
+        for table in self.signal.tables() {
+            self.attempt_table(seal, *table).await?;
+        }
+        self.step(Step::Releasing(self.signal))
+    }
+
+    async fn attempt_table(&mut self, seal: &Seal, table: Table) -> Result<()> {
+        let parts = Arc::clone(&self.parts);
+        let handle = parts.tables.handle(table);
+        let before = handle.snapshot();
+        let batches = seal.rows_of(table, &before.watermarks);
+        if batches.is_empty() {
+            // Also where a commit took place that was reported as failed.
+            self.written.remove(&table);
+            return Ok(());
+        }
+        let rows: u64 = batches.iter().map(|batch| batch.num_rows() as u64).sum();
+        let files = match self.written.get(&table) {
+            Some(files) => files.clone(),
+            None => {
+                let files =
+                    otlake_shard::write(table, batches, &before.root, &parts.options).await?;
+                self.written.insert(table, files.clone());
+                files
+            }
+        };
+        let bytes: u64 = files.iter().map(|written| written.file.size).sum();
+        if files.iter().map(|written| written.file.rows).sum::<u64>() != rows {
+            parts
+                .metrics
+                .violated(Invariant::I3Once, "files do not hold the rows of the seal");
+        }
+        self.step(Step::Written(table))?;
+        let after = handle.commit(files, seal.upto.clone()).await?;
+        self.written.remove(&table);
+        let backwards = |(stream, sequence): (&StreamId, &u64)| {
+            after
+                .watermarks
+                .get(stream)
+                .is_none_or(|now| now < sequence)
+        };
+        if before.watermarks.iter().any(backwards)
+            || !seal
+                .upto
+                .iter()
+                .all(|position| covers(&after.watermarks, *position))
+        {
+            parts
+                .metrics
+                .violated(Invariant::I3Once, "a commit's watermark went backwards");
+        }
+        let labels = by_table(table);
+        parts.metrics.flushes.get_or_create(&labels).inc();
+        parts
+            .metrics
+            .flushed_rows
+            .get_or_create(&labels)
+            .inc_by(rows);
+        parts
+            .metrics
+            .flushed_bytes
+            .get_or_create(&labels)
+            .inc_by(bytes);
+        self.step(Step::Committed(table))
+    }
+
+    fn step(&self, step: Step) -> Result<()> {
+        self.parts
+            .on_step
+            .as_ref()
+            .map_or(Ok(()), |on_step| on_step(step))
+    }
+}

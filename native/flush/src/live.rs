@@ -1,0 +1,387 @@
+//! The live set: what is acknowledged and not yet in files.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use otlake_base::invariant::Invariant;
+use otlake_base::metrics::by_signal;
+use otlake_base::{Clock, Code, Error, Metrics, Result, Signal, StreamId, Table, limits};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, broadcast, watch};
+
+use crate::seal::Unsealed;
+use crate::{Budget, Due, LiveBatch, Reservation, Seal, SealLimits};
+
+/// Failed attempts after which a waiter is told instead of left to wait.
+const ATTEMPTS_AWAITED: u64 = 3;
+
+/// Per signal, the batches in order of the log. The log inserts in sequence order under one
+/// lock, so what the set holds of a stream is always the log's own order without holes, and a
+/// prefix of it can go into files under one number.
+pub struct LiveSet {
+    state: Mutex<State>,
+    limits: SealLimits,
+    budget: Arc<Budget>,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    wakes: [Notify; 3],
+    progress: [watch::Sender<Progress>; 3],
+    tail: broadcast::Sender<Arc<LiveBatch>>,
+}
+
+#[derive(Default)]
+struct State {
+    queues: [Queue; 3],
+    /// The last sequence inserted, by stream.
+    last: HashMap<StreamId, u64>,
+}
+
+#[derive(Default)]
+struct Queue {
+    entries: VecDeque<Entry>,
+    /// How many of the first entries are in the seal at work.
+    sealed: usize,
+    /// Bytes and rows of all entries, and of those in the seal.
+    bytes: usize,
+    rows: u64,
+    sealed_bytes: usize,
+    sealed_rows: u64,
+    /// Batches ever inserted, and the number up to which someone waits for files.
+    inserted: u64,
+    removed: u64,
+    requested: u64,
+}
+
+struct Entry {
+    batch: Arc<LiveBatch>,
+    since: Duration,
+    /// Holds the batch's place in the budget until files hold its rows; whoever still reads the
+    /// batch after that does not hold up those who write.
+    _reservation: Reservation,
+}
+
+/// How far flushing has come, for those who wait for it.
+#[derive(Clone, Debug, Default)]
+struct Progress {
+    removed: u64,
+    failures: u64,
+    error: Option<Error>,
+    stopped: bool,
+}
+
+/// What the live set holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LiveFigures {
+    /// Batches.
+    pub batches: usize,
+    /// Bytes of them.
+    pub bytes: usize,
+    /// Rows of them.
+    pub rows: u64,
+}
+
+impl LiveSet {
+    /// An empty set; `stream` is the one this process writes.
+    pub fn new(
+        stream: StreamId,
+        limits: SealLimits,
+        budget: Arc<Budget>,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Arc<LiveSet> {
+        let (tail, _) = broadcast::channel(limits::TAIL_BATCHES);
+        Arc::new(LiveSet {
+            state: Mutex::new(State {
+                last: HashMap::from([(stream, 0)]),
+                ..State::default()
+            }),
+            limits,
+            budget,
+            clock,
+            metrics,
+            wakes: std::array::from_fn(|_| Notify::new()),
+            progress: std::array::from_fn(|_| watch::channel(Progress::default()).0),
+            tail,
+        })
+    }
+
+    /// The budget that the batches hold.
+    pub fn budget(&self) -> &Arc<Budget> {
+        &self.budget
+    }
+
+    /// Adds a batch; queries see it from here on. Batches of one stream come in ascending
+    /// sequence. Does not block beyond a short lock, so that the log's thread may call it.
+    pub fn insert(&self, batch: LiveBatch, reservation: Reservation) {
+        let signal = batch.signal;
+        let batch = Arc::new(batch);
+        let since = self.clock.monotonic();
+        let wake = {
+            let mut state = self.state.lock();
+            let last = state.last.entry(batch.position.stream).or_insert(0);
+            if batch.position.sequence <= *last {
+                // A second batch of the same name would count its rows twice.
+                drop(state);
+                self.metrics
+                    .violated(Invariant::I3Once, "a live batch's sequence repeats");
+                return;
+            }
+            *last = batch.position.sequence;
+            let queue = &mut state.queues[signal.index()];
+            queue.bytes += batch.bytes;
+            queue.rows += batch.rows;
+            queue.inserted += 1;
+            let first = queue.entries.len() == queue.sealed;
+            let entry = Entry {
+                batch: Arc::clone(&batch),
+                since,
+                _reservation: reservation,
+            };
+            queue.entries.push_back(entry);
+            self.gauge(signal, queue);
+            first || matches!(self.due_of(&state, signal, since), Due::Now(_))
+        };
+        if wake {
+            self.wakes[signal.index()].notify_one();
+        }
+        // An error says that nobody listens.
+        if self.tail.receiver_count() > 0 && batch.rows > 0 {
+            let _ = self.tail.send(batch);
+        }
+    }
+
+    /// Every batch of the table's signal, sealed ones included, in order of the log. Those of
+    /// a seal whose commit is done stay until they are removed: whoever captures drops what
+    /// the snapshot, taken afterwards, covers.
+    pub fn capture(&self, table: Table) -> Vec<Arc<LiveBatch>> {
+        let state = self.state.lock();
+        let entries = &state.queues[table.signal().index()].entries;
+        entries
+            .iter()
+            .map(|entry| Arc::clone(&entry.batch))
+            .collect()
+    }
+
+    /// The last sequence inserted of a stream; 0 for this process's stream before its first
+    /// batch, `None` for a stream this set has not seen.
+    pub fn last(&self, stream: StreamId) -> Option<u64> {
+        self.state.lock().last.get(&stream).copied()
+    }
+
+    /// What the set holds of all signals.
+    pub fn figures(&self) -> LiveFigures {
+        let state = self.state.lock();
+        state
+            .queues
+            .iter()
+            .fold(LiveFigures::default(), |sum, queue| LiveFigures {
+                batches: sum.batches + queue.entries.len(),
+                bytes: sum.bytes + queue.bytes,
+                rows: sum.rows + queue.rows,
+            })
+    }
+
+    /// Batches as they are inserted. A receiver that falls `limits::TAIL_BATCHES` behind is told
+    /// how many it missed.
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<LiveBatch>> {
+        self.tail.subscribe()
+    }
+
+    /// Wakes the flushers: a request was refused for want of memory.
+    pub fn pressed(&self) {
+        for wake in &self.wakes {
+            wake.notify_one();
+        }
+    }
+
+    /// When the signal's next seal is due.
+    pub fn due(&self, signal: Signal) -> Due {
+        self.due_of(&self.state.lock(), signal, self.clock.monotonic())
+    }
+
+    fn due_of(&self, state: &State, signal: Signal, now: Duration) -> Due {
+        let queue = &state.queues[signal.index()];
+        let oldest = queue.entries.get(queue.sealed);
+        self.limits.due(&Unsealed {
+            batches: queue.entries.len() - queue.sealed,
+            bytes: queue.bytes - queue.sealed_bytes,
+            rows: queue.rows - queue.sealed_rows,
+            age: oldest.map_or(Duration::ZERO, |entry| now.saturating_sub(entry.since)),
+            requested: queue.requested > queue.removed,
+            live_bytes: state.queues.iter().map(|queue| queue.bytes).sum(),
+            used_bytes: self.budget.used(),
+            max_bytes: self.budget.max(),
+        })
+    }
+
+    /// Resolves when the signal's flusher has something new to consider.
+    pub(crate) async fn woken(&self, signal: Signal) {
+        self.wakes[signal.index()].notified().await;
+    }
+
+    /// Takes the oldest batches for files, up to the limits of one seal; they stay visible.
+    /// `None` when there are none, or when the seal before is still at work.
+    pub fn seal(&self, signal: Signal) -> Option<Seal> {
+        let mut state = self.state.lock();
+        let queue = &mut state.queues[signal.index()];
+        if queue.sealed > 0 {
+            return None;
+        }
+        let (mut bytes, mut rows) = (0, 0);
+        let mut taken = Vec::new();
+        for entry in &queue.entries {
+            if bytes >= self.limits.bytes || rows >= self.limits.rows as u64 {
+                break;
+            }
+            bytes += entry.batch.bytes;
+            rows += entry.batch.rows;
+            taken.push(Arc::clone(&entry.batch));
+        }
+        if taken.is_empty() {
+            return None;
+        }
+        queue.sealed = taken.len();
+        queue.sealed_bytes = bytes;
+        queue.sealed_rows = rows;
+        drop(state);
+        Some(Seal::new(signal, taken))
+    }
+
+    /// Lets go of a seal's batches: files that every table's newest snapshot holds have them.
+    pub fn remove(&self, seal: Seal) {
+        let signal = seal.signal;
+        let (removed, gone) = {
+            let mut state = self.state.lock();
+            let queue = &mut state.queues[signal.index()];
+            let ours = seal.batches.len() == queue.sealed
+                && seal
+                    .batches
+                    .iter()
+                    .zip(&queue.entries)
+                    .all(|(a, b)| Arc::ptr_eq(a, &b.batch));
+            if !ours {
+                drop(state);
+                self.metrics
+                    .violated(Invariant::I2NothingLost, "a removed seal is not the front");
+                return;
+            }
+            let gone: Vec<Entry> = queue.entries.drain(..queue.sealed).collect();
+            queue.bytes -= queue.sealed_bytes;
+            queue.rows -= queue.sealed_rows;
+            queue.removed += gone.len() as u64;
+            queue.sealed = 0;
+            queue.sealed_bytes = 0;
+            queue.sealed_rows = 0;
+            self.gauge(signal, queue);
+            (queue.removed, gone)
+        };
+        // Columns are freed outside the lock, and before anyone is told that there is room.
+        drop(seal);
+        drop(gone);
+        self.progress[signal.index()].send_modify(|progress| {
+            progress.removed = removed;
+            progress.error = None;
+        });
+        self.pressed();
+    }
+
+    fn gauge(&self, signal: Signal, queue: &Queue) {
+        let labels = by_signal(signal);
+        self.metrics
+            .live_bytes
+            .get_or_create(&labels)
+            .set(queue.bytes as i64);
+        self.metrics
+            .live_rows
+            .get_or_create(&labels)
+            .set(queue.rows as i64);
+    }
+
+    /// Tells those who wait that an attempt failed.
+    pub(crate) fn failed(&self, signal: Signal, error: &Error) {
+        self.progress[signal.index()].send_modify(|progress| {
+            progress.failures += 1;
+            progress.error = Some(error.clone());
+        });
+    }
+
+    /// Tells those who wait that nothing is flushed any more.
+    pub(crate) fn stopped(&self) {
+        for progress in &self.progress {
+            progress.send_modify(|progress| progress.stopped = true);
+        }
+    }
+
+    /// Has everything that is live now written to files, and waits until it is committed.
+    ///
+    /// # Errors
+    /// The error of the last attempt after three have failed meanwhile; the batches stay live
+    /// and are tried again. `NODE_STATE` when flushing has ended.
+    pub async fn flushed(&self) -> Result<()> {
+        let targets = {
+            let mut state = self.state.lock();
+            Signal::ALL.map(|signal| {
+                let queue = &mut state.queues[signal.index()];
+                queue.requested = queue.inserted;
+                queue.inserted
+            })
+        };
+        self.pressed();
+        for signal in Signal::ALL {
+            let target = targets[signal.index()];
+            self.awaits(signal, |progress| progress.removed >= target)
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the budget has room, for a replay that must not outgrow it.
+    ///
+    /// # Errors
+    /// As [`LiveSet::flushed`].
+    pub async fn room(&self) -> Result<()> {
+        while self.budget.used() >= self.budget.max() {
+            let largest = {
+                let state = self.state.lock();
+                let bytes = |signal: &Signal| state.queues[signal.index()].bytes;
+                let largest = Signal::ALL
+                    .into_iter()
+                    .max_by_key(bytes)
+                    .unwrap_or(Signal::Traces);
+                (
+                    largest,
+                    state.queues[largest.index()].removed,
+                    bytes(&largest),
+                )
+            };
+            let (signal, removed, bytes) = largest;
+            if bytes == 0 {
+                return Ok(());
+            }
+            self.pressed();
+            self.awaits(signal, |progress| progress.removed > removed)
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn awaits(&self, signal: Signal, reached: impl Fn(&Progress) -> bool) -> Result<()> {
+        let mut progress = self.progress[signal.index()].subscribe();
+        let failures = progress.borrow().failures;
+        let mut ended = None;
+        let _ = progress
+            .wait_for(|now| {
+                if !reached(now) {
+                    if now.stopped {
+                        ended = Some(Error::new(Code::NodeState, "flushing has ended"));
+                    } else if now.failures >= failures + ATTEMPTS_AWAITED {
+                        ended = now.error.clone();
+                    }
+                }
+                ended.is_some() || reached(now)
+            })
+            .await;
+        ended.map_or(Ok(()), Err)
+    }
+}

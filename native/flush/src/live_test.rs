@@ -1,0 +1,137 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringViewArray};
+use otlake_base::{Metrics, Position, Signal, StreamId, SystemClock, Table};
+use tokio::sync::broadcast::error::TryRecvError;
+
+use crate::{Budget, Due, LiveBatch, LiveSet, Reason, SealLimits, memory_bytes};
+
+const STREAM: StreamId = StreamId(42);
+
+fn set(bytes: usize, rows: usize) -> Arc<LiveSet> {
+    let limits = SealLimits {
+        bytes,
+        rows,
+        age: Duration::from_secs(3600),
+    };
+    let budget = Budget::new(1 << 30);
+    LiveSet::new(
+        STREAM,
+        limits,
+        budget,
+        Arc::new(SystemClock),
+        Arc::new(Metrics::new()),
+    )
+}
+
+fn rows(count: usize) -> RecordBatch {
+    let numbers = Int64Array::from_iter_values(0..count as i64);
+    RecordBatch::try_from_iter([("n", Arc::new(numbers) as ArrayRef)]).expect("one column")
+}
+
+fn insert(live: &LiveSet, signal: Signal, sequence: u64, tables: &[Table]) {
+    let tables = tables.iter().map(|table| (*table, rows(10))).collect();
+    let position = Position {
+        stream: STREAM,
+        sequence,
+    };
+    let batch = LiveBatch::new(position, signal, "a".into(), tables);
+    let reservation = live.budget().reserve(batch.bytes);
+    live.insert(batch, reservation);
+}
+
+fn sequences(live: &LiveSet, table: Table) -> Vec<u64> {
+    live.capture(table)
+        .iter()
+        .map(|batch| batch.position.sequence)
+        .collect()
+}
+
+#[test]
+fn sealed_batches_stay_visible_until_they_are_removed() {
+    let live = set(1 << 20, 1_000);
+    insert(&live, Signal::Traces, 1, &[Table::Spans]);
+    insert(&live, Signal::Logs, 2, &[Table::Logs]);
+    insert(&live, Signal::Traces, 3, &[Table::Spans]);
+    let seal = live.seal(Signal::Traces).expect("two batches");
+    insert(&live, Signal::Traces, 4, &[Table::Spans]);
+    assert!(live.seal(Signal::Traces).is_none(), "one seal at a time");
+    assert_eq!(sequences(&live, Table::Spans), [1, 3, 4]);
+    assert_eq!(
+        seal.upto,
+        [Position {
+            stream: STREAM,
+            sequence: 3
+        }]
+    );
+    live.remove(seal);
+    assert_eq!(sequences(&live, Table::Spans), [4]);
+    assert_eq!(sequences(&live, Table::Logs), [2]);
+    assert_eq!(live.figures().rows, 20);
+    assert_eq!(live.budget().used(), live.figures().bytes);
+    assert_eq!(live.last(STREAM), Some(4));
+    assert_eq!(live.last(StreamId(1)), None);
+}
+
+#[test]
+fn the_budget_is_held_until_removal_and_not_by_those_who_still_read() {
+    let live = set(1 << 20, 1_000);
+    insert(
+        &live,
+        Signal::Metrics,
+        1,
+        &[Table::MetricsGauge, Table::MetricsSum],
+    );
+    let reader = live.capture(Table::MetricsSum);
+    let seal = live.seal(Signal::Metrics).expect("one batch");
+    assert!(live.budget().used() > 0);
+    live.remove(seal);
+    assert_eq!(live.budget().used(), 0);
+    assert_eq!(reader.len(), 1);
+}
+
+#[test]
+fn one_seal_takes_no_more_than_its_limit_and_the_batch_that_reaches_it() {
+    let live = set(1 << 20, 25);
+    for sequence in 1..=7 {
+        insert(&live, Signal::Traces, sequence, &[Table::Spans]);
+    }
+    assert_eq!(live.due(Signal::Traces), Due::Now(Reason::Rows));
+    let seal = live.seal(Signal::Traces).expect("three batches");
+    assert_eq!((seal.batches.len(), seal.rows), (3, 30));
+    assert_eq!(live.due(Signal::Traces), Due::Now(Reason::Rows));
+    live.remove(seal);
+    live.remove(live.seal(Signal::Traces).expect("three more"));
+    assert!(matches!(live.due(Signal::Traces), Due::In(_)));
+    assert_eq!(live.due(Signal::Logs), Due::Idle);
+}
+
+#[test]
+fn followers_get_each_batch_once_and_learn_what_they_missed() {
+    let live = set(1 << 30, 1 << 30);
+    insert(&live, Signal::Traces, 1, &[Table::Spans]);
+    let mut tail = live.subscribe();
+    assert_eq!(tail.try_recv().unwrap_err(), TryRecvError::Empty);
+    insert(&live, Signal::Traces, 2, &[Table::Spans]);
+    assert_eq!(tail.try_recv().expect("the batch").position.sequence, 2);
+    for sequence in 3..=1_000 {
+        insert(&live, Signal::Traces, sequence, &[Table::Spans]);
+    }
+    assert!(matches!(tail.try_recv(), Err(TryRecvError::Lagged(missed)) if missed > 0));
+}
+
+#[test]
+fn text_that_columns_share_counts_once() {
+    let long = "a text that does not fit into a view's twelve bytes ".repeat(1_000);
+    let text = StringViewArray::from_iter_values(vec![long.as_str(); 4]);
+    let shared: ArrayRef = Arc::new(text);
+    let one = RecordBatch::try_from_iter([("a", Arc::clone(&shared))]).expect("one column");
+    let both =
+        RecordBatch::try_from_iter([("a", Arc::clone(&shared)), ("b", shared)]).expect("two");
+    let (one, both) = (
+        memory_bytes(&[(Table::Logs, one)]),
+        memory_bytes(&[(Table::Logs, both)]),
+    );
+    assert!(one > long.len() && both < one + 1_000, "{one} and {both}");
+}

@@ -1,0 +1,164 @@
+//! When live batches are sealed, and what a seal is.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use otlake_base::{Position, Signal, StreamId, Table, limits};
+
+use crate::LiveBatch;
+
+/// When a signal's live batches are sealed, and how much one seal takes.
+#[derive(Clone, Copy, Debug)]
+pub struct SealLimits {
+    /// At this many bytes.
+    pub bytes: usize,
+    /// At this many rows.
+    pub rows: usize,
+    /// When the oldest is this old.
+    pub age: Duration,
+}
+
+impl Default for SealLimits {
+    fn default() -> Self {
+        Self {
+            bytes: limits::FLUSH_BYTES,
+            rows: limits::FLUSH_ROWS,
+            age: Duration::from_millis(limits::FLUSH_INTERVAL_MS),
+        }
+    }
+}
+
+/// What a signal's unsealed batches amount to, beside what decides their sealing.
+#[derive(Clone, Copy, Debug)]
+pub struct Unsealed {
+    /// Batches.
+    pub batches: usize,
+    /// Bytes of them.
+    pub bytes: usize,
+    /// Rows of them.
+    pub rows: u64,
+    /// Age of the oldest.
+    pub age: Duration,
+    /// Whether someone waits for them to reach the files.
+    pub requested: bool,
+    /// Bytes of all signals' live batches, sealed ones included.
+    pub live_bytes: usize,
+    /// Bytes of the budget in use: live batches and requests in flight.
+    pub used_bytes: usize,
+    /// The budget.
+    pub max_bytes: usize,
+}
+
+/// Why a seal is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Someone waits for it.
+    Requested,
+    /// Enough bytes for a file.
+    Bytes,
+    /// Enough rows for a file.
+    Rows,
+    /// The oldest batch is old enough.
+    Age,
+    /// Half of the memory budget is used, a good part of it by this signal.
+    Pressure,
+}
+
+/// When the next seal is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Due {
+    /// Now, and why.
+    Now(Reason),
+    /// After this long, if nothing else happens.
+    In(Duration),
+    /// Not before something is inserted.
+    Idle,
+}
+
+impl SealLimits {
+    /// Whether to seal.
+    ///
+    /// Under pressure only a signal with a third of the live bytes seals: one of the three has
+    /// them, so memory falls, and the others do not scatter small files meanwhile.
+    pub fn due(&self, unsealed: &Unsealed) -> Due {
+        if unsealed.batches == 0 {
+            return Due::Idle;
+        }
+        let pressed = unsealed.used_bytes >= unsealed.max_bytes / 2
+            && unsealed.bytes.saturating_mul(3) >= unsealed.live_bytes;
+        if unsealed.requested {
+            Due::Now(Reason::Requested)
+        } else if unsealed.bytes >= self.bytes {
+            Due::Now(Reason::Bytes)
+        } else if unsealed.rows >= self.rows as u64 {
+            Due::Now(Reason::Rows)
+        } else if unsealed.age >= self.age {
+            Due::Now(Reason::Age)
+        } else if pressed {
+            Due::Now(Reason::Pressure)
+        } else {
+            Due::In(self.age.saturating_sub(unsealed.age))
+        }
+    }
+}
+
+/// The oldest live batches of a signal, on their way into files. They stay in the live set, and
+/// in what queries see, until the files are committed. A seal that fails is tried again as it
+/// is: only the same batches under the same watermarks make a repeated commit a repetition.
+#[derive(Clone, Debug)]
+pub struct Seal {
+    /// The signal.
+    pub signal: Signal,
+    /// The batches, in order of the log.
+    pub batches: Vec<Arc<LiveBatch>>,
+    /// The last sequence of each stream: the watermarks of the commit.
+    pub upto: Vec<Position>,
+    /// Bytes of the batches.
+    pub bytes: usize,
+    /// Rows of the batches.
+    pub rows: u64,
+}
+
+impl Seal {
+    /// A seal of these batches, which are all of one signal and in order of the log.
+    pub fn new(signal: Signal, batches: Vec<Arc<LiveBatch>>) -> Seal {
+        let mut upto: Vec<Position> = Vec::new();
+        for batch in &batches {
+            match upto
+                .iter_mut()
+                .find(|position| position.stream == batch.position.stream)
+            {
+                Some(position) => {
+                    position.sequence = position.sequence.max(batch.position.sequence);
+                }
+                None => upto.push(batch.position),
+            }
+        }
+        Seal {
+            signal,
+            bytes: batches.iter().map(|batch| batch.bytes).sum(),
+            rows: batches.iter().map(|batch| batch.rows).sum(),
+            batches,
+            upto,
+        }
+    }
+
+    /// The rows of a table that its files do not hold yet. After an attempt that ended between
+    /// two tables' commits, the first table has none left.
+    pub fn rows_of(&self, table: Table, watermarks: &HashMap<StreamId, u64>) -> Vec<RecordBatch> {
+        self.batches
+            .iter()
+            .filter(|batch| !covers(watermarks, batch.position))
+            .filter_map(|batch| batch.table(table).cloned())
+            .collect()
+    }
+}
+
+/// Whether a table with these watermarks holds the batch of this position.
+pub fn covers(watermarks: &HashMap<StreamId, u64>, position: Position) -> bool {
+    watermarks
+        .get(&position.stream)
+        .is_some_and(|upto| position.sequence <= *upto)
+}

@@ -1,0 +1,109 @@
+//! What queries see: a table's live batches and files at one moment.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use otlake_base::{
+    Capture, Code, Consistency, Error, LiveRows, Position, Result, Table, TableSource,
+};
+use otlake_catalog::{Catalog, DeltaTableHandle};
+use otlake_decode::schema;
+
+use crate::LiveSet;
+use crate::seal::covers;
+
+/// The handles of all tables, by table.
+#[derive(Clone)]
+pub struct Tables(Arc<[Arc<DeltaTableHandle>; 7]>);
+
+impl Tables {
+    /// The catalog's tables.
+    pub fn of(catalog: &Catalog) -> Tables {
+        Tables(Arc::new(Table::ALL.map(|table| catalog.table(table))))
+    }
+
+    /// One of them.
+    pub fn handle(&self, table: Table) -> &Arc<DeltaTableHandle> {
+        &self.0[table as usize]
+    }
+}
+
+/// One table, captured from the live set and the newest snapshot.
+pub struct Source {
+    table: Table,
+    live: Arc<LiveSet>,
+    tables: Tables,
+}
+
+impl Source {
+    /// The source of `table`.
+    pub fn new(table: Table, live: Arc<LiveSet>, tables: Tables) -> Source {
+        Source {
+            table,
+            live,
+            tables,
+        }
+    }
+
+    /// Whether everything up to the position was seen here: inserted since the start, or in
+    /// the files of any table. Each batch reaches at least one table, so the highest watermark
+    /// of a stream that has ended is its last batch in files.
+    fn reached(&self, position: Position) -> bool {
+        let live = self.live.last(position.stream);
+        let in_files = || {
+            let of = |table| {
+                let snapshot = self.tables.handle(table).snapshot();
+                snapshot.watermarks.get(&position.stream).copied()
+            };
+            Table::ALL.into_iter().filter_map(of).max()
+        };
+        position.sequence == 0
+            || live.is_some_and(|last| position.sequence <= last)
+            || in_files().is_some_and(|last| position.sequence <= last)
+    }
+}
+
+impl TableSource for Source {
+    fn table(&self) -> Table {
+        self.table
+    }
+
+    fn schema(&self) -> SchemaRef {
+        schema::schema(self.table)
+    }
+
+    fn capture(&self, consistency: &Consistency) -> Result<Capture> {
+        let live = match consistency {
+            Consistency::Eventual => Vec::new(),
+            Consistency::Strong => self.live.capture(self.table),
+            Consistency::Session(token) => {
+                if let Some(position) = token.iter().find(|position| !self.reached(**position)) {
+                    return Err(Error::new(
+                        Code::QuerySession,
+                        format!("this node has not reached `{position}`"),
+                    ));
+                }
+                self.live.capture(self.table)
+            }
+        };
+        // The snapshot comes second. A commit between the two is seen in the snapshot, and its
+        // watermark drops the captured batches; the other way round its rows would be missed.
+        let snapshot = self.tables.handle(self.table).snapshot();
+        let live = live
+            .iter()
+            .filter(|batch| !covers(&snapshot.watermarks, batch.position))
+            .filter_map(|batch| {
+                let rows = batch.table(self.table)?;
+                Some(LiveRows {
+                    tenant: Arc::clone(&batch.tenant),
+                    batch: rows.clone(),
+                })
+            })
+            .collect();
+        Ok(Capture {
+            live,
+            files: Arc::clone(&snapshot.files),
+            root: snapshot.root.clone(),
+        })
+    }
+}

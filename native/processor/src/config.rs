@@ -1,0 +1,49 @@
+//! What a node is opened with.
+
+use std::path::PathBuf;
+
+use otlake_base::limits;
+use otlake_log::Durability;
+
+/// Every setting of the processor. `new` gives the defaults of `otlake_base::limits`.
+#[derive(Clone, Debug)]
+pub struct ProcessorConfig {
+    /// The folder that holds everything.
+    pub data_dir: PathBuf,
+    /// What an acknowledgement means for the disk.
+    pub durability: Durability,
+    /// One log segment, in bytes.
+    pub log_segment_bytes: u64,
+    /// All log segments, in bytes; at it, requests are refused.
+    pub log_max_bytes: u64,
+    /// Requests in flight and live batches together, in bytes; at it, requests are refused.
+    pub live_max_bytes: usize,
+    /// A signal's live batches are sealed at this many bytes.
+    pub flush_bytes: usize,
+    /// A signal's live batches are sealed at this many rows.
+    pub flush_rows: usize,
+    /// A signal's live batches are sealed when the oldest is this old, in milliseconds.
+    pub flush_interval_ms: u64,
+    /// Rows of one Parquet row group.
+    pub row_group_rows: usize,
+    /// The compression level of files, 1 to 22.
+    pub zstd_level: i32,
+}
+
+impl ProcessorConfig {
+    /// The defaults, in this folder.
+    pub fn new(data_dir: impl Into<PathBuf>) -> ProcessorConfig {
+        ProcessorConfig {
+            data_dir: data_dir.into(),
+            durability: Durability::Fsync,
+            log_segment_bytes: limits::LOG_SEGMENT_BYTES,
+            log_max_bytes: limits::LOG_MAX_BYTES,
+            live_max_bytes: limits::LIVE_MAX_BYTES,
+            flush_bytes: limits::FLUSH_BYTES,
+            flush_rows: limits::FLUSH_ROWS,
+            flush_interval_ms: limits::FLUSH_INTERVAL_MS,
+            row_group_rows: limits::ROW_GROUP_ROWS,
+            zstd_level: 1,
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! One request, from bytes to acknowledgement.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use otlake_base::invariant::Invariant;
+use otlake_base::metrics::by_signal;
+use otlake_base::{Code, Error, Kind, Position, Result, Signal};
+use otlake_decode::{Decoded, Rejections};
+use otlake_flush::{LiveBatch, memory_bytes};
+use otlake_log::Record;
+use tokio::sync::oneshot;
+
+use crate::Processor;
+use crate::ledger::Entry;
+
+/// Bodies below this are decoded on the worker that received them: it takes about 2 ms at most,
+/// and handing the work over would cost more than it frees. Beyond it a worker would hold up
+/// the connections it serves, so a thread made for blocking decodes.
+const INLINE_BYTES: usize = 1024 * 1024;
+
+/// Bytes that a request is taken to need per byte of its body until its rows are measured: the
+/// body, the rows, and the builders' spare room.
+const BYTES_PER_BODY_BYTE: usize = 3;
+
+/// What a request came to. Success means that the accepted records are in the log, fsynced
+/// under `fsync` durability and handed to the operating system under `relaxed`, and readable.
+#[derive(Debug)]
+pub struct Ack {
+    /// Records stored.
+    pub accepted: u64,
+    /// Records refused for what they are, and why.
+    pub rejections: Rejections,
+    /// Where they are stored; `None` when there was nothing to store.
+    pub position: Option<Position>,
+}
+
+impl Processor {
+    /// Stores the protobuf body of an OTLP export request; `transport` (grpc, http, library) is
+    /// for the counters. Dropping the future once the log has the request does not undo it.
+    ///
+    /// # Errors
+    /// `OTLP_MALFORMED`; `INGEST_OVERLOADED`, `INGEST_STOPPING`, `LOG_FULL`, `LOG_IO`, after
+    /// all of which nothing of the request is stored and the client may retry.
+    pub async fn ingest(
+        &self,
+        signal: Signal,
+        tenant: Arc<str>,
+        transport: &'static str,
+        body: Bytes,
+    ) -> Result<Ack> {
+        let started = self.clock.monotonic();
+        let labels = by_signal(signal);
+        self.metrics
+            .request_bytes
+            .get_or_create(&labels)
+            .inc_by(body.len() as u64);
+        let outcome = self.store(signal, tenant, body).await;
+        let name = match &outcome {
+            Ok(ack) if ack.rejections.count == 0 => "ok",
+            Ok(_) => "partial",
+            Err(error) => outcome_of(error.kind()),
+        };
+        let request = vec![
+            ("signal", signal.name()),
+            ("transport", transport),
+            ("outcome", name),
+        ];
+        self.metrics.requests.get_or_create(&request).inc();
+        if outcome.as_ref().is_ok_and(|ack| ack.position.is_some()) {
+            let seconds = self.clock.monotonic().saturating_sub(started).as_secs_f64();
+            self.metrics
+                .ack_seconds
+                .get_or_create(&labels)
+                .observe(seconds);
+        }
+        outcome
+    }
+
+    async fn store(&self, signal: Signal, tenant: Arc<str>, body: Bytes) -> Result<Ack> {
+        let pass = self.gate.enter()?;
+        let estimate = body.len().saturating_mul(BYTES_PER_BODY_BYTE);
+        let Some(mut reservation) = self.live.budget().try_reserve(estimate) else {
+            self.live.pressed();
+            return Err(Error::new(
+                Code::IngestOverloaded,
+                "the memory for live rows is in use",
+            ));
+        };
+        let decoded = decode(signal, &body, &tenant).await?;
+        let Decoded {
+            tables,
+            accepted,
+            rejections,
+        } = decoded;
+        let by_reason = rejections.by_reason.clone();
+        let entry = Entry::new(Arc::clone(&self.metrics), signal, accepted, by_reason);
+        let rows: usize = tables.iter().map(|(_, batch)| batch.num_rows()).sum();
+        if rows as u64 != accepted {
+            self.metrics
+                .violated(Invariant::I4Ledger, "accepted records and rows differ");
+        }
+        if accepted == 0 {
+            entry.acknowledged();
+            return Ok(Ack {
+                accepted,
+                rejections,
+                position: None,
+            });
+        }
+        let Some(log) = self.log() else {
+            entry.refused(Code::IngestStopping);
+            return Err(Error::new(Code::IngestStopping, "the node is stopping"));
+        };
+        // The log holds the body until it is written.
+        let bytes = memory_bytes(&tables);
+        reservation.resize(bytes + body.len());
+        let record = Record {
+            signal,
+            tenant: Arc::clone(&tenant),
+            received_unix_nano: self.clock.unix_nano(),
+            payload: body,
+        };
+        let (sender, durable) = oneshot::channel();
+        let live = Arc::clone(&self.live);
+        log.append(
+            record,
+            Box::new(move |outcome| {
+                match &outcome {
+                    Ok(position) => {
+                        reservation.resize(bytes);
+                        let batch = LiveBatch::measured(*position, signal, tenant, tables, bytes);
+                        live.insert(batch, reservation);
+                        entry.acknowledged();
+                    }
+                    Err(error) => entry.refused(error.code),
+                }
+                // The client may be gone; what is durable is stored all the same.
+                let _ = sender.send(outcome);
+                drop(pass);
+            }),
+        );
+        let position = durable
+            .await
+            .map_err(|_| Error::new(Code::LogIo, "the log ended before it took the request"))??;
+        if position.sequence > log.last_durable() {
+            self.metrics
+                .violated(Invariant::I1DurableAck, "an acknowledgement ran ahead");
+        }
+        Ok(Ack {
+            accepted,
+            rejections,
+            position: Some(position),
+        })
+    }
+}
+
+async fn decode(signal: Signal, body: &Bytes, tenant: &Arc<str>) -> Result<Decoded> {
+    if body.len() < INLINE_BYTES {
+        return otlake_decode::decode(signal, body, tenant);
+    }
+    let (body, tenant) = (body.clone(), Arc::clone(tenant));
+    tokio::task::spawn_blocking(move || otlake_decode::decode(signal, &body, &tenant))
+        .await
+        .map_err(|error| Error::new(Code::Internal, format!("decoding ended: {error}")))?
+}
+
+fn outcome_of(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Invalid | Kind::NotFound => "invalid",
+        Kind::Denied => "denied",
+        Kind::Exhausted => "exhausted",
+        Kind::Unavailable | Kind::Cancelled => "unavailable",
+        Kind::Corrupt | Kind::Internal => "internal",
+    }
+}

@@ -1,0 +1,245 @@
+//! Open, close and what lies between.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use otlake_base::{Clock, Code, Error, Metrics, Position, Result, StreamId, Table, TableSource};
+use otlake_catalog::Catalog;
+use otlake_flush::{
+    Budget, Flusher, FlusherParts, LiveBatch, LiveSet, OnStep, SealLimits, Source, Tables,
+};
+use otlake_log::{Log, LogConfig};
+use otlake_shard::WriteOptions;
+use parking_lot::RwLock;
+use tokio::runtime::Handle;
+use tokio::sync::{Mutex, broadcast};
+
+use crate::data_dir::DataDir;
+use crate::gate::Gate;
+use crate::{ProcessorConfig, replay};
+
+/// What a processor holds, at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stats {
+    /// The stream this process writes.
+    pub stream: StreamId,
+    /// The last sequence of it that is durable and readable; 0 before the first.
+    pub last_durable: u64,
+    /// Bytes of live batches.
+    pub live_bytes: u64,
+    /// Rows of live batches.
+    pub live_rows: u64,
+    /// Bytes of log segments on disk.
+    pub log_bytes: u64,
+    /// Log segments on disk.
+    pub log_segments: u64,
+    /// Files of the newest snapshots.
+    pub files: u64,
+    /// Bytes of those files.
+    pub file_bytes: u64,
+    /// Rows of those files.
+    pub file_rows: u64,
+}
+
+/// The storage of one node. Dropping it without `close` is a crash without a restart: what was
+/// acknowledged is in the log, and the next open finds it.
+pub struct Processor {
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) gate: Gate,
+    pub(crate) live: Arc<LiveSet>,
+    tables: Tables,
+    stream: StreamId,
+    log: RwLock<Option<Arc<Log>>>,
+    running: Mutex<Option<Running>>,
+}
+
+/// What ends when the processor is closed, in this order.
+struct Running {
+    flusher: Flusher,
+    _data_dir: Arc<DataDir>,
+}
+
+impl Processor {
+    /// Locks the folder, opens the tables and the log, takes what the log holds and no file
+    /// does into memory, and starts the flushers. Needs a tokio runtime with time enabled.
+    ///
+    /// # Errors
+    /// `NODE_DIRECTORY_LOCKED`, `NODE_DIRECTORY_UNUSABLE`, `LOG_…`, `TABLE_…`.
+    pub async fn open(
+        config: ProcessorConfig,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Arc<Processor>> {
+        Processor::open_observed(config, clock, metrics, None).await
+    }
+
+    /// As [`Processor::open`], with `on_step` called at each step of a flush.
+    ///
+    /// # Errors
+    /// As [`Processor::open`].
+    pub async fn open_observed(
+        config: ProcessorConfig,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+        on_step: Option<OnStep>,
+    ) -> Result<Arc<Processor>> {
+        let root = config.data_dir.clone();
+        let data_dir = Arc::new(blocking(move || DataDir::open(&root)).await?);
+        let catalog =
+            Catalog::open(&data_dir.tables(), Arc::clone(&clock), Arc::clone(&metrics)).await?;
+        let tables = Tables::of(&catalog);
+        let log_config = LogConfig {
+            dir: data_dir.log(),
+            segment_bytes: config.log_segment_bytes,
+            max_bytes: config.log_max_bytes,
+            durability: config.durability,
+        };
+        let (log_clock, log_metrics) = (Arc::clone(&clock), Arc::clone(&metrics));
+        let (log, records) =
+            blocking(move || Log::open(log_config, log_clock, log_metrics)).await?;
+        let stream = log.stream();
+        let log = Arc::new(log);
+        let limits = SealLimits {
+            bytes: config.flush_bytes,
+            rows: config.flush_rows,
+            age: Duration::from_millis(config.flush_interval_ms),
+        };
+        let budget = Budget::new(config.live_max_bytes);
+        let live = LiveSet::new(
+            stream,
+            limits,
+            budget,
+            Arc::clone(&clock),
+            Arc::clone(&metrics),
+        );
+        let flusher = Flusher::start(FlusherParts {
+            live: Arc::clone(&live),
+            tables: tables.clone(),
+            log: Arc::clone(&log),
+            options: WriteOptions {
+                row_group_rows: config.row_group_rows,
+                zstd_level: config.zstd_level,
+            },
+            clock: Arc::clone(&clock),
+            metrics: Arc::clone(&metrics),
+            on_step,
+            guard: Arc::clone(&data_dir) as _,
+        });
+        let (into, handles, runtime) = (Arc::clone(&live), tables.clone(), Handle::current());
+        let replayed = blocking(move || replay::replay(records, &handles, &into, &runtime)).await?;
+        if replayed.records > 0 || replayed.damaged > 0 {
+            tracing::info!(
+                target: "otlake::log", records = replayed.records, rows = replayed.rows,
+                damaged = replayed.damaged, "the log was replayed"
+            );
+        }
+        Ok(Arc::new(Processor {
+            clock,
+            metrics,
+            gate: Gate::new(),
+            live,
+            tables,
+            stream,
+            log: RwLock::new(Some(log)),
+            running: Mutex::new(Some(Running {
+                flusher,
+                _data_dir: data_dir,
+            })),
+        }))
+    }
+
+    pub(crate) fn log(&self) -> Option<Arc<Log>> {
+        self.log.read().clone()
+    }
+
+    /// One table, for queries. It outlives the processor's close and shows its last state.
+    pub fn source(&self, table: Table) -> Arc<dyn TableSource> {
+        Arc::new(Source::new(
+            table,
+            Arc::clone(&self.live),
+            self.tables.clone(),
+        ))
+    }
+
+    /// Batches as they become readable.
+    pub fn subscribe(&self) -> broadcast::Receiver<Arc<LiveBatch>> {
+        self.live.subscribe()
+    }
+
+    /// The position that covers everything acknowledged now: a session token.
+    pub fn session(&self) -> Position {
+        let sequence = self.live.last(self.stream).unwrap_or(0);
+        Position {
+            stream: self.stream,
+            sequence,
+        }
+    }
+
+    /// What is held now. Sums over the newest snapshots' files.
+    pub fn stats(&self) -> Stats {
+        let live = self.live.figures();
+        let log = self.log();
+        let mut stats = Stats {
+            stream: self.stream,
+            last_durable: self.session().sequence,
+            live_bytes: live.bytes as u64,
+            live_rows: live.rows,
+            log_bytes: log.as_ref().map_or(0, |log| log.bytes()),
+            log_segments: log.as_ref().map_or(0, |log| log.segments() as u64),
+            files: 0,
+            file_bytes: 0,
+            file_rows: 0,
+        };
+        for table in Table::ALL {
+            for file in self.tables.handle(table).snapshot().files.iter() {
+                stats.files += 1;
+                stats.file_bytes += file.size;
+                stats.file_rows += file.rows;
+            }
+        }
+        stats
+    }
+
+    /// Has everything acknowledged before the call written to files and committed.
+    ///
+    /// # Errors
+    /// `NODE_STATE` after `close`; what writing came to when it fails again and again.
+    pub async fn flush(&self) -> Result<()> {
+        if self.gate.closing() {
+            return Err(Error::new(Code::NodeState, "the node is stopping"));
+        }
+        self.live.flushed().await
+    }
+
+    /// Takes no more requests, finishes those inside, flushes, closes the log and unlocks the
+    /// folder. A second call does nothing, after the first is done.
+    ///
+    /// # Errors
+    /// The first thing that failed, with all the rest done nevertheless. What could not be
+    /// flushed is in the log.
+    pub async fn close(&self) -> Result<()> {
+        let mut running = self.running.lock().await;
+        let Some(Running { flusher, _data_dir }) = running.take() else {
+            return Ok(());
+        };
+        self.gate.close().await;
+        let flushed = self.live.flushed().await;
+        flusher.stop().await;
+        let log = self.log.write().take();
+        let closed = match log {
+            Some(log) => blocking(move || log.close()).await,
+            None => Ok(()),
+        };
+        flushed.and(closed)
+    }
+}
+
+/// Runs what blocks on a thread made for it.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::new(Code::Internal, format!("a thread ended: {error}")))?
+}

@@ -1,0 +1,87 @@
+//! What the log holds and no file does, back into the live set.
+
+use std::collections::HashMap;
+
+use otlake_base::{Code, Error, Position, Result, StreamId, Table};
+use otlake_flush::{LiveBatch, LiveSet, Tables, covers};
+use otlake_log::{Record, Replay};
+use tokio::runtime::Handle;
+
+/// What a replay found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Replayed {
+    /// Records read.
+    pub(crate) records: u64,
+    /// Rows that no file held.
+    pub(crate) rows: u64,
+    /// Records that could not be read back.
+    pub(crate) damaged: u64,
+}
+
+/// Reads every record of earlier streams. Flushers run meanwhile: once the budget is full, it
+/// waits for them, so a log of any size needs no more memory than a running node.
+///
+/// Every record becomes a batch, even one whose rows are all in files: its number then takes
+/// part in the next release, and its segment is deleted.
+///
+/// # Errors
+/// `LOG_IO`; `LOG_FORMAT` for what another version wrote, which is kept and not passed over; what flushing came to, when the
+/// rows that are not in files need more memory than there is.
+pub(crate) fn replay(
+    records: Replay,
+    tables: &Tables,
+    live: &LiveSet,
+    runtime: &Handle,
+) -> Result<Replayed> {
+    let watermarks = Table::ALL.map(|table| tables.handle(table).snapshot().watermarks.clone());
+    let mut replayed = Replayed::default();
+    for item in records {
+        let (position, record) = match item {
+            Ok(read) => read,
+            // It is reported and never served (I6); the records after it are whole.
+            Err(error) if error.code == Code::LogChecksumMismatch => {
+                replayed.damaged += 1;
+                tracing::error!(
+                    target: "otlake::log", code = error.code.as_str(),
+                    "a log record is damaged and its rows are lost: {error}"
+                );
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        replayed.records += 1;
+        let batch = rows_not_in_files(position, record, &watermarks)?;
+        replayed.rows += batch.rows;
+        let budget = live.budget();
+        let reservation = budget.reserve(batch.bytes);
+        live.insert(batch, reservation);
+        if budget.used() >= budget.max() {
+            runtime.block_on(live.room())?;
+        }
+    }
+    Ok(replayed)
+}
+
+/// The record's rows, without those of tables that hold them. Metrics reach five tables in five
+/// commits, and a crash can fall between two of them.
+fn rows_not_in_files(
+    position: Position,
+    record: Record,
+    watermarks: &[HashMap<StreamId, u64>; 7],
+) -> Result<LiveBatch> {
+    let missing = |table: Table| !covers(&watermarks[table as usize], position);
+    let rows = if record.signal.tables().iter().any(|table| missing(*table)) {
+        // The record is whole, and was decoded before it was acknowledged: only a decoder that
+        // is not the one that took it in can refuse it.
+        let decoded = otlake_decode::decode(record.signal, &record.payload, &record.tenant)
+            .map_err(|error| Error::new(Code::LogFormat, format!("{position}: {error}")))?;
+        decoded
+            .tables
+            .into_iter()
+            .filter(|(table, _)| missing(*table))
+            .collect()
+    } else {
+        Vec::new()
+    };
+    Ok(LiveBatch::new(position, record.signal, record.tenant, rows))
+}
