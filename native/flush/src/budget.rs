@@ -32,7 +32,10 @@ impl Budget {
     /// Takes `bytes`, or nothing when they do not fit. What is larger than the whole budget is
     /// taken for all of it, so that a large request waits for an idle node and not for ever.
     pub fn try_reserve(self: &Arc<Self>, bytes: usize) -> Option<Reservation> {
-        let bytes = bytes.min(self.max);
+        self.try_reserve_all(bytes.min(self.max))
+    }
+
+    fn try_reserve_all(self: &Arc<Self>, bytes: usize) -> Option<Reservation> {
         self.used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
                 used.checked_add(bytes).filter(|after| *after <= self.max)
@@ -67,19 +70,20 @@ impl Reservation {
         self.bytes
     }
 
-    /// Makes an estimate exact. It may pass the limit: the memory is in use already, and the
-    /// next request is the one that is refused.
-    pub fn resize(&mut self, bytes: usize) {
-        if bytes >= self.bytes {
-            self.budget
-                .used
-                .fetch_add(bytes - self.bytes, Ordering::Relaxed);
+    /// Makes an estimate exact; false, and unchanged, when there is no room for more.
+    #[must_use]
+    pub fn try_resize(&mut self, bytes: usize) -> bool {
+        if bytes > self.bytes {
+            let Some(mut more) = self.budget.try_reserve_all(bytes - self.bytes) else {
+                return false;
+            };
+            more.bytes = 0;
         } else {
-            self.budget
-                .used
-                .fetch_sub(self.bytes - bytes, Ordering::Relaxed);
+            let less = self.bytes - bytes;
+            self.budget.used.fetch_sub(less, Ordering::Relaxed);
         }
         self.bytes = bytes;
+        true
     }
 }
 

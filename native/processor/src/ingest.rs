@@ -40,7 +40,8 @@ impl Processor {
     /// for the counters. Dropping the future once the log has the request does not undo it.
     ///
     /// # Errors
-    /// `OTLP_MALFORMED`; `INGEST_OVERLOADED`, `INGEST_STOPPING`, `LOG_FULL`, `LOG_IO`, after
+    /// `OTLP_MALFORMED`; `OTLP_TOO_LARGE` for rows that need more than all the memory there is for
+    /// them; `INGEST_OVERLOADED`, `INGEST_STOPPING`, `LOG_FULL`, `LOG_IO`, after
     /// all of which nothing of the request is stored and the client may retry.
     pub async fn ingest(
         &self,
@@ -82,10 +83,7 @@ impl Processor {
         let estimate = body.len().saturating_mul(BYTES_PER_BODY_BYTE);
         let Some(mut reservation) = self.live.budget().try_reserve(estimate) else {
             self.live.pressed();
-            return Err(Error::new(
-                Code::IngestOverloaded,
-                "the memory for live rows is in use",
-            ));
+            return Err(overloaded());
         };
         let decoded = decode(signal, &body, &tenant).await?;
         let Decoded {
@@ -112,9 +110,23 @@ impl Processor {
             entry.refused(Code::IngestStopping);
             return Err(Error::new(Code::IngestStopping, "the node is stopping"));
         };
-        // The log holds the body until it is written.
+        // Rows can be many times their wire bytes, so the estimate is made exact before anything
+        // keeps them. The log holds the body until it is written.
         let bytes = memory_bytes(&tables);
-        reservation.resize(bytes + body.len());
+        let needed = bytes.saturating_add(body.len());
+        if !reservation.try_resize(needed) {
+            let error = if needed > self.live.budget().max() {
+                Error::new(
+                    Code::OtlpTooLarge,
+                    format!("its rows need {needed} bytes of memory"),
+                )
+            } else {
+                self.live.pressed();
+                overloaded()
+            };
+            entry.refused(error.code);
+            return Err(error);
+        }
         let record = Record {
             signal,
             tenant: Arc::clone(&tenant),
@@ -128,7 +140,8 @@ impl Processor {
             Box::new(move |outcome| {
                 match &outcome {
                     Ok(position) => {
-                        reservation.resize(bytes);
+                        // Less always fits.
+                        let _ = reservation.try_resize(bytes);
                         let batch = LiveBatch::measured(*position, signal, tenant, tables, bytes);
                         live.insert(batch, reservation);
                         entry.acknowledged();
@@ -153,6 +166,10 @@ impl Processor {
             position: Some(position),
         })
     }
+}
+
+fn overloaded() -> Error {
+    Error::new(Code::IngestOverloaded, "the memory for live rows is in use")
 }
 
 async fn decode(signal: Signal, body: &Bytes, tenant: &Arc<str>) -> Result<Decoded> {

@@ -120,6 +120,25 @@ async fn at_the_memory_limit_requests_are_refused_until_a_flush_has_made_room() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_that_can_never_fit_are_refused_for_good() {
+    let root = tempfile::tempdir().expect("a folder");
+    let config = crate::ProcessorConfig {
+        live_max_bytes: 64 * 1024,
+        ..config(root.path())
+    };
+    let node = open(config, None).await;
+    let refused = ingest(&node, Signal::Logs, logs(0, 5_000))
+        .await
+        .expect_err("5,000 rows in 64 KiB");
+    assert_eq!(refused.code, Code::OtlpTooLarge);
+    assert_eq!(ledger(&node, Signal::Logs), (5_000, 0, 5_000));
+    ingest(&node, Signal::Logs, logs(0, 10))
+        .await
+        .expect("a small request fits");
+    node.close().await.expect("a close");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_log_refuses_and_the_ledger_counts_each_record() {
     let root = tempfile::tempdir().expect("a folder");
     let config = crate::ProcessorConfig {

@@ -88,6 +88,7 @@ fn reason(code: Code) -> &'static str {
         Code::LogIo => "log_io",
         Code::IngestOverloaded => "overloaded",
         Code::IngestStopping => "stopping",
+        Code::OtlpTooLarge => "too_large",
         _ => "internal",
     }
 }
