@@ -1,1 +1,35 @@
+//! The manifest: seven Delta tables, one commit per flush, durable before it returns.
+//!
+//! A commit adds files and, in the same atomic step, raises the table's watermark: one Delta
+//! `txn` action per stream (application id `otlake/<stream>`, version = last sequence that the
+//! files hold). So a flush repeated after a crash changes nothing (I3), and a snapshot tells a
+//! reader exactly which live batches its files already hold (I7).
+//!
+//! ```text
+//! <tables>/<table>/_delta_log/<version, 20 digits>.json        commits, fsynced
+//! <tables>/<table>/_delta_log/<version>.checkpoint.parquet     one each 50 commits
+//! <tables>/<table>/tenant=<t>/day=<d>/<uuid>.parquet           what they refer to
+//! ```
+//!
+//! - `catalog`: opens the tables, makes those that are absent.
+//! - `handle`: one table: its newest snapshot, and the committer.
+//! - `snapshot`: files and watermarks of one version.
+//! - `watermarks`: every `txn` action of a version.
+//! - `columns`: Arrow schema to Delta schema, table properties.
+//! - `durable_store`: the object store below the log, which syncs what it writes.
+//! - `sweep`: removes what a crash left and nothing refers to.
 
+mod catalog;
+mod columns;
+mod durable_store;
+mod handle;
+mod snapshot;
+mod sweep;
+mod watermarks;
+
+pub use catalog::Catalog;
+pub use handle::DeltaTableHandle;
+pub use snapshot::Snapshot;
+
+#[cfg(test)]
+mod catalog_test;

@@ -1,0 +1,415 @@
+//! One table: its newest snapshot, and the committer.
+//!
+//! delta-rs records a `txn` action but does not refuse a second commit of the same one. So the
+//! committer, alone under its lock, looks at the watermarks first, commits against exactly the
+//! version it looked at, and on any other outcome reads the table again and decides anew. A
+//! commit that landed but was reported as failed is found that way, too.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties, TransactionError};
+use deltalake_core::kernel::{Action, Add, Transaction};
+use deltalake_core::operations::create::CreateBuilder;
+use deltalake_core::protocol::{DeltaOperation, SaveMode};
+use deltalake_core::table::state::DeltaTableState;
+use deltalake_core::{DeltaTable, DeltaTableBuilder, DeltaTableError, checkpoints};
+use futures::TryStreamExt;
+use otlake_base::metrics::by_table;
+use otlake_base::{Clock, Code, Error, Metrics, Position, Result, Table};
+use otlake_shard::Written;
+use otlake_shard::durable::{create_dirs, sync_dir};
+use parking_lot::RwLock;
+use tokio::sync::Mutex;
+use url::Url;
+
+use crate::columns::{CHECKPOINT_INTERVAL, columns, properties};
+use crate::durable_store::DurableStore;
+use crate::snapshot::{Snapshot, files};
+use crate::sweep::sweep;
+use crate::watermarks::{self, app_id};
+
+/// Times that one call looks at the table again after another writer was faster.
+const COMMIT_ATTEMPTS: usize = 10;
+const ENGINE: &str = concat!("otlake/", env!("CARGO_PKG_VERSION"));
+const PARTITIONS: [&str; 2] = otlake_decode::schema::PARTITION_COLUMNS;
+
+/// One Delta table.
+pub struct DeltaTableHandle {
+    table: Table,
+    root: PathBuf,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+    newest: RwLock<Arc<Snapshot>>,
+    committer: Mutex<DeltaTable>,
+}
+
+fn storage(table: Table, what: &str, error: impl std::fmt::Display) -> Error {
+    Error::new(Code::TableIo, format!("{}: {what}: {error}", table.name()))
+}
+
+/// A log that is there but cannot be understood, unless storage itself failed.
+fn unreadable(table: Table, error: DeltaTableError) -> Error {
+    let code = match &error {
+        DeltaTableError::ObjectStore { .. } | DeltaTableError::Io { .. } => Code::TableIo,
+        _ => Code::TableCorrupt,
+    };
+    Error::new(
+        code,
+        format!("{}: cannot load the table: {error}", table.name()),
+    )
+}
+
+fn state(table: Table, delta: &DeltaTable) -> Result<&DeltaTableState> {
+    delta.snapshot().map_err(|error| unreadable(table, error))
+}
+
+impl DeltaTableHandle {
+    pub(crate) async fn open(
+        table: Table,
+        root: PathBuf,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Result<DeltaTableHandle> {
+        let log = root.join("_delta_log");
+        create_dirs(&log).map_err(|error| storage(table, "cannot create its folder", error))?;
+        let root = root
+            .canonicalize()
+            .map_err(|error| storage(table, "cannot find its folder", error))?;
+        let url = Url::from_directory_path(&root)
+            .map_err(|()| storage(table, "not a folder", root.display()))?;
+        let mut delta = DeltaTableBuilder::from_url(url.clone())
+            .map(|builder| builder.with_storage_backend(Arc::new(DurableStore::default()), url))
+            .and_then(DeltaTableBuilder::build)
+            .map_err(|error| unreadable(table, error))?;
+        // Whether there is a table is asked of the folder itself: a table that merely failed to
+        // load must never be made anew.
+        let exists = fs::read_dir(&log)
+            .and_then(|mut entries| {
+                entries.try_fold(false, |found, entry| {
+                    let name = entry?.file_name();
+                    let name = name.to_string_lossy();
+                    Ok(found || name.ends_with(".json") || name.ends_with(".parquet"))
+                })
+            })
+            .map_err(|error| storage(table, "cannot list its log", error))?;
+        if exists {
+            delta
+                .load()
+                .await
+                .map_err(|error| unreadable(table, error))?;
+        } else {
+            delta = CreateBuilder::new()
+                .with_log_store(delta.log_store())
+                .with_table_name(table.name())
+                .with_columns(columns(table)?)
+                .with_partition_columns(PARTITIONS)
+                .with_configuration(properties(table))
+                .await
+                .map_err(|error| storage(table, "cannot create the table", error))?;
+        }
+        check_columns(table, &delta)?;
+        let snapshot = Arc::new(load(table, &root, &delta).await?);
+        sweep_orphans(table, &snapshot, &delta).await?;
+        let handle = DeltaTableHandle {
+            table,
+            root,
+            clock,
+            metrics,
+            newest: RwLock::new(Arc::clone(&snapshot)),
+            committer: Mutex::new(delta),
+        };
+        handle.publish(snapshot);
+        Ok(handle)
+    }
+
+    /// Which table.
+    pub fn table(&self) -> Table {
+        self.table
+    }
+
+    /// The newest version, from memory.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.newest.read())
+    }
+
+    fn publish(&self, snapshot: Arc<Snapshot>) {
+        let labels = by_table(self.table);
+        let sum = |figure: fn(&otlake_base::DataFile) -> u64| -> i64 {
+            i64::try_from(snapshot.files.iter().map(figure).sum::<u64>()).unwrap_or(i64::MAX)
+        };
+        self.metrics
+            .table_files
+            .get_or_create(&labels)
+            .set(snapshot.files.len() as i64);
+        self.metrics
+            .table_bytes
+            .get_or_create(&labels)
+            .set(sum(|file| file.size));
+        self.metrics
+            .table_rows
+            .get_or_create(&labels)
+            .set(sum(|file| file.rows));
+        *self.newest.write() = snapshot;
+    }
+
+    /// Adds the files and raises the watermarks, in one commit that is durable when this
+    /// returns. Where the table covers every watermark already, nothing is committed and those
+    /// files that it does not hold are deleted. After an error the files stay: the caller tries
+    /// again with them, and what it gives up is swept at the next open.
+    ///
+    /// # Errors
+    /// `TABLE_IO`; `TABLE_CONFLICT` when other writers were faster time and again. After
+    /// either, the same call is safe to repeat.
+    pub async fn commit(
+        &self,
+        files: Vec<Written>,
+        watermarks: Vec<Position>,
+    ) -> Result<Arc<Snapshot>> {
+        let mut delta = self.committer.lock().await;
+        if files.is_empty() && watermarks.is_empty() {
+            return Ok(self.snapshot());
+        }
+        let mut last = None;
+        for _ in 0..COMMIT_ATTEMPTS {
+            let now = self.snapshot();
+            if !watermarks.is_empty() && watermarks.iter().all(|mark| now.covers(*mark)) {
+                self.discard(&now, &files).await?;
+                return Ok(now);
+            }
+            match self.attempt(&mut delta, &now, &files, &watermarks).await {
+                Ok(snapshot) => {
+                    self.publish(Arc::clone(&snapshot));
+                    self.checkpoint(&delta).await;
+                    return Ok(snapshot);
+                }
+                Err(error) => {
+                    let conflict = is_conflict(&error);
+                    // What the table holds now decides, not what the error says: the commit
+                    // may have landed all the same.
+                    delta.update_state().await.map_err(|error| {
+                        storage(self.table, "cannot read the table again", error)
+                    })?;
+                    self.publish(Arc::new(load(self.table, &self.root, &delta).await?));
+                    let landed = watermarks.iter().all(|mark| self.snapshot().covers(*mark));
+                    if !conflict && (watermarks.is_empty() || !landed) {
+                        return Err(storage(self.table, "cannot commit", error));
+                    }
+                    last = Some(error);
+                }
+            }
+        }
+        let last = last.map(|error| error.to_string()).unwrap_or_default();
+        let message = format!(
+            "{}: {COMMIT_ATTEMPTS} commits met others: {last}",
+            self.table.name()
+        );
+        Err(Error::new(Code::TableConflict, message))
+    }
+
+    async fn attempt(
+        &self,
+        delta: &mut DeltaTable,
+        now: &Snapshot,
+        written: &[Written],
+        marks: &[Position],
+    ) -> std::result::Result<Arc<Snapshot>, DeltaTableError> {
+        let millis = i64::try_from(self.clock.unix_nano() / 1_000_000).unwrap_or(i64::MAX);
+        let operation = DeltaOperation::Write {
+            mode: SaveMode::Append,
+            partition_by: Some(PARTITIONS.map(str::to_owned).to_vec()),
+            predicate: None,
+        };
+        let mut info = operation.get_commit_info();
+        info.timestamp = Some(millis);
+        info.engine_info = Some(ENGINE.to_owned());
+        info.is_blind_append = Some(true);
+        let mut actions = vec![Action::CommitInfo(info)];
+        actions.extend(
+            written
+                .iter()
+                .map(|written| Action::Add(add(written, millis))),
+        );
+        // A mark never goes back, whatever order streams are flushed in.
+        let mut raised: HashMap<_, u64> = HashMap::new();
+        for mark in marks.iter().filter(|mark| !now.covers(**mark)) {
+            let last = raised.entry(mark.stream).or_default();
+            *last = mark.sequence.max(*last);
+        }
+        let transactions = raised
+            .iter()
+            .map(|(stream, sequence)| {
+                let sequence = i64::try_from(*sequence).unwrap_or(i64::MAX);
+                Transaction::new_with_last_update(app_id(*stream), sequence, Some(millis))
+            })
+            .collect();
+        // No attempts of its own: delta-rs would not look at the watermarks between them. And
+        // no hooks: a checkpoint that fails must not make a commit that landed look failed.
+        let properties = CommitProperties::default()
+            .with_max_retries(0)
+            .with_create_checkpoint(false)
+            .with_cleanup_expired_logs(Some(false))
+            .with_application_transactions(transactions);
+        let store = delta.log_store();
+        let committed = {
+            let state = delta.snapshot()?;
+            CommitBuilder::from(properties)
+                .with_actions(actions)
+                .build(Some(state), store, operation)
+                .await?
+        };
+        delta.state = Some(committed.snapshot());
+
+        let mut snapshot = now.clone();
+        snapshot.version = committed.version() as i64;
+        let mut files = Vec::with_capacity(now.files.len() + written.len());
+        files.extend(now.files.iter().cloned());
+        files.extend(written.iter().map(|written| written.file.clone()));
+        snapshot.files = Arc::new(files);
+        snapshot.watermarks.extend(raised);
+        Ok(Arc::new(snapshot))
+    }
+
+    /// The rows are in the table: deletes the files that it does not hold.
+    async fn discard(&self, now: &Arc<Snapshot>, files: &[Written]) -> Result<()> {
+        let held = Arc::clone(&now.files);
+        let root = self.root.clone();
+        let paths: Vec<String> = files
+            .iter()
+            .map(|written| written.file.path.clone())
+            .collect();
+        let outcome = tokio::task::spawn_blocking(move || {
+            // The commit that covers them may be one whose last sync failed.
+            sync_dir(&root.join("_delta_log"))?;
+            let held: HashSet<&str> = held.iter().map(|file| file.path.as_str()).collect();
+            for path in paths.iter().filter(|path| !held.contains(path.as_str())) {
+                match fs::remove_file(root.join(path)) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                        return Err(error);
+                    }
+                    _ => {}
+                }
+            }
+            Ok(())
+        });
+        match outcome.await {
+            Ok(outcome) => {
+                outcome.map_err(|error| storage(self.table, "cannot discard files", error))
+            }
+            Err(error) => Err(storage(self.table, "cannot discard files", error)),
+        }
+    }
+
+    /// A checkpoint each so many commits, and the log before it trimmed. Its failure costs
+    /// time at the next open, nothing else.
+    async fn checkpoint(&self, delta: &DeltaTable) {
+        let due = delta
+            .version()
+            .is_some_and(|version| version % CHECKPOINT_INTERVAL == 0);
+        if !due {
+            return;
+        }
+        let outcome = match checkpoints::create_checkpoint(delta, None).await {
+            Ok(()) => checkpoints::cleanup_metadata(delta, None).await.map(|_| ()),
+            Err(error) => Err(error),
+        };
+        if let Err(error) = outcome {
+            tracing::warn!(
+                target: "otlake::catalog", table = self.table.name(), "no checkpoint: {error}"
+            );
+        }
+    }
+}
+
+fn is_conflict(error: &DeltaTableError) -> bool {
+    matches!(
+        error,
+        DeltaTableError::VersionAlreadyExists(_)
+            | DeltaTableError::Transaction {
+                source: TransactionError::MaxCommitAttempts(_)
+                    | TransactionError::CommitConflict(_)
+                    | TransactionError::VersionAlreadyExists(_)
+            }
+    )
+}
+
+pub(crate) fn add(written: &Written, millis: i64) -> Add {
+    let file = &written.file;
+    // The folder's name spells the day as Delta does.
+    let day = file
+        .path
+        .split('/')
+        .find_map(|part| part.strip_prefix("day="));
+    Add {
+        path: file.path.clone(),
+        partition_values: HashMap::from([
+            ("tenant".to_owned(), Some(file.tenant.clone())),
+            ("day".to_owned(), day.map(str::to_owned)),
+        ]),
+        size: i64::try_from(file.size).unwrap_or(i64::MAX),
+        modification_time: millis,
+        data_change: true,
+        stats: Some(written.stats_json.clone()),
+        tags: None,
+        deletion_vector: None,
+        base_row_id: None,
+        default_row_commit_version: None,
+        clustering_provider: None,
+    }
+}
+
+async fn load(table: Table, root: &std::path::Path, delta: &DeltaTable) -> Result<Snapshot> {
+    let state = state(table, delta)?;
+    let version = state.version();
+    Ok(Snapshot {
+        version: version as i64,
+        files: Arc::new(files(table, state)?),
+        watermarks: watermarks::read(&delta.log_store(), version).await?,
+        root: root.to_path_buf(),
+    })
+}
+
+fn check_columns(table: Table, delta: &DeltaTable) -> Result<()> {
+    let schema = state(table, delta)?.schema();
+    let expected = columns(table)?;
+    let same = schema.fields().len() == expected.len()
+        && schema
+            .fields()
+            .zip(&expected)
+            .all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type());
+    if same {
+        return Ok(());
+    }
+    let message = format!(
+        "{}: the table has other columns than this version",
+        table.name()
+    );
+    Err(Error::new(Code::TableCorrupt, message))
+}
+
+async fn sweep_orphans(table: Table, snapshot: &Snapshot, delta: &DeltaTable) -> Result<()> {
+    let mut known: HashSet<String> = snapshot
+        .files
+        .iter()
+        .map(|file| file.path.clone())
+        .collect();
+    let store = delta.log_store();
+    // A removed file is another reader's until it is vacuumed.
+    let tombstones: Vec<_> = state(table, delta)?
+        .all_tombstones(store.as_ref())
+        .try_collect()
+        .await
+        .map_err(|error| unreadable(table, error))?;
+    known.extend(tombstones.iter().map(|removed| removed.path().into_owned()));
+    let root = snapshot.root.clone();
+    let deleted = tokio::task::spawn_blocking(move || sweep(&root, &known))
+        .await
+        .map_err(|error| storage(table, "cannot sweep", error))?
+        .map_err(|error| storage(table, "cannot sweep", error))?;
+    if deleted > 0 {
+        tracing::info!(target: "otlake::catalog", table = table.name(), deleted, "swept orphans");
+    }
+    Ok(())
+}

@@ -1,0 +1,82 @@
+//! Files and watermarks of one version of a table.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arrow::compute::kernels::cast_utils::Parser;
+use arrow::datatypes::Date32Type;
+use deltalake_core::kernel::LogicalFileView;
+use deltalake_core::table::state::DeltaTableState;
+use otlake_base::{Code, DataFile, Error, Position, Result, StreamId, Table};
+use serde_json::Value;
+
+/// One version of a table, in memory; it never changes.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The Delta version.
+    pub version: i64,
+    /// Its files.
+    pub files: Arc<Vec<DataFile>>,
+    /// By stream: the last sequence whose rows the files hold.
+    pub watermarks: HashMap<StreamId, u64>,
+    /// The table's folder.
+    pub root: PathBuf,
+}
+
+impl Snapshot {
+    /// Whether the files hold the batch at this position and all before it of its stream.
+    pub fn covers(&self, position: Position) -> bool {
+        self.watermarks
+            .get(&position.stream)
+            .is_some_and(|last| *last >= position.sequence)
+    }
+}
+
+/// Every file of a loaded state.
+pub(crate) fn files(table: Table, state: &DeltaTableState) -> Result<Vec<DataFile>> {
+    state
+        .log_data()
+        .iter()
+        .map(|view| file(table, &view))
+        .collect()
+}
+
+fn file(table: Table, view: &LogicalFileView) -> Result<DataFile> {
+    let path = view.path().into_owned();
+    let broken = |what: &str| {
+        Error::new(
+            Code::TableCorrupt,
+            format!("{}: the file {path} {what}", table.name()),
+        )
+    };
+    if view.deletion_vector_descriptor().is_some() {
+        return Err(broken(
+            "has a deletion vector, which otlake does not write or read",
+        ));
+    }
+    let mut values = view.partition_values_map();
+    let tenant = values
+        .remove("tenant")
+        .flatten()
+        .ok_or_else(|| broken("has no tenant"))?;
+    let day = values
+        .remove("day")
+        .flatten()
+        .and_then(|day| Date32Type::parse(&day))
+        .ok_or_else(|| broken("has no day"))?;
+    let stats: Value = view
+        .stats()
+        .and_then(|text| serde_json::from_str(&text).ok())
+        .unwrap_or(Value::Null);
+    let time = |bound: &str| stats[bound][table.time_column()].as_i64();
+    Ok(DataFile {
+        size: u64::try_from(view.size()).map_err(|_| broken("has a negative size"))?,
+        rows: stats["numRecords"].as_u64().unwrap_or_default(),
+        tenant,
+        day,
+        min_time: time("minValues").unwrap_or(i64::MIN),
+        max_time: time("maxValues").unwrap_or(i64::MAX),
+        path,
+    })
+}

@@ -1,0 +1,137 @@
+//! How each column is encoded, compressed and indexed.
+//!
+//! Chosen by measurement (`benches/write.rs`): a dictionary where values repeat; none where
+//! nearly each value is its own, for there the dictionary is built, given up and written
+//! plain; differences for numbers that grow with the order; ids as they are, for random bytes
+//! do not compress.
+
+use arrow::datatypes::{DataType, Schema};
+use otlake_base::{Code, Error, Result, Table};
+use parquet::basic::{Compression, Encoding, ZstdLevel};
+use parquet::file::metadata::{KeyValue, SortingColumn};
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::{ColumnPath, SchemaDescriptor};
+
+use crate::order::sort_columns;
+use crate::stats::stats_columns;
+use crate::write::WriteOptions;
+
+/// Key of the files' metadata under which the version of the table schemas stands.
+pub const SCHEMA_VERSION_KEY: &str = "otlake.schema_version";
+/// The version of the table schemas that this build writes.
+pub const SCHEMA_VERSION: u32 = 1;
+
+/// Share of trace ids that a row group without them does not rule out: a lookup reads a
+/// hundredth of the groups in vain, for 10 bits an id.
+const TRACE_ID_FALSE_POSITIVES: f64 = 0.01;
+/// Rows of one page: what a lookup by the page index decodes at least.
+const PAGE_ROWS: usize = 8_192;
+
+/// A dictionary is worth its building for this leaf.
+fn repeats(table: Table, leaf: &str) -> bool {
+    if leaf.starts_with("resource_") || leaf.starts_with("scope_") {
+        return true;
+    }
+    match leaf {
+        // A series repeats its attributes on every point; spans and log records seldom do.
+        "attributes" => !matches!(table, Table::Spans | Table::Logs),
+        "body" | "body_value" | "value" | "value_int" | "sum" | "min" | "max" | "count"
+        | "duration_ns" | "series_id" => false,
+        // Within events, links, exemplars and buckets only names and counts repeat.
+        nested if nested.contains('.') => {
+            nested.ends_with(".name")
+                || nested.ends_with("count")
+                || nested.ends_with(".flags")
+                || nested.starts_with("explicit_bounds")
+        }
+        other => !other.ends_with("time") && !other.ends_with("_unix_nano"),
+    }
+}
+
+fn is_id(leaf: &str) -> bool {
+    let name = leaf.rsplit('.').next().unwrap_or(leaf);
+    matches!(name, "trace_id" | "span_id" | "parent_span_id")
+}
+
+/// The properties of a file of `table` whose row groups have `rows` rows at most.
+pub(crate) fn properties(
+    table: Table,
+    schema: &Schema,
+    leaves: &SchemaDescriptor,
+    rows: usize,
+    options: &WriteOptions,
+) -> Result<WriterProperties> {
+    let level = ZstdLevel::try_new(options.zstd_level)
+        .map_err(|error| Error::new(Code::ConfigInvalid, error))?;
+    let sorting = sort_columns(table)
+        .iter()
+        .filter_map(|name| schema.index_of(name).ok())
+        // The sort columns stand before every nested one or are found by name among leaves.
+        .filter_map(|index| {
+            let name = schema.field(index).name();
+            leaves
+                .columns()
+                .iter()
+                .position(|leaf| leaf.path().string() == *name)
+        })
+        .map(|leaf| SortingColumn {
+            column_idx: leaf as i32,
+            descending: false,
+            nulls_first: true,
+        })
+        .collect();
+    let mut builder = WriterProperties::builder()
+        .set_created_by(concat!("otlake ", env!("CARGO_PKG_VERSION")).to_owned())
+        .set_compression(Compression::ZSTD(level))
+        .set_max_row_group_row_count(Some(options.row_group_rows.max(1)))
+        .set_data_page_row_count_limit(PAGE_ROWS)
+        .set_write_batch_size(PAGE_ROWS / 8)
+        .set_statistics_enabled(EnabledStatistics::None)
+        .set_column_index_truncate_length(Some(64))
+        .set_statistics_truncate_length(Some(64))
+        .set_sorting_columns(Some(sorting))
+        .set_key_value_metadata(Some(vec![
+            KeyValue::new(SCHEMA_VERSION_KEY.to_owned(), SCHEMA_VERSION.to_string()),
+            KeyValue::new("otlake.table".to_owned(), table.name().to_owned()),
+        ]));
+    for leaf in leaves.columns() {
+        let path: ColumnPath = leaf.path().clone();
+        let name = path.string();
+        if is_id(&name) {
+            builder = builder.set_column_dictionary_enabled(path.clone(), false);
+            // Spans of one trace lie near each other, so that its id compresses.
+            if !name.ends_with("trace_id") {
+                builder = builder.set_column_compression(path.clone(), Compression::UNCOMPRESSED);
+            }
+            if name == "trace_id" && matches!(table, Table::Spans | Table::Logs) {
+                builder = builder
+                    .set_column_bloom_filter_enabled(path.clone(), true)
+                    .set_column_bloom_filter_fpp(path.clone(), TRACE_ID_FALSE_POSITIVES)
+                    .set_column_bloom_filter_max_ndv(path, rows.max(1) as u64);
+            }
+            continue;
+        }
+        builder = builder.set_column_dictionary_enabled(path.clone(), repeats(table, &name));
+        let field = schema.field_with_name(&name).ok();
+        let grows = name.ends_with("time") || name.ends_with("_unix_nano");
+        let number = matches!(
+            field.map(|field| field.data_type()),
+            Some(DataType::Int64 | DataType::Timestamp(..))
+        );
+        if number && (grows || name == "series_id" || name == "duration_ns") {
+            builder = builder.set_column_encoding(path.clone(), Encoding::DELTA_BINARY_PACKED);
+        }
+        if let Some(field) = field {
+            let pruned = stats_columns(table).contains(&field.name().as_str());
+            let chunk = !field.data_type().is_nested() && name != "attributes" && name != "body";
+            let enabled = match (pruned, chunk) {
+                (true, _) => EnabledStatistics::Page,
+                // Cheap for a reader that filters by it: at least the null count of the chunk.
+                (false, true) => EnabledStatistics::Chunk,
+                (false, false) => EnabledStatistics::None,
+            };
+            builder = builder.set_column_statistics_enabled(path, enabled);
+        }
+    }
+    Ok(builder.build())
+}

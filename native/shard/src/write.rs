@@ -1,0 +1,252 @@
+//! Sorts, parts, encodes and makes durable.
+
+use std::fmt::Display;
+use std::fs::{self, File, OpenOptions};
+use std::io::BufWriter;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::temporal_conversions::date32_to_datetime;
+use otlake_base::{Code, DataFile, Error, Result, Table};
+use otlake_decode::schema::{file_schema, schema};
+use parquet::arrow::ArrowSchemaConverter;
+use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions, compute_leaves};
+use uuid::Uuid;
+
+use crate::durable::{create_dirs, sync_dir};
+use crate::encoding::properties;
+use crate::gather::gather;
+use crate::order::{Order, Partition, sort};
+use crate::stats::{Stats, stats_columns};
+
+/// Bytes of the buffer between the encoder and the file.
+const FILE_BUFFER_BYTES: usize = 1024 * 1024;
+
+/// How files are written.
+#[derive(Clone, Debug)]
+pub struct WriteOptions {
+    /// Rows of one row group, at most.
+    pub row_group_rows: usize,
+    /// Zstandard level, 1 to 22.
+    pub zstd_level: i32,
+}
+
+impl Default for WriteOptions {
+    fn default() -> Self {
+        Self {
+            row_group_rows: otlake_base::limits::ROW_GROUP_ROWS,
+            zstd_level: 1,
+        }
+    }
+}
+
+/// A durable file that no table refers to yet.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// What queries need to know of it.
+    pub file: DataFile,
+    /// Its statistics, as the Delta log spells them.
+    pub stats_json: String,
+}
+
+fn io(what: &str, path: &Path, error: impl Display) -> Error {
+    Error::new(Code::TableIo, format!("{what} {}: {error}", path.display()))
+}
+
+/// Writes the rows of `batches`, in the table's schema, to one file for each tenant and day
+/// below `root`, the table's folder. When it returns, files and folders are durable.
+///
+/// # Errors
+/// `TABLE_IO`; what was written is removed. `INTERNAL` for a batch of another schema.
+pub async fn write(
+    table: Table,
+    batches: Vec<RecordBatch>,
+    root: &Path,
+    options: &WriteOptions,
+) -> Result<Vec<Written>> {
+    let root = root.to_path_buf();
+    let options = options.clone();
+    tokio::task::spawn_blocking(move || write_all(table, &batches, &root, &options))
+        .await
+        .map_err(|error| Error::new(Code::Internal, format!("a write did not finish: {error}")))?
+}
+
+/// Removes the files that a failed or dropped write leaves.
+struct Undo {
+    paths: Vec<PathBuf>,
+}
+
+impl Drop for Undo {
+    fn drop(&mut self) {
+        for path in &self.paths {
+            // What cannot be removed is swept when the catalog opens.
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+fn write_all(
+    table: Table,
+    batches: &[RecordBatch],
+    root: &Path,
+    options: &WriteOptions,
+) -> Result<Vec<Written>> {
+    let expected = schema(table);
+    for batch in batches {
+        let fields = batch.schema();
+        let same = fields.fields().len() == expected.fields().len()
+            && fields
+                .fields()
+                .iter()
+                .zip(expected.fields())
+                .all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type());
+        if !same {
+            let message = format!("a batch is not of the schema of `{}`", table.name());
+            return Err(Error::new(Code::Internal, message));
+        }
+    }
+    let order = sort(table, batches)?;
+    let mut undo = Undo { paths: Vec::new() };
+    let mut written = Vec::with_capacity(order.partitions.len());
+    for partition in &order.partitions {
+        written.push(write_one(
+            table, batches, &order, partition, root, options, &mut undo,
+        )?);
+    }
+    undo.paths.clear();
+    Ok(written)
+}
+
+/// A partition value as part of a folder's name: what Hive, and hence every reader, escapes.
+fn escape(value: &str) -> String {
+    let mut escaped = String::with_capacity(value.len());
+    for byte in value.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.') {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    escaped
+}
+
+fn day_text(day: i32) -> Result<String> {
+    date32_to_datetime(day)
+        .map(|date| date.format("%Y-%m-%d").to_string())
+        .ok_or_else(|| Error::new(Code::Internal, format!("day {day} is out of range")))
+}
+
+fn write_one(
+    table: Table,
+    batches: &[RecordBatch],
+    order: &Order,
+    partition: &Partition,
+    root: &Path,
+    options: &WriteOptions,
+    undo: &mut Undo,
+) -> Result<Written> {
+    let folder = format!(
+        "tenant={}/day={}",
+        escape(&partition.tenant),
+        day_text(partition.day)?
+    );
+    let dir = root.join(&folder);
+    create_dirs(&dir).map_err(|error| io("cannot create", &dir, error))?;
+    let id = Uuid::new_v4();
+    let staged = dir.join(format!(".{id}.tmp"));
+    let name = format!("{id}.parquet");
+    let target = dir.join(&name);
+
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(&staged)
+        .map_err(|error| io("cannot create", &staged, error))?;
+    undo.paths.push(staged.clone());
+    let rows = &order.rows[partition.rows.clone()];
+    let (file, stats) = encode(table, batches, rows, file, options, &staged)?;
+    file.sync_all()
+        .map_err(|error| io("cannot sync", &staged, error))?;
+    let size = file
+        .metadata()
+        .map_err(|error| io("cannot stat", &staged, error))?
+        .len();
+    undo.paths.push(target.clone());
+    fs::rename(&staged, &target).map_err(|error| io("cannot rename", &staged, error))?;
+    sync_dir(&dir).map_err(|error| io("cannot sync", &dir, error))?;
+
+    let (min_time, max_time) = stats
+        .numbers(table.time_column())
+        .unwrap_or((i64::MIN, i64::MAX));
+    Ok(Written {
+        stats_json: stats.to_json(rows.len()),
+        file: DataFile {
+            path: format!("{folder}/{name}"),
+            size,
+            rows: rows.len() as u64,
+            tenant: partition.tenant.clone(),
+            day: partition.day,
+            min_time,
+            max_time,
+        },
+    })
+}
+
+/// Encodes row group by row group and, within one, column by column: beside the batches, one
+/// gathered column and one encoded row group are in memory.
+fn encode(
+    table: Table,
+    batches: &[RecordBatch],
+    rows: &[(usize, usize)],
+    file: File,
+    options: &WriteOptions,
+    path: &Path,
+) -> Result<(File, Stats)> {
+    let failed = |error: &dyn Display| io("cannot write", path, error);
+    let schema = file_schema(table);
+    let group_rows = options.row_group_rows.max(1);
+    let leaves = ArrowSchemaConverter::new()
+        .convert(&schema)
+        .map_err(|error| failed(&error))?;
+    let properties = properties(table, &schema, &leaves, group_rows.min(rows.len()), options)?;
+    let writer = ArrowWriter::try_new_with_options(
+        BufWriter::with_capacity(FILE_BUFFER_BYTES, file),
+        Arc::clone(&schema),
+        ArrowWriterOptions::new().with_properties(properties),
+    )
+    .map_err(|error| failed(&error))?;
+    let (mut writer, factory) = writer
+        .into_serialized_writer()
+        .map_err(|error| failed(&error))?;
+    let mut stats = Stats::default();
+    for (number, rows) in rows.chunks(group_rows).enumerate() {
+        let mut columns = factory
+            .create_column_writers(number)
+            .map_err(|error| failed(&error))?
+            .into_iter();
+        let mut group = writer.next_row_group().map_err(|error| failed(&error))?;
+        for (index, field) in schema.fields().iter().enumerate() {
+            let array = gather(batches, index, rows).map_err(|error| failed(&error))?;
+            if stats_columns(table).contains(&field.name().as_str()) {
+                stats.add(field.name(), &array);
+            }
+            for leaf in compute_leaves(field, &array).map_err(|error| failed(&error))? {
+                let mut column = columns
+                    .next()
+                    .ok_or_else(|| Error::new(Code::Internal, "a column without a writer"))?;
+                column.write(&leaf).map_err(|error| failed(&error))?;
+                let chunk = column.close().map_err(|error| failed(&error))?;
+                chunk
+                    .append_to_row_group(&mut group)
+                    .map_err(|error| failed(&error))?;
+            }
+        }
+        group.close().map_err(|error| failed(&error))?;
+    }
+    let buffered = writer.into_inner().map_err(|error| failed(&error))?;
+    let file = buffered
+        .into_inner()
+        .map_err(|error| failed(&error.error()))?;
+    Ok((file, stats))
+}
