@@ -182,7 +182,7 @@ impl DeltaTableHandle {
             match self.attempt(&mut delta, &now, &files, &watermarks).await {
                 Ok(snapshot) => {
                     self.publish(Arc::clone(&snapshot));
-                    self.checkpoint(&delta).await;
+                    self.checkpoint(&mut delta).await;
                     return Ok(snapshot);
                 }
                 Err(error) => {
@@ -304,17 +304,25 @@ impl DeltaTableHandle {
 
     /// A checkpoint each so many commits, and the log before it trimmed. Its failure costs
     /// time at the next open, nothing else.
-    async fn checkpoint(&self, delta: &DeltaTable) {
+    async fn checkpoint(&self, delta: &mut DeltaTable) {
         let due = delta
             .version()
             .is_some_and(|version| version % CHECKPOINT_INTERVAL == 0);
         if !due {
             return;
         }
-        let outcome = match checkpoints::create_checkpoint(delta, None).await {
-            Ok(()) => checkpoints::cleanup_metadata(delta, None).await.map(|_| ()),
-            Err(error) => Err(error),
-        };
+        let outcome = async {
+            checkpoints::create_checkpoint(delta, None).await?;
+            checkpoints::cleanup_metadata(delta, None).await?;
+            // A state that grew commit by commit replays them all on each further one; read
+            // anew it stands on the checkpoint. At this very version: one that others have
+            // added since is for the next commit to find.
+            let version = delta.version();
+            let store = delta.log_store();
+            delta.state = Some(DeltaTableState::try_new(store.as_ref(), version).await?);
+            Ok::<(), DeltaTableError>(())
+        }
+        .await;
         if let Err(error) = outcome {
             tracing::warn!(
                 target: "otlake::catalog", table = self.table.name(), "no checkpoint: {error}"
