@@ -1,9 +1,9 @@
 //! How each column is encoded, compressed and indexed.
 //!
-//! Chosen by measurement (`benches/write.rs`): a dictionary where values repeat; none where
-//! nearly each value is its own, for there the dictionary is built, given up and written
-//! plain; differences for numbers that grow with the order; ids as they are, for random bytes
-//! do not compress.
+//! A dictionary where values repeat; none where nearly each value is its own, for there the
+//! dictionary is built, given up and written plain; differences for numbers that grow with the
+//! order; span ids as they are, for random bytes do not compress. `benches/write.rs` tells what
+//! a change of these costs or gains.
 
 use arrow::datatypes::{DataType, Schema};
 use otlake_base::{Code, Error, Result, Table};
@@ -21,8 +21,7 @@ pub const SCHEMA_VERSION_KEY: &str = "otlake.schema_version";
 /// The version of the table schemas that this build writes.
 pub const SCHEMA_VERSION: u32 = 1;
 
-/// Share of trace ids that a row group without them does not rule out: a lookup reads a
-/// hundredth of the groups in vain, for 10 bits an id.
+/// Share of row groups without a trace id that its lookup reads in vain.
 const TRACE_ID_FALSE_POSITIVES: f64 = 0.01;
 /// Rows of one page: what a lookup by the page index decodes at least.
 const PAGE_ROWS: usize = 8_192;
