@@ -20,7 +20,7 @@ pub trait Disk: Send + Sync + 'static {
     /// Creates a file with `bytes` of zeroed space; the file and its name are durable when it
     /// returns.
     fn create(&self, path: &Path, bytes: u64) -> io::Result<Box<dyn SegmentFile>>;
-    /// Removes a file.
+    /// Removes a file, durably.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Creates a folder, durably.
     fn create_folder(&self, path: &Path) -> io::Result<()>;
@@ -54,7 +54,8 @@ impl Disk for RealDisk {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        fs::remove_file(path)
+        fs::remove_file(path)?;
+        sync_folder(path.parent())
     }
 
     fn create_folder(&self, path: &Path) -> io::Result<()> {

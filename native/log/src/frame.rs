@@ -27,22 +27,40 @@ impl SegmentHeader {
         bytes[16..32].copy_from_slice(&self.stream.0.to_le_bytes());
         bytes[32..40].copy_from_slice(&self.first_sequence.to_le_bytes());
         bytes[40..48].copy_from_slice(&self.created_unix_nano.to_le_bytes());
-        let crc = crc32c::crc32c(&bytes[16..]);
+        let crc = header_crc(&bytes);
         bytes[12..16].copy_from_slice(&crc.to_le_bytes());
         bytes
     }
 
-    /// None where the bytes are not a whole header of this version.
-    pub fn decode(bytes: &[u8; HEADER_BYTES]) -> Option<SegmentHeader> {
-        let whole = bytes[..8] == SEGMENT_MAGIC
-            && u32_at(bytes, 8) == FORMAT_VERSION
-            && u32_at(bytes, 12) == crc32c::crc32c(&bytes[16..]);
-        whole.then(|| SegmentHeader {
-            stream: StreamId(u128_at(bytes, 16)),
-            first_sequence: u64_at(bytes, 32),
-            created_unix_nano: u64_at(bytes, 40),
-        })
+    /// Reads a header. Every version keeps magic, version and checksum where they are, so that
+    /// another version is told from damage.
+    pub fn decode(bytes: &[u8; HEADER_BYTES]) -> Header {
+        if bytes[..8] != SEGMENT_MAGIC || u32_at(bytes, 12) != header_crc(bytes) {
+            return Header::Damaged;
+        }
+        match u32_at(bytes, 8) {
+            FORMAT_VERSION => Header::Whole(SegmentHeader {
+                stream: StreamId(u128_at(bytes, 16)),
+                first_sequence: u64_at(bytes, 32),
+                created_unix_nano: u64_at(bytes, 40),
+            }),
+            version => Header::OtherVersion(version),
+        }
     }
+}
+
+/// What the first bytes of a segment are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Header {
+    Whole(SegmentHeader),
+    /// Intact, and of a format that this program does not know.
+    OtherVersion(u32),
+    Damaged,
+}
+
+/// The checksum of a header: of everything in it but the checksum.
+fn header_crc(bytes: &[u8; HEADER_BYTES]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&bytes[..12]), &bytes[16..])
 }
 
 /// The head of a frame.

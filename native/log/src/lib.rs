@@ -13,23 +13,28 @@
 //!           tenant payload                                                     (length bytes)
 //! ```
 //!
-//! Numbers are little-endian; a checksum covers everything behind it.
+//! Numbers are little-endian. A frame's checksum covers everything behind it, a header's
+//! everything else in the header.
 //!
 //! A failed write or sync abandons the segment: the kernel may have dropped the pages, so trying
 //! again could report a success that is none. What the attempt covered is refused, its sequence
 //! numbers are used again in the next segment, and a reader leaves an abandoned segment where the
-//! next one begins. So replay sees every acknowledged record once and no refused one.
+//! next one begins. The next one is begun before the refusal is answered, and segments are deleted
+//! in order. So replay sees every acknowledged record once, and a refused one only where the disk
+//! failed from then until the process ended.
 //!
 //! - `frame.rs`: the bytes of headers and frames.
 //! - `disk.rs`: the port to the file system, and the real one.
 //! - `writer.rs`: the thread.
-//! - `replay.rs`: reads the streams of earlier starts.
+//! - `replay.rs`: finds the streams of earlier starts, and reads them.
+//! - `reading.rs`: reads one segment, and past damage in it.
 //! - `retention.rs`: which segments exist, and when they may go.
 //! - `log.rs`: the handle that the others are reached through.
 
 mod disk;
 mod frame;
 mod log;
+mod reading;
 mod replay;
 mod retention;
 mod writer;

@@ -138,8 +138,14 @@ impl Log {
 
     /// Appends a record; never blocks. `on_durable` is called once: with the position when the
     /// record is durable, or with `LOG_IO` (the disk refused), `LOG_FULL` (at `max_bytes`),
-    /// `INGEST_OVERLOADED` (too much waits for the disk), `INGEST_STOPPING` (after `close`).
+    /// `INGEST_OVERLOADED` (too much waits for the disk), `INGEST_STOPPING` (after `close`),
+    /// `OTLP_TENANT` or `OTLP_TOO_LARGE` (a frame cannot say its length). A record refused with
+    /// `LOG_IO` may be on disk all the same where the disk also refuses to say that it is not.
     pub fn append(&self, record: Record, on_durable: OnDurable) {
+        if let Err(error) = fits_frame(&record) {
+            on_durable(Err(error));
+            return;
+        }
         let bytes = record.payload.len();
         let sender = self.orders.lock().clone();
         let Some(sender) = sender else {
@@ -203,6 +209,24 @@ impl Log {
             .join()
             .map_err(|_| Error::new(Code::LogIo, "the log's writer panicked"))
     }
+}
+
+/// Whether a frame's length fields can hold the record: cut-off lengths would be read back as
+/// another record.
+fn fits_frame(record: &Record) -> Result<()> {
+    if record.tenant.len() > usize::from(u8::MAX) {
+        return Err(Error::new(
+            Code::OtlpTenant,
+            format!("the tenant has {} bytes", record.tenant.len()),
+        ));
+    }
+    if u32::try_from(record.tenant.len() + record.payload.len()).is_err() {
+        return Err(Error::new(
+            Code::OtlpTooLarge,
+            format!("the request has {} bytes", record.payload.len()),
+        ));
+    }
+    Ok(())
 }
 
 impl Drop for Log {

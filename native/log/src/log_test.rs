@@ -249,3 +249,98 @@ fn a_closed_log_refuses() {
     );
     assert_eq!(replayed(dir.path()).0, ["relaxed"]);
 }
+
+fn of(signal: Signal, text: &str) -> Record {
+    Record {
+        signal,
+        ..record(text)
+    }
+}
+
+fn open_faulty(dir: &Path, max_bytes: u64) -> (Log, FaultyDisk) {
+    let disk = FaultyDisk::default();
+    let config = LogConfig {
+        max_bytes,
+        ..config(dir)
+    };
+    let (log, _) = Log::open_on(
+        Arc::new(disk.clone()),
+        config,
+        Arc::new(SystemClock),
+        Arc::new(Metrics::new()),
+    )
+    .unwrap();
+    (log, disk)
+}
+
+#[test]
+fn segments_go_in_order_so_that_replay_finds_no_hole() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = open(dir.path());
+    let long = "x".repeat(3500);
+    let logs = format!("logs{long}");
+    let more = format!("more{long}");
+    let first = append(&log, of(Signal::Logs, &logs)).unwrap();
+    let traces = append(&log, of(Signal::Traces, &long)).unwrap();
+    append(&log, of(Signal::Logs, &more)).unwrap();
+    log.release(Signal::Traces, traces);
+    assert_eq!(log.segments(), 3);
+    log.close().unwrap();
+    assert_eq!(
+        replayed(dir.path()),
+        (vec![logs, long, more.clone()], vec![])
+    );
+    let (log, replay) = open(dir.path());
+    assert_eq!(replay.count(), 3);
+    log.release(Signal::Traces, traces);
+    log.release(Signal::Logs, first);
+    log.close().unwrap();
+    assert_eq!(replayed(dir.path()), (vec![more], vec![]));
+}
+
+#[test]
+fn a_refused_record_does_not_come_back_when_nothing_follows_it() {
+    for max_bytes in [1024 * SEGMENT, SEGMENT] {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, disk) = open_faulty(dir.path(), max_bytes);
+        append(&log, of(Signal::Logs, "kept")).unwrap();
+        disk.0.lock().sync = true;
+        append(&log, of(Signal::Logs, "refused")).unwrap_err();
+        // As after a crash: the log is read before it is closed.
+        assert_eq!(replayed(dir.path()), (vec!["kept".into()], vec![]));
+        log.close().unwrap();
+        assert_eq!(replayed(dir.path()), (vec!["kept".into()], vec![]));
+    }
+}
+
+#[test]
+fn a_refused_record_does_not_come_back_after_a_second_failure_or_a_release() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, disk) = open_faulty(dir.path(), 1024 * SEGMENT);
+    append(&log, of(Signal::Logs, "kept")).unwrap();
+    disk.0.lock().sync = true;
+    disk.0.lock().create = true;
+    append(&log, of(Signal::Logs, "refused")).unwrap_err();
+    let long = "x".repeat(3500);
+    let traces = append(&log, of(Signal::Traces, &long)).unwrap();
+    assert_eq!(traces.sequence, 2);
+    append(&log, of(Signal::Logs, "after")).unwrap();
+    log.release(Signal::Traces, traces);
+    log.close().unwrap();
+    assert_eq!(
+        replayed(dir.path()),
+        (vec!["kept".into(), long, "after".into()], vec![])
+    );
+}
+
+#[test]
+fn a_record_that_a_frame_cannot_describe_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (log, _) = open(dir.path());
+    let long = Record {
+        tenant: "t".repeat(256).into(),
+        ..record("payload")
+    };
+    assert_eq!(append(&log, long).unwrap_err().code, Code::OtlpTenant);
+    assert_eq!(append(&log, record("fits")).unwrap().sequence, 1);
+}

@@ -1,11 +1,13 @@
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use otlake_base::Code;
+use otlake_base::{Code, Metrics, SystemClock};
 use proptest::prelude::*;
 
 use crate::frame::{FRAME_BYTES, HEADER_BYTES};
-use crate::log_test::{append, open, record, replayed};
+use crate::log_test::{append, config, open, record, replayed};
+use crate::{Log, LogConfig};
 
 /// The segments of the only stream in `dir`, in order.
 fn segments(dir: &Path) -> Vec<PathBuf> {
@@ -106,11 +108,83 @@ fn a_damaged_head_hides_no_other_segment() {
     let mut bytes = fs::read(&paths[1]).unwrap();
     bytes[20] ^= 1;
     fs::write(&paths[1], &bytes).unwrap();
+    assert_eq!(
+        replayed(dir.path()),
+        (sent, vec![Code::LogChecksumMismatch])
+    );
+}
+
+#[test]
+fn i6_a_flipped_bit_in_a_head_is_reported_and_loses_no_record() {
+    let sent = payloads(3, 10);
+    let (dir, paths) = written(&sent);
+    let whole = fs::read(&paths[0]).unwrap();
+    for bit in 0..8 * HEADER_BYTES {
+        let mut flipped = whole.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        fs::write(&paths[0], &flipped).unwrap();
+        assert_eq!(
+            replayed(dir.path()),
+            (sent.clone(), vec![Code::LogChecksumMismatch]),
+            "bit {bit}"
+        );
+    }
+    let mut zeroed = whole;
+    zeroed[..HEADER_BYTES].fill(0);
+    fs::write(&paths[0], &zeroed).unwrap();
+    assert_eq!(
+        replayed(dir.path()),
+        (sent, vec![Code::LogChecksumMismatch])
+    );
+}
+
+#[test]
+fn a_damaged_head_and_first_record_lose_that_record_alone() {
+    let sent = payloads(12, 900);
+    let (dir, paths) = written(&sent);
+    let mut bytes = fs::read(&paths[1]).unwrap();
+    bytes[20] ^= 1;
+    bytes[HEADER_BYTES + 50] ^= 1;
+    fs::write(&paths[1], &bytes).unwrap();
     let (payloads, codes) = replayed(dir.path());
-    assert!(payloads.len() < sent.len());
-    assert_eq!(payloads.first(), sent.first());
-    assert_eq!(payloads.last(), sent.last());
-    assert!(codes.contains(&Code::LogFormat), "{codes:?}");
+    assert_eq!(payloads.len(), sent.len() - 1);
+    assert_eq!(codes, [Code::LogChecksumMismatch; 2]);
+}
+
+#[test]
+fn a_segment_of_another_version_is_reported_and_stays() {
+    let sent = payloads(2, 10);
+    let (dir, paths) = written(&sent);
+    let mut bytes = fs::read(&paths[0]).unwrap();
+    bytes[8] += 1;
+    let crc = crc32c::crc32c_append(crc32c::crc32c(&bytes[..12]), &bytes[16..HEADER_BYTES]);
+    bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+    fs::write(&paths[0], &bytes).unwrap();
+    assert_eq!(replayed(dir.path()), (vec![], vec![Code::LogFormat]));
+    assert_eq!(fs::read(&paths[0]).unwrap(), bytes);
+}
+
+#[test]
+fn a_record_behind_more_damage_than_a_read_takes_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = LogConfig {
+        segment_bytes: 8 << 20,
+        max_bytes: 1 << 30,
+        ..config(dir.path())
+    };
+    let (log, _) = Log::open(config, Arc::new(SystemClock), Arc::new(Metrics::new())).unwrap();
+    // The damaged record is full of what looks like the start of a frame.
+    append(&log, record(&"OTLF".repeat(700_000))).unwrap();
+    append(&log, record("behind")).unwrap();
+    log.close().unwrap();
+    let path = segments(dir.path()).remove(0);
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[HEADER_BYTES + 20] ^= 1;
+    fs::write(&path, &bytes).unwrap();
+    assert_eq!(
+        replayed(dir.path()),
+        (vec!["behind".into()], vec![Code::LogChecksumMismatch])
+    );
 }
 
 #[test]

@@ -1,4 +1,7 @@
-//! Which segments exist, and when they may go: once the tables hold all that is in them.
+//! Which segments exist, and when they may go: once the tables hold all that is in them, and all
+//! that is in the stream's earlier segments. They go in order because a segment's head says where
+//! the one before it ends: without it, a reader would take the hole for damage, and records that
+//! were refused for acknowledged ones.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,6 +27,8 @@ struct Stream {
     segments: BTreeMap<u64, Segment>,
     /// By signal, the last sequence that the tables hold.
     released: [u64; 3],
+    /// Segments are still added: the folder stays.
+    writing: bool,
 }
 
 /// Every stream's segments.
@@ -32,6 +37,8 @@ pub struct Retention {
     metrics: Arc<Metrics>,
     folder: PathBuf,
     streams: Mutex<BTreeMap<StreamId, Stream>>,
+    /// Held while segments are deleted, so that they go in order and the writer can go on.
+    sweeping: Mutex<()>,
 }
 
 impl Retention {
@@ -41,7 +48,21 @@ impl Retention {
             metrics,
             folder,
             streams: Mutex::default(),
+            sweeping: Mutex::default(),
         }
+    }
+
+    /// A stream will be written: its folder stays until `end`.
+    pub fn begin(&self, stream: StreamId) {
+        self.streams.lock().entry(stream).or_default().writing = true;
+    }
+
+    /// Nothing more will be added to the stream.
+    pub fn end(&self, stream: StreamId) {
+        if let Some(stream) = self.streams.lock().get_mut(&stream) {
+            stream.writing = false;
+        }
+        self.sweep(stream);
     }
 
     pub fn stream_folder(&self, stream: StreamId) -> PathBuf {
@@ -123,37 +144,49 @@ impl Retention {
             .sum()
     }
 
+    /// Deletes the stream's first segments as far as they have passed. The disk is not waited for
+    /// under the lock that the writer needs.
     fn sweep(&self, id: StreamId) {
-        let mut streams = self.streams.lock();
-        let Some(stream) = streams.get_mut(&id) else {
-            return;
+        let _sweeping = self.sweeping.lock();
+        while let Some((ordinal, path)) = self.first_passed(id) {
+            if let Err(error) = self.disk.remove(&path)
+                && error.kind() != std::io::ErrorKind::NotFound
+            {
+                // It is tried again with the next release; until then it only costs space.
+                tracing::warn!(path = %path.display(), %error, "a log segment stays");
+                break;
+            }
+            if let Some(stream) = self.streams.lock().get_mut(&id) {
+                stream.segments.remove(&ordinal);
+            }
+        }
+        let ended = {
+            let mut streams = self.streams.lock();
+            let ended = streams
+                .get(&id)
+                .is_some_and(|stream| stream.segments.is_empty() && !stream.writing);
+            if ended {
+                streams.remove(&id);
+            }
+            ended
         };
-        let released = stream.released;
-        stream.segments.retain(|_, segment| {
-            let held = segment.last.iter().zip(released);
-            let passed = held
-                .into_iter()
-                .all(|(last, upto)| last.is_none_or(|last| last <= upto));
-            if !(segment.complete && passed) {
-                return true;
-            }
-            match self.disk.remove(&segment.path) {
-                Ok(()) => false,
-                Err(error) => {
-                    // It is tried again with the next release; until then it only costs space.
-                    tracing::warn!(path = %segment.path.display(), %error, "a log segment stays");
-                    error.kind() != std::io::ErrorKind::NotFound
-                }
-            }
-        });
-        if stream.segments.is_empty() {
-            streams.remove(&id);
-            // The folder of the stream being written may be needed again: creating a segment
-            // creates it.
+        if ended {
             let _ = self.disk.remove_folder(&self.stream_folder(id));
         }
-        drop(streams);
         self.measure();
+    }
+
+    /// The stream's first segment, if the tables hold all that is in it.
+    fn first_passed(&self, id: StreamId) -> Option<(u64, PathBuf)> {
+        let streams = self.streams.lock();
+        let stream = streams.get(&id)?;
+        let (ordinal, segment) = stream.segments.first_key_value()?;
+        let passed = segment
+            .last
+            .iter()
+            .zip(stream.released)
+            .all(|(last, upto)| last.is_none_or(|last| last <= upto));
+        (segment.complete && passed).then(|| (*ordinal, segment.path.clone()))
     }
 
     fn measure(&self) {

@@ -45,6 +45,8 @@ pub struct Writer {
     next_sequence: u64,
     /// When the oldest write that no sync covers was made (`Relaxed` alone).
     unsynced_since: Option<Duration>,
+    /// No segment behind an abandoned one says yet where that one ends.
+    end_untold: bool,
 }
 
 impl Writer {
@@ -59,6 +61,7 @@ impl Writer {
         queued_bytes: Arc<AtomicUsize>,
         last_durable: Arc<AtomicU64>,
     ) -> Self {
+        retention.begin(stream);
         Self {
             stream,
             config,
@@ -72,6 +75,7 @@ impl Writer {
             next_ordinal: 0,
             next_sequence: 1,
             unsynced_since: None,
+            end_untold: false,
         }
     }
 
@@ -101,7 +105,11 @@ impl Writer {
             }
         }
         self.sync_relaxed();
+        if self.end_untold {
+            self.tell_end();
+        }
         self.seal();
+        self.retention.end(self.stream);
     }
 
     /// Writes and syncs a group, and answers each of its records.
@@ -232,11 +240,10 @@ impl Writer {
         self.disk
             .create_folder(&self.retention.stream_folder(self.stream))?;
         let ordinal = self.next_ordinal;
-        let path = self.path(ordinal);
-        let mut file = self.disk.create(&path, bytes)?;
         // An ordinal is used once, whatever becomes of its file.
         self.next_ordinal += 1;
-        self.retention.add(self.stream, ordinal, &path, bytes);
+        let path = self.path(ordinal);
+        let mut file = self.disk.create(&path, bytes)?;
         let header = SegmentHeader {
             stream: self.stream,
             first_sequence: self.next_sequence,
@@ -248,9 +255,16 @@ impl Writer {
             .write_all(&mut [IoSlice::new(&header.encode())])
             .and_then(|()| file.sync());
         if let Err(error) = begun {
-            self.retention.complete(self.stream, ordinal, None);
+            drop(file);
+            if self.disk.remove(&path).is_err() {
+                // It holds nothing, but it takes space.
+                self.retention.add(self.stream, ordinal, &path, bytes);
+                self.retention.complete(self.stream, ordinal, None);
+            }
             return Err(error);
         }
+        self.retention.add(self.stream, ordinal, &path, bytes);
+        self.end_untold = false;
         Ok(Segment {
             ordinal,
             file,
@@ -276,12 +290,38 @@ impl Writer {
     /// Leaves the open segment after a failure: it is neither tried again nor written to.
     fn abandon(&mut self, error: &io::Error) -> Error {
         tracing::error!(%error, stream = %self.stream, "a log segment is abandoned");
-        self.unsynced_since = None;
+        // A failed write leaves the answered ones before it, which `Relaxed` still owes their sync.
+        if self.unsynced_since.take().is_some()
+            && let Err(error) = self.sync()
+        {
+            tracing::error!(%error, stream = %self.stream, "relaxed log records are not synced");
+        }
         if let Some(segment) = self.segment.take() {
             drop(segment.file);
             self.retention.complete(self.stream, segment.ordinal, None);
         }
+        self.tell_end();
         Error::new(Code::LogIo, format!("writing the log: {error}"))
+    }
+
+    /// Begins the segment behind an abandoned one before anything is answered: its head is what
+    /// keeps the refused records from coming back, also when nothing is appended any more. A log
+    /// at its limit gets a segment of the head alone. Where the disk refuses this too, the next
+    /// append and the end try again.
+    fn tell_end(&mut self) {
+        self.end_untold = true;
+        let whole = self.config.segment_bytes.max(HEADER_BYTES as u64);
+        let size = if self.retention.bytes() + whole <= self.config.max_bytes {
+            whole
+        } else {
+            HEADER_BYTES as u64
+        };
+        match self.create(size) {
+            Ok(segment) => self.segment = Some(segment),
+            Err(error) => {
+                tracing::error!(%error, stream = %self.stream, "no log segment can be created");
+            }
+        }
     }
 }
 

@@ -1,0 +1,267 @@
+//! Reads one segment: its head, its records one by one, and past damage to the next whole one.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use memchr::memmem;
+use otlake_base::{Code, Error, Position, StreamId};
+
+use crate::frame::{
+    self, FRAME_BYTES, FRAME_MAGIC, FrameHeader, HEADER_BYTES, Header, SegmentHeader,
+};
+use crate::log::Record;
+
+const READ_BUFFER_BYTES: usize = 1024 * 1024;
+
+/// Where the records of a segment begin.
+#[derive(Clone, Copy, Debug)]
+pub struct Begin {
+    /// Bytes from the start of the file.
+    pub at: u64,
+    /// The first record's sequence.
+    pub sequence: u64,
+    /// When the segment was begun, as far as is known, in ns since 1970 UTC.
+    pub unix_nano: u64,
+}
+
+/// What a segment turns out to be.
+pub enum Head {
+    Whole(Begin),
+    /// The head is damaged; its first whole frame stands in for it.
+    Salvaged(Begin),
+    /// The head is damaged, and there is no whole frame.
+    Lost,
+    /// Nothing was written: a crash cut its creation off.
+    Empty,
+    /// Intact, and not for this program or this stream, as the text says.
+    Foreign(String),
+}
+
+impl Head {
+    pub fn read(path: &Path, stream: StreamId) -> io::Result<Head> {
+        let mut bytes = Vec::with_capacity(HEADER_BYTES);
+        File::open(path)?
+            .take(HEADER_BYTES as u64)
+            .read_to_end(&mut bytes)?;
+        if let Some(head) = bytes.first_chunk::<HEADER_BYTES>() {
+            match SegmentHeader::decode(head) {
+                Header::Whole(header) if header.stream == stream => {
+                    return Ok(Head::Whole(Begin {
+                        sequence: header.first_sequence,
+                        unix_nano: header.created_unix_nano,
+                        ..START
+                    }));
+                }
+                Header::Whole(header) => {
+                    let text = format!("the segment is of stream {}", header.stream);
+                    return Ok(Head::Foreign(text));
+                }
+                Header::OtherVersion(version) => {
+                    let text = format!("the segment has format version {version}");
+                    return Ok(Head::Foreign(text));
+                }
+                Header::Damaged => {}
+            }
+        }
+        let mut reading = Reading::open(path, stream, 0, START, None)?;
+        Ok(match reading.seek_frame(0, None)? {
+            Some(frame) => Head::Salvaged(Begin {
+                at: reading.at,
+                sequence: frame.sequence,
+                unix_nano: frame.received_unix_nano,
+            }),
+            None if bytes.iter().all(|byte| *byte == 0) => Head::Empty,
+            None => Head::Lost,
+        })
+    }
+
+    pub fn begin(&self) -> Option<Begin> {
+        match self {
+            Head::Whole(begin) | Head::Salvaged(begin) => Some(*begin),
+            Head::Lost | Head::Empty | Head::Foreign(_) => None,
+        }
+    }
+}
+
+/// Behind the head, where nothing else is known.
+const START: Begin = Begin {
+    at: HEADER_BYTES as u64,
+    sequence: 0,
+    unix_nano: 0,
+};
+
+/// A segment being read.
+pub struct Reading {
+    pub stream: StreamId,
+    pub ordinal: u64,
+    pub path: PathBuf,
+    file: BufReader<File>,
+    at: u64,
+    length: u64,
+    /// Where the next segment begins: this one's records from there on were refused.
+    end_sequence: Option<u64>,
+    next_sequence: u64,
+}
+
+pub enum Next {
+    Record(Position, Record),
+    Damaged(Error),
+    End,
+}
+
+impl Reading {
+    pub fn open(
+        path: &Path,
+        stream: StreamId,
+        ordinal: u64,
+        begin: Begin,
+        end_sequence: Option<u64>,
+    ) -> io::Result<Reading> {
+        let file = File::open(path)?;
+        let length = file.metadata()?.len();
+        let mut file = BufReader::with_capacity(READ_BUFFER_BYTES, file);
+        file.seek(SeekFrom::Start(begin.at))?;
+        Ok(Reading {
+            stream,
+            ordinal,
+            path: path.to_owned(),
+            file,
+            at: begin.at,
+            length,
+            end_sequence,
+            next_sequence: begin.sequence,
+        })
+    }
+
+    pub fn next_record(&mut self) -> io::Result<Next> {
+        if self
+            .end_sequence
+            .is_some_and(|end| self.next_sequence >= end)
+        {
+            return Ok(Next::End);
+        }
+        let began = self.at;
+        match self.read_frame()? {
+            Some((header, rest)) if header.sequence == self.next_sequence => {
+                self.next_sequence += 1;
+                Ok(self.record(&header, rest))
+            }
+            _ => {
+                self.at = began;
+                self.past_damage()
+            }
+        }
+    }
+
+    fn record(&self, header: &FrameHeader, rest: Vec<u8>) -> Next {
+        let mut payload = Bytes::from(rest);
+        let tenant = payload.split_to(usize::from(header.tenant_length));
+        let Ok(tenant) = std::str::from_utf8(&tenant) else {
+            return Next::Damaged(self.damage(header.sequence, header.sequence + 1));
+        };
+        let position = Position {
+            stream: self.stream,
+            sequence: header.sequence,
+        };
+        Next::Record(
+            position,
+            Record {
+                signal: header.signal,
+                tenant: tenant.into(),
+                received_unix_nano: header.received_unix_nano,
+                payload,
+            },
+        )
+    }
+
+    /// The frame at the current place, or None where there is no intact one. The place moves
+    /// only past an intact frame.
+    fn read_frame(&mut self) -> io::Result<Option<(FrameHeader, Vec<u8>)>> {
+        if self.length.saturating_sub(self.at) < FRAME_BYTES as u64 {
+            return Ok(None);
+        }
+        let mut head = [0; FRAME_BYTES];
+        self.file.read_exact(&mut head)?;
+        let header = frame::decode_head(&head).filter(|header| {
+            header.stream == self.stream
+                && u64::from(header.length) <= self.length - self.at - FRAME_BYTES as u64
+        });
+        if let Some(header) = header {
+            let mut rest = vec![0; header.length as usize];
+            self.file.read_exact(&mut rest)?;
+            if frame::is_intact(&head, &header, &rest) {
+                self.at += (FRAME_BYTES + rest.len()) as u64;
+                return Ok(Some((header, rest)));
+            }
+        }
+        self.file.seek(SeekFrom::Start(self.at))?;
+        Ok(None)
+    }
+
+    /// Behind a place with no intact frame there is either nothing, and the stream ends there
+    /// (a write that a crash cut off was never acknowledged), or a later frame, and what stood
+    /// between is damaged (I6).
+    fn past_damage(&mut self) -> io::Result<Next> {
+        let expected = self.next_sequence;
+        let later = self.seek_frame(expected.saturating_add(1), self.end_sequence)?;
+        // Where no frame follows, the next segment says how far this one went: what is missing
+        // was acknowledged.
+        let Some(found) = later.map(|frame| frame.sequence).or(self.end_sequence) else {
+            return Ok(Next::End);
+        };
+        self.next_sequence = found;
+        Ok(Next::Damaged(self.damage(expected, found)))
+    }
+
+    /// Moves to the next intact frame of a sequence from `from` to before `end`, or to the end
+    /// of the file.
+    fn seek_frame(&mut self, from: u64, end: Option<u64>) -> io::Result<Option<FrameHeader>> {
+        let mut window = vec![0; READ_BUFFER_BYTES];
+        let mut start = self.at;
+        while self.length.saturating_sub(start) >= FRAME_BYTES as u64 {
+            let left = usize::try_from(self.length - start).unwrap_or(usize::MAX);
+            let take = window.len().min(left);
+            self.file.seek(SeekFrom::Start(start))?;
+            self.file.read_exact(&mut window[..take])?;
+            for found in memmem::find_iter(&window[..take], &FRAME_MAGIC) {
+                let Some(head) = window[found..take].first_chunk::<FRAME_BYTES>() else {
+                    break;
+                };
+                let wanted = frame::decode_head(head).is_some_and(|header| {
+                    header.stream == self.stream
+                        && header.sequence >= from
+                        && end.is_none_or(|end| header.sequence < end)
+                });
+                if !wanted {
+                    continue;
+                }
+                let at = start + found as u64;
+                self.at = at;
+                self.file.seek(SeekFrom::Start(at))?;
+                if let Some((header, _)) = self.read_frame()? {
+                    self.at = at;
+                    self.file.seek(SeekFrom::Start(at))?;
+                    return Ok(Some(header));
+                }
+            }
+            // A head may lie across the end of the window.
+            start += (take - (FRAME_BYTES - 1)) as u64;
+        }
+        self.at = self.length;
+        Ok(None)
+    }
+
+    fn damage(&self, from: u64, to: u64) -> Error {
+        let records = if to == from.saturating_add(1) {
+            format!("record {from} is")
+        } else {
+            format!("records {from} to {} are", to.saturating_sub(1))
+        };
+        Error::new(
+            Code::LogChecksumMismatch,
+            format!("{}: {records} damaged", self.path.display()),
+        )
+    }
+}
