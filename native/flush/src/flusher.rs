@@ -58,7 +58,7 @@ pub struct FlusherParts {
     pub guard: Arc<dyn Any + Send + Sync>,
 }
 
-/// One task for each signal: seal, write, commit, remove from the live set, release the log.
+/// One task for each signal: seal, write, commit, release the log, remove from the live set.
 /// Dropping it ends the tasks where they are, as a crash would.
 pub struct Flusher {
     live: Arc<LiveSet>,
@@ -183,11 +183,12 @@ impl Worker {
             }
             backoff = (backoff * 2).min(BACKOFF_MAX);
         }
-        let upto = seal.upto.clone();
-        parts.live.remove(seal);
-        for position in upto {
-            parts.log.release(self.signal, position);
+        // The log first: whoever waits for this flush is told by the removal, and finds room in
+        // the log by then.
+        for position in &seal.upto {
+            parts.log.release(self.signal, *position);
         }
+        parts.live.remove(seal);
         let seconds = (parts.clock.monotonic().saturating_sub(started)).as_secs_f64();
         parts
             .metrics

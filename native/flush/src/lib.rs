@@ -12,8 +12,8 @@
 //!               for each table with rows: write files, commit with
 //!               watermarks {stream: last sequence of the seal}
 //!                                 |
-//!               remove the seal from the queue, give its bytes back
-//!               to the budget, release the log up to its positions
+//!               release the log up to the seal's positions, remove the
+//!               seal from the queue, give its bytes back to the budget
 //! ```
 //!
 //! - `batch`: one acknowledged request as rows, and what its memory amounts to.

@@ -152,7 +152,7 @@ async fn a_flush_that_fails_is_repeated_and_counts_nothing_twice() {
     let on_step: OnStep = Arc::new(move |step| {
         let number = failed.fetch_add(1, Ordering::SeqCst);
         match number % 2 {
-            0 if number < 12 => Err(Error::new(Code::TableIo, format!("{step:?} fails"))),
+            0 if number < 8 => Err(Error::new(Code::TableIo, format!("{step:?} fails"))),
             _ => Ok(()),
         }
     });
@@ -171,7 +171,7 @@ async fn a_flush_that_fails_is_repeated_and_counts_nothing_twice() {
         .flush_failures
         .get_or_create(&by_signal(Signal::Metrics))
         .get();
-    assert_eq!(counted, 6);
+    assert_eq!(counted, 4);
     assert_eq!(parquet_files(&folder) as u64, node.stats().files);
     node.close().await.expect("a close");
 }

@@ -40,9 +40,9 @@ impl Processor {
     /// for the counters. Dropping the future once the log has the request does not undo it.
     ///
     /// # Errors
-    /// `OTLP_MALFORMED`; `OTLP_TOO_LARGE` for rows that need more than all the memory there is for
-    /// them; `INGEST_OVERLOADED`, `INGEST_STOPPING`, `LOG_FULL`, `LOG_IO`, after
-    /// all of which nothing of the request is stored and the client may retry.
+    /// `OTLP_MALFORMED`; `OTLP_TOO_LARGE` for rows that need more than all the memory there is
+    /// for them; `INGEST_OVERLOADED`, `INGEST_STOPPING`, `LOG_FULL` and `LOG_IO`, after which the
+    /// client may retry. After any error nothing of the request is stored.
     pub async fn ingest(
         &self,
         signal: Signal,
