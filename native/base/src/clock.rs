@@ -16,7 +16,10 @@ pub trait Clock: Send + Sync + 'static {
 pub struct SystemClock;
 
 impl Clock for SystemClock {
-    #[allow(clippy::disallowed_methods, reason = "this is the adapter behind the port")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the adapter behind the port"
+    )]
     fn unix_nano(&self) -> u64 {
         let elapsed = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -24,7 +27,10 @@ impl Clock for SystemClock {
         u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
     }
 
-    #[allow(clippy::disallowed_methods, reason = "this is the adapter behind the port")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "this is the adapter behind the port"
+    )]
     fn monotonic(&self) -> Duration {
         static START: OnceLock<Instant> = OnceLock::new();
         START.get_or_init(Instant::now).elapsed()

@@ -127,7 +127,10 @@ pub struct Error {
 impl Error {
     /// An error of `code` with what happened.
     pub fn new(code: Code, message: impl fmt::Display) -> Self {
-        Self { code, message: message.to_string() }
+        Self {
+            code,
+            message: message.to_string(),
+        }
     }
 
     /// What a caller can do about it.

@@ -5,6 +5,8 @@
 pub const MAX_VALUE_DEPTH: usize = 32;
 /// One request after decompression, in bytes (I5).
 pub const MAX_REQUEST_BYTES: usize = 64 * 1024 * 1024;
+/// Records of one request, with the events, links and exemplars in them (I5).
+pub const MAX_REQUEST_RECORDS: usize = 1_000_000;
 /// Longest tenant name, in bytes.
 pub const MAX_TENANT_BYTES: usize = 64;
 /// One log segment, in bytes.

@@ -107,30 +107,98 @@ impl Metrics {
         let counters = Family::<Labels, Counter>::default;
         let gauges = Family::<Labels, Gauge>::default;
         let metrics = Self {
-            requests: add!("requests", "OTLP requests by signal, transport and outcome", counters()),
-            request_bytes: add!("request", "OTLP request bytes after decompression", Unit::Bytes, counters()),
-            records_received: add!("records_received", "Records in well-formed requests (I4)", counters()),
-            records_acknowledged: add!("records_acknowledged", "Records acknowledged as durable (I4)", counters()),
-            records_rejected: add!("records_rejected", "Records refused, by reason (I4)", counters()),
-            ack_seconds: add!("ack_duration", "From a whole request to its acknowledgement", Unit::Seconds, family()),
-            log_appended_bytes: add!("log_appended", "Bytes appended to the log", Unit::Bytes, Counter::default()),
+            requests: add!(
+                "requests",
+                "OTLP requests by signal, transport and outcome",
+                counters()
+            ),
+            request_bytes: add!(
+                "request",
+                "OTLP request bytes after decompression",
+                Unit::Bytes,
+                counters()
+            ),
+            records_received: add!(
+                "records_received",
+                "Records in well-formed requests (I4)",
+                counters()
+            ),
+            records_acknowledged: add!(
+                "records_acknowledged",
+                "Records acknowledged as durable (I4)",
+                counters()
+            ),
+            records_rejected: add!(
+                "records_rejected",
+                "Records refused, by reason (I4)",
+                counters()
+            ),
+            ack_seconds: add!(
+                "ack_duration",
+                "From a whole request to its acknowledgement",
+                Unit::Seconds,
+                family()
+            ),
+            log_appended_bytes: add!(
+                "log_appended",
+                "Bytes appended to the log",
+                Unit::Bytes,
+                Counter::default()
+            ),
             log_syncs: add!("log_syncs", "Group commits of the log", Counter::default()),
-            log_sync_seconds: add!("log_sync_duration", "One fdatasync of the log", Unit::Seconds, seconds()),
-            log_bytes: add!("log_size", "Bytes of the log's segments on disk", Unit::Bytes, Gauge::default()),
+            log_sync_seconds: add!(
+                "log_sync_duration",
+                "One fdatasync of the log",
+                Unit::Seconds,
+                seconds()
+            ),
+            log_bytes: add!(
+                "log_size",
+                "Bytes of the log's segments on disk",
+                Unit::Bytes,
+                Gauge::default()
+            ),
             log_segments: add!("log_segments", "Log segments on disk", Gauge::default()),
             live_bytes: add!("live", "Bytes of live batches", Unit::Bytes, gauges()),
             live_rows: add!("live_rows", "Rows of live batches", gauges()),
             flushes: add!("flushes", "Commits of flushed files", counters()),
-            flush_failures: add!("flush_failures", "Flush attempts that failed and are tried again", counters()),
+            flush_failures: add!(
+                "flush_failures",
+                "Flush attempts that failed and are tried again",
+                counters()
+            ),
             flushed_rows: add!("flushed_rows", "Rows written to files", counters()),
             flushed_bytes: add!("flushed", "Parquet bytes written", Unit::Bytes, counters()),
-            flush_seconds: add!("flush_duration", "From seal to commit", Unit::Seconds, family()),
+            flush_seconds: add!(
+                "flush_duration",
+                "From seal to commit",
+                Unit::Seconds,
+                family()
+            ),
             table_files: add!("table_files", "Files of the newest snapshot", gauges()),
-            table_bytes: add!("table_size", "Bytes of the newest snapshot's files", Unit::Bytes, gauges()),
-            table_rows: add!("table_rows", "Rows of the newest snapshot's files", gauges()),
+            table_bytes: add!(
+                "table_size",
+                "Bytes of the newest snapshot's files",
+                Unit::Bytes,
+                gauges()
+            ),
+            table_rows: add!(
+                "table_rows",
+                "Rows of the newest snapshot's files",
+                gauges()
+            ),
             queries: add!("queries", "Queries by kind and outcome", counters()),
-            query_seconds: add!("query_duration", "From a query's start to its end", Unit::Seconds, family()),
-            invariant_violations: add!("invariant_violations", "Broken invariants; not zero is a defect", counters()),
+            query_seconds: add!(
+                "query_duration",
+                "From a query's start to its end",
+                Unit::Seconds,
+                family()
+            ),
+            invariant_violations: add!(
+                "invariant_violations",
+                "Broken invariants; not zero is a defect",
+                counters()
+            ),
             registry,
         };
         // A counter that has not moved is told as 0, so that its absence means something.

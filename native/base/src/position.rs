@@ -26,7 +26,10 @@ impl FromStr for StreamId {
 
     fn from_str(text: &str) -> Result<Self, Error> {
         if text.len() != 32 {
-            return Err(Error::new(Code::QuerySession, format!("`{text}` is not a stream id")));
+            return Err(Error::new(
+                Code::QuerySession,
+                format!("`{text}` is not a stream id"),
+            ));
         }
         u128::from_str_radix(text, 16)
             .map(StreamId)
@@ -54,8 +57,16 @@ impl FromStr for Position {
     type Err = Error;
 
     fn from_str(text: &str) -> Result<Self, Error> {
-        let bad = || Error::new(Code::QuerySession, format!("`{text}` is not a session token"));
+        let bad = || {
+            Error::new(
+                Code::QuerySession,
+                format!("`{text}` is not a session token"),
+            )
+        };
         let (stream, sequence) = text.split_once(':').ok_or_else(bad)?;
-        Ok(Position { stream: stream.parse()?, sequence: sequence.parse().map_err(|_| bad())? })
+        Ok(Position {
+            stream: stream.parse()?,
+            sequence: sequence.parse().map_err(|_| bad())?,
+        })
     }
 }

@@ -41,7 +41,9 @@ impl Signal {
 
     /// The signal with this number on disk.
     pub fn from_u8(number: u8) -> Option<Signal> {
-        Signal::ALL.into_iter().find(|signal| *signal as u8 == number)
+        Signal::ALL
+            .into_iter()
+            .find(|signal| *signal as u8 == number)
     }
 
     /// An index from 0, for arrays by signal.

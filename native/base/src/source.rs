@@ -35,7 +35,9 @@ impl Consistency {
                 let token = session.unwrap_or("");
                 let positions = token.split(',').filter(|part| !part.is_empty());
                 Ok(Consistency::Session(
-                    positions.map(|part| Position::from_str(part.trim())).collect::<Result<_>>()?,
+                    positions
+                        .map(|part| Position::from_str(part.trim()))
+                        .collect::<Result<_>>()?,
                 ))
             }
             other => Err(Error::new(

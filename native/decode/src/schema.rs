@@ -23,16 +23,24 @@ pub const PARTITION_COLUMNS: [&str; 2] = ["tenant", "day"];
 /// the attribute keys it is read from, the current name first. Values of another type than the
 /// column's stay in `attributes` alone.
 pub const SPAN_TEXT_COLUMNS: [(&str, &[&str]); 5] = [
-    ("http_request_method", &["http.request.method", "http.method"]),
+    (
+        "http_request_method",
+        &["http.request.method", "http.method"],
+    ),
     ("http_route", &["http.route"]),
     ("db_system_name", &["db.system.name", "db.system"]),
     ("rpc_method", &["rpc.method"]),
-    ("messaging_destination_name", &["messaging.destination.name", "messaging.destination"]),
+    (
+        "messaging_destination_name",
+        &["messaging.destination.name", "messaging.destination"],
+    ),
 ];
 
 /// The integer one: `Int64`.
-pub const SPAN_STATUS_COLUMN: (&str, &[&str]) =
-    ("http_response_status_code", &["http.response.status_code", "http.status_code"]);
+pub const SPAN_STATUS_COLUMN: (&str, &[&str]) = (
+    "http_response_status_code",
+    &["http.response.status_code", "http.status_code"],
+);
 
 fn text(name: &str) -> Field {
     Field::new(name, DataType::Utf8View, false)
@@ -61,11 +69,19 @@ fn id(name: &str, bytes: i32, nullable: bool) -> Field {
 
 /// Microseconds UTC.
 fn time(name: &str) -> Field {
-    Field::new(name, DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), false)
+    Field::new(
+        name,
+        DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+        false,
+    )
 }
 
 fn list(name: &str, item: DataType, nullable: bool) -> Field {
-    Field::new(name, DataType::List(Arc::new(Field::new("element", item, false))), nullable)
+    Field::new(
+        name,
+        DataType::List(Arc::new(Field::new("element", item, false))),
+        nullable,
+    )
 }
 
 fn structs(name: &str, fields: Vec<Field>) -> Field {
@@ -90,7 +106,10 @@ fn origin() -> Vec<Field> {
 }
 
 fn partitions() -> Vec<Field> {
-    vec![text(PARTITION_COLUMNS[0]), Field::new(PARTITION_COLUMNS[1], DataType::Date32, false)]
+    vec![
+        text(PARTITION_COLUMNS[0]),
+        Field::new(PARTITION_COLUMNS[1], DataType::Date32, false),
+    ]
 }
 
 fn spans() -> Vec<Field> {
@@ -110,7 +129,11 @@ fn spans() -> Vec<Field> {
         int("status_code"),
         optional_text("status_message"),
     ];
-    fields.extend(SPAN_TEXT_COLUMNS.iter().map(|(name, _)| optional_text(name)));
+    fields.extend(
+        SPAN_TEXT_COLUMNS
+            .iter()
+            .map(|(name, _)| optional_text(name)),
+    );
     fields.push(optional(SPAN_STATUS_COLUMN.0, DataType::Int64));
     fields.extend([
         text("attributes"),
@@ -126,7 +149,12 @@ fn spans() -> Vec<Field> {
 
 /// The fields of one element of `events`.
 pub fn event_fields() -> Vec<Field> {
-    vec![long("time_unix_nano"), text("name"), text("attributes"), long("dropped_attributes_count")]
+    vec![
+        long("time_unix_nano"),
+        text("name"),
+        text("attributes"),
+        long("dropped_attributes_count"),
+    ]
 }
 
 /// The fields of one element of `links`.
@@ -293,7 +321,9 @@ pub fn file_schema(table: Table) -> SchemaRef {
         Table::ALL.map(|table| {
             let fields = schema(table).fields().clone();
             let kept = fields.len() - PARTITION_COLUMNS.len();
-            Arc::new(Schema::new(fields.iter().take(kept).cloned().collect::<Fields>()))
+            Arc::new(Schema::new(
+                fields.iter().take(kept).cloned().collect::<Fields>(),
+            ))
         })
     });
     Arc::clone(&SCHEMAS[table as usize])

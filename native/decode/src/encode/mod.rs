@@ -25,6 +25,8 @@ pub(crate) mod wire_writer;
 #[cfg(test)]
 mod attributes_test;
 #[cfg(test)]
+mod circle_test;
+#[cfg(test)]
 mod encode_test;
 
 use arrow::array::RecordBatch;

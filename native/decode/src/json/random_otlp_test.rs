@@ -333,7 +333,7 @@ fn histogram_point() -> impl Strategy<Value = HistogramDataPoint> {
         vec(double(), 0..4),
     )
         .prop_map(
-            |(common, [sum, min, max], bucket_counts, explicit_bounds)| HistogramDataPoint {
+            |(common, [sum, min, max], bucket_counts, mut explicit_bounds)| HistogramDataPoint {
                 attributes: common.0,
                 start_time_unix_nano: common.1,
                 time_unix_nano: common.2,
@@ -343,8 +343,14 @@ fn histogram_point() -> impl Strategy<Value = HistogramDataPoint> {
                 sum,
                 min,
                 max,
+                // OTLP: one bucket more than there are bounds, or none at all.
+                explicit_bounds: {
+                    if !bucket_counts.is_empty() {
+                        explicit_bounds.resize(bucket_counts.len() - 1, 0.5);
+                    }
+                    explicit_bounds
+                },
                 bucket_counts,
-                explicit_bounds,
             },
         )
 }

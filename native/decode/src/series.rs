@@ -1,0 +1,28 @@
+//! A series' stable id: xxh3-64 over name, resource, scope and attributes, whatever the order
+//! of the attributes. It is stored, so it must never change.
+
+use xxhash_rust::xxh3::xxh3_64;
+
+/// A hash of a set: the sum of its members' hashes.
+#[derive(Clone, Copy, Default)]
+pub struct Unordered(u64);
+
+impl Unordered {
+    pub fn add(&mut self, member: &[u8]) {
+        self.0 = self.0.wrapping_add(xxh3_64(member));
+    }
+
+    pub fn value(self) -> u64 {
+        self.0
+    }
+}
+
+/// The id of a series.
+pub fn series_id(name: &str, resource: u64, scope: u64, attributes: u64) -> i64 {
+    let mut parts = [0; 32];
+    parts[..8].copy_from_slice(&xxh3_64(name.as_bytes()).to_le_bytes());
+    parts[8..16].copy_from_slice(&resource.to_le_bytes());
+    parts[16..24].copy_from_slice(&scope.to_le_bytes());
+    parts[24..].copy_from_slice(&attributes.to_le_bytes());
+    xxh3_64(&parts) as i64
+}
