@@ -1,1 +1,51 @@
+//! SQL over the lake: DataFusion on live batches and Parquet files, result formats, and the
+//! Flight SQL server. This is the only crate that names DataFusion; it sees storage through
+//! `base::TableSource` alone.
+//!
+//! - `engine`: sessions, limits, time-outs, cancellation.
+//! - `statement`: SQL text to a read-only plan; parameters as values.
+//! - `syntax`: `attributes['key']`, ids as hexadecimal text.
+//! - `functions`, `attribute`: SQL functions, and the one-pass reader of attribute text.
+//! - `table`: a table of one moment and one tenant: live batches and pruned files.
+//! - `trace`: a trace by its id, past the planner.
+//! - `memory`: what one query may hold of what all may hold.
+//! - `format`, `json`: batches to JSON, NDJSON, CSV, Arrow IPC or Parquet, a chunk at a time.
+//! - `plain`: views to the plain types that every Arrow reader knows.
+//! - `flight`: the Flight SQL server.
+//! - `error`: DataFusion's errors as codes.
+//!
+//! ```text
+//! SQL --statement--> plan --engine--> [ live batches | Parquet files ] --> RecordBatch stream
+//!                                                                            |-> format (HTTP)
+//!                                                                            `-> flight (gRPC)
+//! ```
 
+mod attribute;
+mod engine;
+mod error;
+mod flight;
+pub mod format;
+mod functions;
+mod json;
+mod memory;
+mod plain;
+mod statement;
+mod syntax;
+mod table;
+mod trace;
+
+pub use engine::{BatchStream, QueryConfig, QueryEngine, QueryRequest, QueryResult};
+pub use flight::{FlightConfig, FlightServer, Token};
+
+#[cfg(test)]
+mod attribute_test;
+#[cfg(test)]
+mod engine_test;
+#[cfg(test)]
+mod flight_test;
+#[cfg(test)]
+mod format_test;
+#[cfg(test)]
+mod sample_test;
+#[cfg(test)]
+mod sql_test;

@@ -1,0 +1,185 @@
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt};
+use otlake_base::{Code, Consistency, Metrics, SystemClock};
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::engine::{QueryConfig, QueryEngine, QueryRequest};
+use crate::sample_test::{Spans, config, engine, lake, request, spans};
+
+const ENDLESS: &str = "SELECT sum(a.kind + b.kind + c.kind + d.kind + e.kind + f.kind) \
+    FROM spans a, spans b, spans c, spans d, spans e, spans f WHERE a.kind + f.kind > 0";
+
+async fn code(engine: &QueryEngine, request: QueryRequest) -> (Code, String) {
+    let error = match engine.query(request).await {
+        Ok(result) => result.stream.try_collect::<Vec<_>>().await.unwrap_err(),
+        Err(error) => error,
+    };
+    (error.code, error.message)
+}
+
+fn limited(folder: &TempDir, change: impl FnOnce(&mut QueryConfig)) -> Arc<QueryEngine> {
+    let mut config = config(folder);
+    change(&mut config);
+    let source = Spans::new(folder).live("a", spans("a", 100, 0, 200));
+    engine(config, source)
+}
+
+#[tokio::test]
+async fn tells_what_is_wrong_with_a_statement() {
+    let folder = TempDir::new().unwrap();
+    let engine = lake(&folder);
+    let (found, message) = code(&engine, request("SELECT nme FROM spans")).await;
+    assert_eq!(found, Code::QueryInvalid);
+    assert!(message.contains("near names are name"), "{message}");
+    let (found, message) = code(&engine, request("SELECT 1 FROM span")).await;
+    assert_eq!(found, Code::QueryInvalid);
+    assert!(message.contains("spans"), "{message}");
+    for sql in [
+        "SELEC 1",
+        "",
+        "SELECT 1; SELECT 2",
+        "SELECT * FROM spans WHERE trace_id = 'zz'",
+    ] {
+        assert_eq!(
+            code(&engine, request(sql)).await.0,
+            Code::QueryInvalid,
+            "{sql}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn reads_only() {
+    let folder = TempDir::new().unwrap();
+    let engine = lake(&folder);
+    for sql in [
+        "INSERT INTO spans SELECT * FROM spans",
+        "DELETE FROM spans",
+        "UPDATE spans SET name = ''",
+        "DROP TABLE spans",
+        "CREATE TABLE t AS SELECT 1",
+        "CREATE EXTERNAL TABLE t STORED AS PARQUET LOCATION '/'",
+        "COPY spans TO '/tmp/x.parquet'",
+        "SELECT 1 INTO t",
+        "EXPLAIN ANALYZE DELETE FROM spans",
+        "SET datafusion.execution.batch_size = 1",
+        "PREPARE p AS SELECT 1",
+        "BEGIN",
+    ] {
+        let (found, message) = code(&engine, request(sql)).await;
+        assert_eq!(found, Code::QueryNotReadOnly, "{sql}: {message}");
+    }
+}
+
+#[tokio::test]
+async fn refuses_parameters_that_do_not_fit() {
+    let folder = TempDir::new().unwrap();
+    let engine = lake(&folder);
+    for (sql, values) in [
+        ("SELECT 1", json!([1])),
+        ("SELECT $1", json!([])),
+        ("SELECT $2", json!([1])),
+        ("SELECT $a", json!([1])),
+        ("SELECT $1", json!([{"a": 1}])),
+        ("SELECT 1 FROM spans WHERE trace_id = $1", json!(["abc"])),
+    ] {
+        let mut request = request(sql);
+        request.parameters = values.as_array().unwrap().clone();
+        let (found, message) = code(&engine, request).await;
+        assert_eq!(found, Code::QueryParameters, "{sql} {values}: {message}");
+    }
+}
+
+#[tokio::test]
+async fn ends_at_each_limit_with_its_code() {
+    let folder = TempDir::new().unwrap();
+    let engine = limited(&folder, |config| config.max_rows = 100);
+    let all = "SELECT name FROM spans";
+    assert_eq!(code(&engine, request(all)).await.0, Code::QueryTooManyRows);
+    let mut own = request("SELECT name FROM spans LIMIT 11");
+    own.max_rows = Some(10);
+    assert_eq!(code(&engine, own).await.0, Code::QueryTooManyRows);
+
+    let mut slow = request(ENDLESS);
+    slow.timeout_ms = Some(50);
+    assert_eq!(code(&engine, slow).await.0, Code::QueryTimeout);
+
+    let mut large =
+        request("SELECT a.name, b.name FROM spans a, spans b ORDER BY a.name || b.name");
+    large.memory_bytes = Some(4096);
+    assert_eq!(code(&engine, large).await.0, Code::QueryMemory);
+}
+
+#[tokio::test]
+async fn lets_in_as_many_as_it_may_and_others_after_a_drop() {
+    let folder = TempDir::new().unwrap();
+    let engine = limited(&folder, |config| config.concurrency = 1);
+    let mut endless = engine.query(request(ENDLESS)).await.unwrap();
+    let wait = std::time::Duration::from_millis(20);
+    assert!(
+        tokio::time::timeout(wait, endless.stream.next())
+            .await
+            .is_err()
+    );
+    assert_eq!(
+        code(&engine, request("SELECT 1")).await.0,
+        Code::QueryOverloaded
+    );
+    drop(endless);
+    assert!(engine.query(request("SELECT 1")).await.is_ok());
+}
+
+#[tokio::test]
+async fn counts_how_queries_end() {
+    let folder = TempDir::new().unwrap();
+    let metrics = Arc::new(Metrics::new());
+    let source: Arc<dyn otlake_base::TableSource> = Arc::new(Spans::new(&folder));
+    let engine = QueryEngine::new(
+        config(&folder),
+        vec![source],
+        Arc::new(SystemClock),
+        Arc::clone(&metrics),
+    )
+    .unwrap();
+    drop(engine.query(request("SELECT 1")).await.unwrap());
+    code(&engine, request("SELECT")).await;
+    let text = metrics.encode();
+    assert!(
+        text.contains(r#"otlake_queries_total{kind="sql",outcome="cancelled"} 1"#),
+        "{text}"
+    );
+    assert!(
+        text.contains(r#"otlake_queries_total{kind="sql",outcome="invalid"} 1"#),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn gathers_a_trace_from_live_rows_and_files() {
+    let folder = TempDir::new().unwrap();
+    let source = Spans::new(&folder)
+        .live("a", spans("a", 101, 0, 10))
+        .live("b", spans("b", 101, 0, 10))
+        .file("a", 99, &spans("a", 99, 5, 20))
+        .file("a", 100, &spans("a", 100, 50, 20))
+        .file("b", 100, &spans("b", 100, 5, 1));
+    let engine = engine(config(&folder), source);
+    for (tenant, consistency, rows) in [
+        (Some("a"), Consistency::Strong, 2),
+        (Some("a"), Consistency::Eventual, 1),
+        (Some("b"), Consistency::Strong, 2),
+        (Some("c"), Consistency::Strong, 0),
+        (None, Consistency::Strong, 4),
+    ] {
+        let found = engine.trace([5; 16], tenant, consistency).await.unwrap();
+        let count: usize = found.iter().map(|batch| batch.num_rows()).sum();
+        assert_eq!(count, rows, "{tenant:?}");
+        for batch in &found {
+            assert_eq!(batch.schema(), crate::sample_test::schema());
+        }
+    }
+    let none = engine.trace([99; 16], None, Consistency::Strong).await;
+    assert!(none.unwrap().is_empty());
+}

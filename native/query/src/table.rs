@@ -1,0 +1,345 @@
+//! One table as one query sees it: live batches and Parquet files of one moment, restricted to
+//! the query's tenant before DataFusion sees a row.
+
+use std::fmt;
+use std::path::{self, Path};
+use std::sync::{Arc, OnceLock};
+
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
+use async_trait::async_trait;
+use datafusion::catalog::{Session, TableProvider};
+use datafusion::common::config::TableParquetOptions;
+use datafusion::common::pruning::PruningStatistics;
+use datafusion::common::stats::Precision;
+use datafusion::common::{Column, DFSchema, DataFusionError, Result, ScalarValue, Statistics};
+use datafusion::datasource::listing::PartitionedFile;
+use datafusion::datasource::memory::MemorySourceConfig;
+use datafusion::datasource::object_store::ObjectStoreUrl;
+use datafusion::datasource::physical_plan::{
+    FileGroup, FileScanConfigBuilder, ParquetFileReaderFactory, ParquetSource,
+};
+use datafusion::datasource::source::DataSourceExec;
+use datafusion::datasource::table_schema::TableSchema;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::union::UnionExec;
+use object_store::path::Path as StorePath;
+use otlake_base::{Capture, Code, Consistency, DataFile, Error, Table, TableSource};
+
+/// The last two columns of every table; the files do not hold them.
+const PARTITION_COLUMNS: usize = 2;
+const NANOS_PER_MICRO: i64 = 1_000;
+
+/// A table for the length of one query.
+pub(crate) struct LakeTable {
+    source: Arc<dyn TableSource>,
+    schema: SchemaRef,
+    tenant: Option<Arc<str>>,
+    consistency: Consistency,
+    /// Taken at the first scan; a query that names the table twice sees one moment.
+    capture: OnceLock<Result<Capture, Error>>,
+    reader: Arc<dyn ParquetFileReaderFactory>,
+}
+
+impl fmt::Debug for LakeTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LakeTable({})", self.source.table().name())
+    }
+}
+
+impl LakeTable {
+    pub(crate) fn new(
+        source: Arc<dyn TableSource>,
+        tenant: Option<Arc<str>>,
+        consistency: Consistency,
+        reader: Arc<dyn ParquetFileReaderFactory>,
+    ) -> Self {
+        Self {
+            schema: source.schema(),
+            source,
+            tenant,
+            consistency,
+            capture: OnceLock::new(),
+            reader,
+        }
+    }
+
+    /// The table's moment in this query.
+    pub(crate) fn capture(&self) -> Result<&Capture, Error> {
+        self.capture
+            .get_or_init(|| self.source.capture(&self.consistency))
+            .as_ref()
+            .map_err(Clone::clone)
+    }
+
+    fn sees(&self, tenant: &str) -> bool {
+        self.tenant.as_deref().is_none_or(|own| own == tenant)
+    }
+
+    /// The live batches of the query's tenant.
+    pub(crate) fn live(&self) -> Result<impl Iterator<Item = &RecordBatch>, Error> {
+        let live = self.capture()?.live.iter();
+        Ok(live
+            .filter(|rows| self.sees(&rows.tenant))
+            .map(|rows| &rows.batch))
+    }
+
+    /// The files of the query's tenant.
+    pub(crate) fn files(&self) -> Result<Vec<&DataFile>, Error> {
+        let files = self.capture()?.files.iter();
+        Ok(files.filter(|file| self.sees(&file.tenant)).collect())
+    }
+
+    /// The batches spread over `partitions` by rows.
+    fn live_plan(
+        &self,
+        projection: Option<&Vec<usize>>,
+        partitions: usize,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let mut groups: Vec<(usize, Vec<RecordBatch>)> = vec![(0, Vec::new()); partitions.max(1)];
+        for batch in self.live().map_err(external)? {
+            if let Some(least) = groups.iter_mut().min_by_key(|(rows, _)| *rows) {
+                least.0 += batch.num_rows();
+                least.1.push(batch.clone());
+            }
+        }
+        groups.retain(|(rows, _)| *rows > 0);
+        if groups.is_empty() {
+            groups.push((0, Vec::new()));
+        }
+        let groups: Vec<Vec<RecordBatch>> =
+            groups.into_iter().map(|(_, batches)| batches).collect();
+        let plan = MemorySourceConfig::try_new_exec(
+            &groups,
+            Arc::clone(&self.schema),
+            projection.cloned(),
+        )?;
+        Ok(plan)
+    }
+
+    /// A scan of `files`, which are spread over at most `partitions` groups by bytes.
+    pub(crate) fn files_plan(
+        &self,
+        files: &[&DataFile],
+        projection: Option<&Vec<usize>>,
+        limit: Option<usize>,
+        partitions: usize,
+        source: impl FnOnce(ParquetSource) -> ParquetSource,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let root = store_path(&self.capture().map_err(external)?.root)?;
+        let mut by_size: Vec<&DataFile> = files.to_vec();
+        by_size.sort_unstable_by(|a, b| b.size.cmp(&a.size).then_with(|| a.path.cmp(&b.path)));
+        let count = partitions.clamp(1, by_size.len().max(1));
+        let mut groups: Vec<(u64, Vec<PartitionedFile>)> = vec![(0, Vec::new()); count];
+        for file in by_size {
+            if let Some(least) = groups.iter_mut().min_by_key(|(bytes, _)| *bytes) {
+                least.0 += file.size;
+                least.1.push(partitioned(&root, file)?);
+            }
+        }
+        let rows: u64 = files.iter().map(|file| file.rows).sum();
+        let statistics = Statistics::new_unknown(&self.schema).with_num_rows(Precision::Exact(
+            usize::try_from(rows).unwrap_or(usize::MAX),
+        ));
+        let (file_fields, partition_fields) = self
+            .schema
+            .fields()
+            .split_at(self.schema.fields().len() - PARTITION_COLUMNS);
+        let table_schema = TableSchema::builder(Arc::new(Schema::new(file_fields.to_vec())))
+            .with_table_partition_cols(partition_fields.to_vec())
+            .build();
+        let parquet = ParquetSource::new(table_schema)
+            .with_parquet_file_reader_factory(Arc::clone(&self.reader));
+        let config = FileScanConfigBuilder::new(
+            ObjectStoreUrl::local_filesystem(),
+            Arc::new(source(parquet)),
+        )
+        .with_statistics(statistics)
+        .with_limit(limit)
+        .with_file_groups(
+            groups
+                .into_iter()
+                .map(|(_, files)| FileGroup::new(files))
+                .collect(),
+        )
+        .with_projection_indices(projection.cloned())?
+        .build();
+        Ok(DataSourceExec::from_data_source(config))
+    }
+
+    /// Drops the files whose tenant, day and times cannot satisfy `filters`.
+    fn prune<'a>(
+        &self,
+        state: &dyn Session,
+        files: Vec<&'a DataFile>,
+        filters: &[Expr],
+    ) -> Result<Vec<&'a DataFile>> {
+        let Some(filter) = conjunction(filters.iter().cloned()) else {
+            return Ok(files);
+        };
+        let schema = DFSchema::try_from(Arc::clone(&self.schema))?;
+        let predicate = state.create_physical_expr(filter, &schema)?;
+        let predicate = PruningPredicateBuilder::new()
+            .with_file_schema(Arc::clone(&self.schema))
+            .try_build(predicate)?;
+        if predicate.always_true() {
+            return Ok(files);
+        }
+        let ranges = Ranges {
+            table: self.source.table(),
+            schema: &self.schema,
+            files: &files,
+        };
+        let kept = predicate.prune(&ranges)?;
+        let mut kept = kept.into_iter();
+        Ok(files
+            .into_iter()
+            .filter(|_| kept.next().unwrap_or(true))
+            .collect())
+    }
+}
+
+#[async_trait]
+impl TableProvider for LakeTable {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(
+        &self,
+        filters: &[&Expr],
+    ) -> Result<Vec<TableProviderFilterPushDown>> {
+        // Files are pruned here; rows are filtered by the plan, which pushes what it can down
+        // into the Parquet scan.
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let partitions = state.config().target_partitions();
+        let live = self.live_plan(projection, partitions)?;
+        let files = self.prune(state, self.files().map_err(external)?, filters)?;
+        if files.is_empty() {
+            return Ok(live);
+        }
+        let options = TableParquetOptions {
+            global: state.config_options().execution.parquet.clone(),
+            ..Default::default()
+        };
+        let files = self.files_plan(&files, projection, limit, partitions, |source| {
+            source.with_table_parquet_options(options)
+        })?;
+        if self.live().map_err(external)?.next().is_none() {
+            return Ok(files);
+        }
+        UnionExec::try_new(vec![live, files])
+    }
+}
+
+/// What is known of each file without opening it.
+struct Ranges<'a> {
+    table: Table,
+    schema: &'a SchemaRef,
+    files: &'a [&'a DataFile],
+}
+
+impl Ranges<'_> {
+    fn bound(&self, column: &Column, least: bool) -> Option<ArrayRef> {
+        let time = self.table.time_column();
+        // `start_time_unix_nano` has `start_time` beside it, in microseconds.
+        let micros = time.strip_suffix("_unix_nano")?;
+        let data_type = self.schema.field_with_name(&column.name).ok()?.data_type();
+        let value = |file: &DataFile| -> Option<ScalarValue> {
+            let nanos = if least { file.min_time } else { file.max_time };
+            let known = if least {
+                nanos != i64::MIN
+            } else {
+                nanos != i64::MAX
+            };
+            match column.name.as_str() {
+                "tenant" => Some(ScalarValue::Utf8View(Some(file.tenant.clone()))),
+                "day" => Some(ScalarValue::Date32(Some(file.day))),
+                name if name == time => Some(ScalarValue::Int64(known.then_some(nanos))),
+                name if name == micros => {
+                    // Rounded outwards, so that the range holds whichever way the column rounds.
+                    let micros = nanos.div_euclid(NANOS_PER_MICRO) + i64::from(!least);
+                    let DataType::Timestamp(_, zone) = data_type else {
+                        return None;
+                    };
+                    Some(ScalarValue::TimestampMicrosecond(
+                        known.then_some(micros),
+                        zone.clone(),
+                    ))
+                }
+                _ => None,
+            }
+        };
+        let values: Option<Vec<ScalarValue>> = self.files.iter().map(|file| value(file)).collect();
+        let array = ScalarValue::iter_to_array(values?).ok()?;
+        (array.data_type() == data_type).then_some(array)
+    }
+}
+
+impl PruningStatistics for Ranges<'_> {
+    fn min_values(&self, column: &Column) -> Option<ArrayRef> {
+        self.bound(column, true)
+    }
+
+    fn max_values(&self, column: &Column) -> Option<ArrayRef> {
+        self.bound(column, false)
+    }
+
+    fn num_containers(&self) -> usize {
+        self.files.len()
+    }
+
+    fn null_counts(&self, _column: &Column) -> Option<ArrayRef> {
+        None
+    }
+
+    fn row_counts(&self) -> Option<ArrayRef> {
+        None
+    }
+
+    fn contained(
+        &self,
+        _column: &Column,
+        _values: &std::collections::HashSet<ScalarValue>,
+    ) -> Option<BooleanArray> {
+        None
+    }
+}
+
+fn partitioned(root: &StorePath, file: &DataFile) -> Result<PartitionedFile> {
+    let location = StorePath::parse(format!("{root}/{}", file.path))
+        .map_err(|error| external(Error::new(Code::TableCorrupt, error)))?;
+    let mut partitioned = PartitionedFile::new("", file.size);
+    // The name is taken as it is; `new` would escape it once more.
+    partitioned.object_meta.location = location;
+    Ok(partitioned.with_partition_values(vec![
+        ScalarValue::Utf8View(Some(file.tenant.clone())),
+        ScalarValue::Date32(Some(file.day)),
+    ]))
+}
+
+fn store_path(root: &Path) -> Result<StorePath> {
+    let root = path::absolute(root)?;
+    StorePath::from_absolute_path(&root).map_err(|error| external(Error::new(Code::TableIo, error)))
+}
+
+/// An error of ours on its way through DataFusion.
+pub(crate) fn external(error: Error) -> DataFusionError {
+    DataFusionError::External(Box::new(error))
+}
