@@ -15,6 +15,7 @@ use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
     MemorySchemaProvider, SchemaProvider,
 };
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::datasource::physical_plan::ParquetFileReaderFactory;
 use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
@@ -23,7 +24,8 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{
     FunctionRegistry, SendableRecordBatchStream, SessionStateDefaults, TaskContext,
 };
-use datafusion::physical_plan::execute_stream;
+use datafusion::physical_plan::coop::CooperativeExec;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use futures::{FutureExt, Stream};
 use object_store::local::LocalFileSystem;
@@ -47,6 +49,17 @@ const TOP_CONSUMERS: NonZeroUsize = NonZeroUsize::new(3).unwrap();
 /// Filters decide row by row inside the Parquet reader, so that columns of rows that do not
 /// match are not decoded.
 const PUSHDOWN_FILTERS: bool = true;
+
+/// Operators whose output is not bounded by their input.
+const MULTIPLYING: [&str; 7] = [
+    "CrossJoinExec",
+    "HashJoinExec",
+    "NestedLoopJoinExec",
+    "PiecewiseMergeJoinExec",
+    "RecursiveQueryExec",
+    "SortMergeJoinExec",
+    "WorkTableExec",
+];
 
 /// What queries may take.
 #[derive(Clone, Debug)]
@@ -311,6 +324,7 @@ impl QueryEngine {
         let plan = statement::bind(plan, parameters)?;
         let fail = |error| from_datafusion(&error);
         let plan = state.create_physical_plan(&plan).await.map_err(fail)?;
+        let plan = yielding(plan).map_err(fail)?;
         execute_stream(plan, state.task_ctx()).map_err(fail)
     }
 
@@ -368,6 +382,20 @@ impl QueryEngine {
             open: true,
         }
     }
+}
+
+/// Makes operators that can produce far more than they read give way now and then. DataFusion
+/// yields where it reads, which such an operator no longer does: without this, a large join
+/// would see neither its time-out nor its cancellation.
+fn yielding(plan: Arc<dyn ExecutionPlan>) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
+    let yielding = plan.transform_up(|node| {
+        Ok(if MULTIPLYING.contains(&node.name()) {
+            Transformed::yes(Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>)
+        } else {
+            Transformed::no(node)
+        })
+    })?;
+    Ok(yielding.data)
 }
 
 fn smaller<T: Ord + Copy>(configured: T, asked: Option<T>) -> T {
