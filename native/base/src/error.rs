@@ -80,6 +80,12 @@ codes! {
     NodeUnreachable = "NODE_UNREACHABLE", Unavailable, "Start a node with `npx otlake serve`, or name its address with --url.";
     HandleClosed = "HANDLE_CLOSED", Invalid, "The handle was closed before this call: open a new one.";
 
+    HttpNotFound = "HTTP_NOT_FOUND", NotFound, "Open GET / for the paths that this node serves.";
+    HttpMethod = "HTTP_METHOD", Invalid, "Use a method that the `allow` header of the answer names.";
+    HttpMalformed = "HTTP_MALFORMED", Invalid, "Send the JSON object and the headers that docs/http.md describes.";
+    HttpTooLarge = "HTTP_TOO_LARGE", Exhausted, "Send a smaller body, or raise http.max_body_bytes.";
+    HttpOverloaded = "HTTP_OVERLOADED", Unavailable, "Too many streams are open: close one, or retry after a moment.";
+
     OtlpMalformed = "OTLP_MALFORMED", Invalid, "The request is not a well-formed OTLP message: check the exporter and its version.";
     OtlpMediaType = "OTLP_MEDIA_TYPE", Invalid, "Send application/x-protobuf or application/json.";
     OtlpEncoding = "OTLP_ENCODING", Invalid, "Compress with gzip or zstd, or not at all.";
