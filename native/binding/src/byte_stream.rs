@@ -10,7 +10,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::failure::Outcome;
+use crate::failure::Failure;
 
 /// Chunks of bytes.
 #[napi]
@@ -36,7 +36,7 @@ impl ByteStream {
 impl ByteStream {
     /// The next chunk; null at the end. After an error or `close` there is nothing more.
     #[napi]
-    pub async fn next(&self) -> Outcome<Option<Buffer>> {
+    pub async fn next(&self) -> napi::Result<Option<Buffer>> {
         let (chunks, closed) = (self.chunks.clone(), self.closed.clone());
         let pulled = self.runtime.spawn(async move {
             let mut slot = tokio::select! {
@@ -44,7 +44,9 @@ impl ByteStream {
                 () = closed.cancelled() => return Err(handle_closed()),
                 slot = chunks.lock() => slot,
             };
-            let Some(stream) = slot.as_mut() else { return Ok(None) };
+            let Some(stream) = slot.as_mut() else {
+                return Ok(None);
+            };
             let next = tokio::select! {
                 biased;
                 () = closed.cancelled() => Some(Err(handle_closed())),
@@ -56,7 +58,11 @@ impl ByteStream {
             }
             next.transpose()
         });
-        Ok(pulled.await??.map(Buffer::from))
+        let chunk = pulled
+            .await
+            .map_err(Failure::from)?
+            .map_err(Failure::from)?;
+        Ok(chunk.map(Buffer::from))
     }
 
     /// Ends the stream and the work behind it; harmless when it has ended.
@@ -64,7 +70,8 @@ impl ByteStream {
     pub fn close(&self) {
         self.closed.cancel();
         let chunks = self.chunks.clone();
-        self.runtime.spawn(async move { *chunks.lock().await = None });
+        self.runtime
+            .spawn(async move { *chunks.lock().await = None });
     }
 }
 

@@ -4,16 +4,18 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::{RecordBatch, StringViewArray};
+use arrow::compute::filter_record_batch;
+use arrow::compute::kernels::cmp::eq;
+use arrow::error::ArrowError;
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt, stream};
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use napi::bindgen_prelude::{BigInt, Buffer};
-use otlake_base::{
-    Clock, Code, Consistency, Error, Metrics, Position, Result, Signal, SystemClock, Table,
-};
+use otlake_base::{Clock, Code, Consistency, Error, Metrics, Result, Signal, SystemClock, Table};
 use otlake_processor::Processor;
-use otlake_query::format::{Encoder, Format};
 use otlake_query::QueryEngine;
+use otlake_query::format::{Encoder, Format};
 use otlake_receive::Ingest;
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -111,7 +113,10 @@ impl Engine {
     ) -> Outcome<IngestResult> {
         let open = self.opened()?;
         let signal = Signal::from_name(signal).ok_or_else(|| {
-            Error::new(Code::OtlpMalformed, format!("`{signal}` is not traces, metrics or logs"))
+            Error::new(
+                Code::OtlpMalformed,
+                format!("`{signal}` is not traces, metrics or logs"),
+            )
         })?;
         otlake_receive::validate_tenant(tenant)?;
         let tenant: Arc<str> = tenant.into();
@@ -129,9 +134,14 @@ impl Engine {
         let ack = self
             .runtime
             .spawn(async move {
-                let body =
-                    if json { otlake_decode::json::to_protobuf(signal, &body)? } else { body };
-                open.processor.ingest(signal, tenant, "library", Bytes::from(body)).await
+                let body = if json {
+                    otlake_decode::json::to_protobuf(signal, &body)?
+                } else {
+                    body
+                };
+                open.processor
+                    .ingest(signal, tenant, "library", Bytes::from(body))
+                    .await
             })
             .await??;
         Ok(IngestResult {
@@ -166,7 +176,9 @@ impl Engine {
         let ingest: Arc<dyn Ingest> = Arc::new(Receiving(Arc::clone(&open.processor)));
         let server = self
             .runtime
-            .spawn(otlake_receive::Receiver::start(config, ingest, clock, metrics))
+            .spawn(otlake_receive::Receiver::start(
+                config, ingest, clock, metrics,
+            ))
             .await??;
         Ok(Receiver::new(self.runtime.clone(), server))
     }
@@ -186,9 +198,11 @@ impl Engine {
                 })
                 .collect::<Result<_>>()?,
         };
-        let queries = Arc::clone(&open.queries);
-        let server =
-            self.runtime.spawn(otlake_query::FlightServer::start(config, queries)).await??;
+        let (queries, clock) = (Arc::clone(&open.queries), Arc::clone(&self.clock));
+        let server = self
+            .runtime
+            .spawn(otlake_query::FlightServer::start(config, queries, clock))
+            .await??;
         Ok(FlightServer::new(self.runtime.clone(), server))
     }
 
@@ -196,7 +210,10 @@ impl Engine {
         let open = self.opened()?;
         let format = Format::from_str(&request.format)?;
         let parameters = serde_json::from_str(&request.parameters).map_err(|error| {
-            Error::new(Code::QueryParameters, format!("parameters are a JSON array: {error}"))
+            Error::new(
+                Code::QueryParameters,
+                format!("parameters are a JSON array: {error}"),
+            )
         })?;
         let request = otlake_query::QueryRequest {
             sql: request.sql,
@@ -214,7 +231,8 @@ impl Engine {
             .runtime
             .spawn(async move {
                 let result = open.queries.query(request).await?;
-                Encoder::encode(format, result)
+                let chunks = otlake_query::format::encode(result, format)?;
+                Ok::<_, Error>(chunks.map_ok(Vec::from).boxed())
             })
             .await??;
         Ok(ByteStream::new(self.runtime.clone(), chunks))
@@ -245,13 +263,17 @@ impl Engine {
         let trace = self
             .runtime
             .spawn(async move {
-                let batches =
-                    open.queries.trace(trace_id, tenant.as_deref(), consistency).await?;
+                let batches = open
+                    .queries
+                    .trace(trace_id, tenant.as_deref(), consistency)
+                    .await?;
                 if batches.iter().all(|batch| batch.num_rows() == 0) {
                     return Ok(None);
                 }
-                let spans: Vec<_> =
-                    batches.into_iter().map(|batch| (Table::Spans, batch)).collect();
+                let spans: Vec<_> = batches
+                    .into_iter()
+                    .map(|batch| (Table::Spans, batch))
+                    .collect();
                 let protobuf = otlake_decode::encode::encode(&spans)?;
                 let body = if json {
                     otlake_decode::json::from_protobuf(Signal::Traces, &protobuf)?
@@ -267,42 +289,54 @@ impl Engine {
     pub fn tail(&self, request: TailRequest) -> Outcome<ByteStream> {
         let open = self.opened()?;
         let table = Table::from_name(&request.table).ok_or_else(|| {
-            Error::new(Code::QueryInvalid, format!("there is no table `{}`", request.table))
+            Error::new(
+                Code::QueryInvalid,
+                format!("there is no table `{}`", request.table),
+            )
         })?;
         let batches = open.processor.subscribe();
-        let chunks = stream::unfold((batches, request), move |(mut batches, request)| async move {
-            loop {
-                let chunk = match batches.recv().await {
-                    Ok(batch) => {
-                        if request.tenant.as_deref().is_some_and(|tenant| *tenant != *batch.tenant) {
-                            continue;
+        let chunks = stream::unfold(
+            (batches, request),
+            move |(mut batches, request)| async move {
+                loop {
+                    let chunk = match batches.recv().await {
+                        Ok(batch) => {
+                            if request
+                                .tenant
+                                .as_deref()
+                                .is_some_and(|tenant| *tenant != *batch.tenant)
+                            {
+                                continue;
+                            }
+                            let rows = batch.tables.iter().find(|(of, _)| *of == table);
+                            let Some((_, rows)) = rows else { continue };
+                            lines(rows, request.service.as_deref())
                         }
-                        let rows = batch.tables.iter().find(|(of, _)| *of == table);
-                        let Some((_, rows)) = rows else { continue };
-                        otlake_query::format::lines(rows, request.service.as_deref())
+                        Err(RecvError::Lagged(skipped)) => {
+                            Ok(format!("{{\"skipped_batches\":{skipped}}}\n").into_bytes())
+                        }
+                        Err(RecvError::Closed) => return None,
+                    };
+                    if chunk.as_ref().is_ok_and(Vec::is_empty) {
+                        continue;
                     }
-                    Err(RecvError::Lagged(skipped)) => {
-                        Ok(format!("{{\"skipped_batches\":{skipped}}}\n").into_bytes())
-                    }
-                    Err(RecvError::Closed) => return None,
-                };
-                if chunk.as_ref().is_ok_and(Vec::is_empty) {
-                    continue;
+                    return Some((chunk, (batches, request)));
                 }
-                return Some((chunk, (batches, request)));
-            }
-        });
+            },
+        );
         Ok(ByteStream::new(self.runtime.clone(), chunks.boxed()))
     }
 
     pub async fn flush(&self) -> Outcome<()> {
         let open = self.opened()?;
-        Ok(self.runtime.spawn(async move { open.processor.flush().await }).await??)
+        Ok(self
+            .runtime
+            .spawn(async move { open.processor.flush().await })
+            .await??)
     }
 
     pub fn session(&self) -> Outcome<String> {
-        let stats = self.opened()?.processor.stats();
-        Ok(Position { stream: stats.stream, sequence: stats.last_durable }.to_string())
+        Ok(self.opened()?.processor.session().to_string())
     }
 
     pub fn stats(&self) -> Outcome<Stats> {
@@ -313,6 +347,7 @@ impl Engine {
             live_bytes: stats.live_bytes as f64,
             live_rows: stats.live_rows as f64,
             log_bytes: stats.log_bytes as f64,
+            log_segments: stats.log_segments as f64,
             files: stats.files as f64,
             file_bytes: stats.file_bytes as f64,
             file_rows: stats.file_rows as f64,
@@ -329,10 +364,15 @@ impl Engine {
             .lock()
             .take()
             .ok_or_else(|| Error::new(Code::HandleClosed, "the store was closed already"))?;
-        let closed = self.runtime.spawn(async move { open.processor.close().await }).await;
-        if let Some(runtime) = self.owned_runtime.lock().take() {
+        let closed = self
+            .runtime
+            .spawn(async move { open.processor.close().await })
+            .await;
+        let runtime = self.owned_runtime.lock().take();
+        if let Some(runtime) = runtime {
             // Waiting for threads blocks, so it happens on a thread that may.
-            let ended = tokio::task::spawn_blocking(move || runtime.shutdown_timeout(RUNTIME_GRACE));
+            let ended =
+                tokio::task::spawn_blocking(move || runtime.shutdown_timeout(RUNTIME_GRACE));
             ended.await?;
         }
         Ok(closed??)
@@ -363,11 +403,29 @@ impl Ingest for Receiving {
     }
 }
 
+/// The rows, of one service where it is named, as one JSON object a line.
+fn lines(rows: &RecordBatch, service: Option<&str>) -> Result<Vec<u8>> {
+    let mut encoder = Encoder::new(Format::Ndjson, &rows.schema())?;
+    let names = rows.column_by_name("service_name");
+    match service.zip(names) {
+        None => encoder.write(rows),
+        Some((service, names)) => {
+            let internal = |error: ArrowError| Error::new(Code::Internal, error);
+            let wanted = eq(names, &StringViewArray::new_scalar(service)).map_err(internal)?;
+            encoder.write(&filter_record_batch(rows, &wanted).map_err(internal)?)
+        }
+    }
+}
+
 fn parse_trace_id(text: &str) -> Result<[u8; 16]> {
     let bad = || Error::new(Code::TraceId, format!("`{text}` is not a trace id"));
     if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(bad());
     }
     let id = u128::from_str_radix(text, 16).map_err(|_| bad())?;
-    if id == 0 { Err(bad()) } else { Ok(id.to_be_bytes()) }
+    if id == 0 {
+        Err(bad())
+    } else {
+        Ok(id.to_be_bytes())
+    }
 }

@@ -18,7 +18,10 @@ impl From<Error> for Failure {
 
 impl From<tokio::task::JoinError> for Failure {
     fn from(error: tokio::task::JoinError) -> Self {
-        Self(Error::new(Code::Internal, format!("a native task ended early: {error}")))
+        Self(Error::new(
+            Code::Internal,
+            format!("a native task ended early: {error}"),
+        ))
     }
 }
 

@@ -22,15 +22,15 @@ mod servers;
 
 use std::collections::HashMap;
 
+use napi::Result;
 use napi::bindgen_prelude::Buffer;
 use napi_derive::napi;
 
 use byte_stream::ByteStream;
-use failure::Outcome;
 use log_sink::OnLog;
 use records::{
-    EngineConfig, ErrorInfo, FlightConfig, IngestResult, QueryRequest, ReceiverConfig,
-    Stats, TailRequest,
+    EngineConfig, ErrorInfo, FlightConfig, IngestResult, QueryRequest, ReceiverConfig, Stats,
+    TailRequest,
 };
 use servers::{FlightServer, Receiver};
 
@@ -67,9 +67,9 @@ pub fn limits() -> HashMap<String, f64> {
 
 /// Opens the storage below `config.data_dir` and replays its log.
 #[napi]
-pub async fn open_engine(config: EngineConfig, on_log: OnLog) -> Outcome<Engine> {
+pub async fn open_engine(config: EngineConfig, on_log: OnLog) -> Result<Engine> {
     log_sink::attach(on_log);
-    engine::Engine::open(config).await.map(Engine)
+    Ok(Engine(engine::Engine::open(config).await?))
 }
 
 /// An open store: storage, queries and the servers started on it.
@@ -86,26 +86,29 @@ impl Engine {
         encoding: String,
         tenant: String,
         body: Buffer,
-    ) -> Outcome<IngestResult> {
-        self.0.ingest(&signal, &encoding, &tenant, body.to_vec()).await
+    ) -> Result<IngestResult> {
+        Ok(self
+            .0
+            .ingest(&signal, &encoding, &tenant, body.to_vec())
+            .await?)
     }
 
     /// Starts the OTLP servers.
     #[napi]
-    pub async fn start_receiver(&self, config: ReceiverConfig) -> Outcome<Receiver> {
-        self.0.start_receiver(config).await
+    pub async fn start_receiver(&self, config: ReceiverConfig) -> Result<Receiver> {
+        Ok(self.0.start_receiver(config).await?)
     }
 
     /// Starts the Flight SQL server.
     #[napi]
-    pub async fn start_flight(&self, config: FlightConfig) -> Outcome<FlightServer> {
-        self.0.start_flight(config).await
+    pub async fn start_flight(&self, config: FlightConfig) -> Result<FlightServer> {
+        Ok(self.0.start_flight(config).await?)
     }
 
     /// Plans a statement and returns its answer as a stream of bytes.
     #[napi]
-    pub async fn query(&self, request: QueryRequest) -> Outcome<ByteStream> {
-        self.0.query(request).await
+    pub async fn query(&self, request: QueryRequest) -> Result<ByteStream> {
+        Ok(self.0.query(request).await?)
     }
 
     /// One whole trace, or `null` where no span of it is stored.
@@ -117,43 +120,52 @@ impl Engine {
         consistency: Option<String>,
         session: Option<String>,
         encoding: String,
-    ) -> Outcome<Option<Buffer>> {
-        self.0.trace(&trace_id, tenant, consistency.as_deref(), session.as_deref(), &encoding).await
+    ) -> Result<Option<Buffer>> {
+        Ok(self
+            .0
+            .trace(
+                &trace_id,
+                tenant,
+                consistency.as_deref(),
+                session.as_deref(),
+                &encoding,
+            )
+            .await?)
     }
 
     /// Follows a table: one JSON object a line for each row acknowledged from now on.
     #[napi]
-    pub fn tail(&self, request: TailRequest) -> Outcome<ByteStream> {
-        self.0.tail(request)
+    pub fn tail(&self, request: TailRequest) -> Result<ByteStream> {
+        Ok(self.0.tail(request)?)
     }
 
     /// Writes everything acknowledged so far to files; resolves when they are committed.
     #[napi]
-    pub async fn flush(&self) -> Outcome<()> {
-        self.0.flush().await
+    pub async fn flush(&self) -> Result<()> {
+        Ok(self.0.flush().await?)
     }
 
     /// A token that covers everything acknowledged up to now.
     #[napi]
-    pub fn session(&self) -> Outcome<String> {
-        self.0.session()
+    pub fn session(&self) -> Result<String> {
+        Ok(self.0.session()?)
     }
 
     /// What the store holds.
     #[napi]
-    pub fn stats(&self) -> Outcome<Stats> {
-        self.0.stats()
+    pub fn stats(&self) -> Result<Stats> {
+        Ok(self.0.stats()?)
     }
 
     /// Every native metric as OpenMetrics text.
     #[napi]
-    pub fn metrics(&self) -> Outcome<String> {
+    pub fn metrics(&self) -> Result<String> {
         Ok(self.0.metrics())
     }
 
     /// Finishes what is in flight, flushes and closes; the second call is an error.
     #[napi]
-    pub async fn close(&self) -> Outcome<()> {
-        self.0.close().await
+    pub async fn close(&self) -> Result<()> {
+        Ok(self.0.close().await?)
     }
 }

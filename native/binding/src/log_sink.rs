@@ -43,8 +43,11 @@ struct Sink;
 
 impl Subscriber for Sink {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        let limit =
-            if metadata.target().starts_with("otlake") { Level::INFO } else { Level::WARN };
+        let limit = if metadata.target().starts_with("otlake") {
+            Level::INFO
+        } else {
+            Level::WARN
+        };
         metadata.is_event() && *metadata.level() <= limit
     }
 

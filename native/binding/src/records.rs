@@ -13,7 +13,7 @@ use otlake_processor::ProcessorConfig;
 use otlake_query::QueryConfig;
 
 /// What a store is opened with; TypeScript has validated it and filled in the defaults.
-#[napi(object)]
+#[napi(object, use_nullable = true)]
 pub struct EngineConfig {
     /// The data folder.
     pub data_dir: String,
@@ -91,7 +91,7 @@ impl EngineConfig {
 }
 
 /// A bearer token's SHA-256, in hexadecimal, and the tenant it stands for.
-#[napi(object)]
+#[napi(object, use_nullable = true)]
 pub struct Token {
     /// 64 hexadecimal digits.
     pub sha256: String,
@@ -105,7 +105,12 @@ impl Token {
     /// # Errors
     /// `CONFIG_INVALID` where it is not 64 hexadecimal digits.
     pub fn digest(&self) -> Result<[u8; 32]> {
-        let bad = || Error::new(Code::ConfigInvalid, "tokens: a SHA-256 is 64 hexadecimal digits");
+        let bad = || {
+            Error::new(
+                Code::ConfigInvalid,
+                "tokens: a SHA-256 is 64 hexadecimal digits",
+            )
+        };
         if self.sha256.len() != 64 || !self.sha256.is_ascii() {
             return Err(bad());
         }
@@ -119,7 +124,7 @@ impl Token {
 }
 
 /// How the OTLP servers listen, and what they take.
-#[napi(object)]
+#[napi(object, use_nullable = true)]
 pub struct ReceiverConfig {
     /// `IP:PORT`, or null for none.
     pub grpc: Option<String>,
@@ -138,7 +143,7 @@ pub struct ReceiverConfig {
 }
 
 /// How the Flight SQL server listens.
-#[napi(object)]
+#[napi(object, use_nullable = true)]
 pub struct FlightConfig {
     /// `IP:PORT`.
     pub address: String,
@@ -156,7 +161,7 @@ pub fn address(text: &str) -> Result<SocketAddr> {
 }
 
 /// What became of a request.
-#[napi(object)]
+#[napi(object, use_nullable = true)]
 pub struct IngestResult {
     /// Records that are durable.
     pub accepted: f64,
@@ -169,7 +174,7 @@ pub struct IngestResult {
 }
 
 /// A statement and how to answer it. Null leaves a limit at the configuration's.
-#[napi(object)]
+#[napi(object, use_nullable = true)]
 pub struct QueryRequest {
     /// The statement.
     pub sql: String,
@@ -192,7 +197,7 @@ pub struct QueryRequest {
 }
 
 /// What to follow.
-#[napi(object)]
+#[napi(object, use_nullable = true)]
 pub struct TailRequest {
     /// The table.
     pub table: String,
@@ -203,7 +208,7 @@ pub struct TailRequest {
 }
 
 /// What the store holds.
-#[napi(object)]
+#[napi(object, use_nullable = true)]
 pub struct Stats {
     /// The stream this process writes.
     pub stream: String,
@@ -215,6 +220,8 @@ pub struct Stats {
     pub live_rows: f64,
     /// Bytes of log segments.
     pub log_bytes: f64,
+    /// Log segments.
+    pub log_segments: f64,
     /// Files of all tables.
     pub files: f64,
     /// Their bytes.
@@ -224,7 +231,7 @@ pub struct Stats {
 }
 
 /// One row of the table of errors.
-#[napi(object)]
+#[napi(object, use_nullable = true)]
 pub struct ErrorInfo {
     /// `ROOM_CONDITION`.
     pub code: String,
@@ -263,5 +270,7 @@ pub fn limits() -> HashMap<String, f64> {
         ("queryTimeoutMs", defaults::QUERY_TIMEOUT_MS),
         ("queryConcurrency", defaults::QUERY_CONCURRENCY as u64),
     ];
-    all.into_iter().map(|(name, value)| (name.to_owned(), value as f64)).collect()
+    all.into_iter()
+        .map(|(name, value)| (name.to_owned(), value as f64))
+        .collect()
 }

@@ -7,7 +7,7 @@ use otlake_base::{Code, Error};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 
-use crate::failure::Outcome;
+use crate::failure::Failure;
 
 /// The OTLP servers, listening.
 #[napi]
@@ -23,7 +23,12 @@ impl Receiver {
     pub fn new(runtime: Handle, server: otlake_receive::Receiver) -> Self {
         let grpc = server.grpc_addr().map(|address| address.to_string());
         let http = server.http_addr().map(|address| address.to_string());
-        Self { runtime, server: Mutex::new(Some(server)), grpc, http }
+        Self {
+            runtime,
+            server: Mutex::new(Some(server)),
+            grpc,
+            http,
+        }
     }
 }
 
@@ -43,9 +48,15 @@ impl Receiver {
 
     /// Takes nothing new, and resolves when what is in flight is done, at most `grace_ms` later.
     #[napi]
-    pub async fn stop(&self, grace_ms: f64) -> Outcome<()> {
-        let server = self.server.lock().take().ok_or_else(already_stopped)?;
-        self.runtime.spawn(server.stop(grace(grace_ms))).await?;
+    pub async fn stop(&self, grace_ms: f64) -> napi::Result<()> {
+        let server = self
+            .server
+            .lock()
+            .take()
+            .ok_or_else(already_stopped)
+            .map_err(Failure::from)?;
+        let stopping = self.runtime.spawn(server.stop(grace(grace_ms)));
+        stopping.await.map_err(Failure::from)?;
         Ok(())
     }
 }
@@ -62,7 +73,11 @@ impl FlightServer {
     /// A handle for a started server.
     pub fn new(runtime: Handle, server: otlake_query::FlightServer) -> Self {
         let address = server.addr().to_string();
-        Self { runtime, server: Mutex::new(Some(server)), address }
+        Self {
+            runtime,
+            server: Mutex::new(Some(server)),
+            address,
+        }
     }
 }
 
@@ -76,9 +91,17 @@ impl FlightServer {
 
     /// Takes nothing new, and resolves when what is in flight is done, at most `grace_ms` later.
     #[napi]
-    pub async fn stop(&self, grace_ms: f64) -> Outcome<()> {
-        let server = self.server.lock().take().ok_or_else(already_stopped)?;
-        self.runtime.spawn(server.stop(grace(grace_ms))).await?;
+    pub async fn stop(&self, grace_ms: f64) -> napi::Result<()> {
+        let server = self
+            .server
+            .lock()
+            .take()
+            .ok_or_else(already_stopped)
+            .map_err(Failure::from)?;
+        let stopping = self
+            .runtime
+            .spawn(async move { server.stop(grace(grace_ms)).await });
+        stopping.await.map_err(Failure::from)?;
         Ok(())
     }
 }

@@ -1,0 +1,75 @@
+//! Who may send, and for which tenant.
+
+use std::sync::Arc;
+
+use http::HeaderMap;
+use otlake_base::limits::MAX_TENANT_BYTES;
+use otlake_base::{Code, Error, Result};
+use ring::digest::{SHA256, digest};
+
+use crate::config::Token;
+
+/// The header that names the tenant where no token does.
+const TENANT_HEADER: &str = "x-scope-orgid";
+const DEFAULT_TENANT: &str = "default";
+
+/// Finds the tenant of each request.
+pub struct Auth {
+    tokens: Vec<([u8; 32], Arc<str>)>,
+    default: Arc<str>,
+}
+
+impl Auth {
+    pub fn new(tokens: &[Token]) -> Self {
+        let tokens =
+            tokens.iter().map(|token| (token.sha256, Arc::from(token.tenant.as_str()))).collect();
+        Self { tokens, default: DEFAULT_TENANT.into() }
+    }
+
+    /// The tenant that a request with these headers sends for.
+    ///
+    /// # Errors
+    /// `OTLP_UNAUTHENTICATED`, `OTLP_TENANT`.
+    pub fn tenant(&self, headers: &HeaderMap) -> Result<Arc<str>> {
+        if !self.tokens.is_empty() {
+            let token = headers
+                .get(http::header::AUTHORIZATION)
+                .and_then(|value| value.to_str().ok())
+                .and_then(|value| value.split_once(' '))
+                .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+                .map(|(_, token)| digest(&SHA256, token.trim().as_bytes()));
+            // What is compared are digests: how far they agree tells nothing of a token.
+            let found = token.and_then(|given| {
+                self.tokens.iter().find(|(known, _)| given.as_ref() == known.as_slice())
+            });
+            return found.map(|(_, tenant)| tenant.clone()).ok_or_else(|| {
+                Error::new(Code::OtlpUnauthenticated, "the request has no token that is known here")
+            });
+        }
+        match headers.get(TENANT_HEADER) {
+            None => Ok(self.default.clone()),
+            Some(value) => {
+                let tenant = value.to_str().unwrap_or("");
+                validate_tenant(tenant)?;
+                Ok(tenant.into())
+            }
+        }
+    }
+}
+
+/// Checks a tenant's name: 1 to 64 letters, digits, dots, hyphens or underscores, of which the
+/// first is a letter or digit.
+///
+/// # Errors
+/// `OTLP_TENANT`.
+pub fn validate_tenant(tenant: &str) -> Result<()> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    let valid = tenant.len() <= MAX_TENANT_BYTES
+        && tenant.bytes().all(allowed)
+        && tenant.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric());
+    if valid {
+        Ok(())
+    } else {
+        Err(Error::new(Code::OtlpTenant, format!("`{}` is no tenant", tenant.escape_debug())))
+    }
+}

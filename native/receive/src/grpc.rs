@@ -1,0 +1,228 @@
+//! OTLP/gRPC: one message each way, framed by hand.
+//!
+//! ```text
+//! request and response:  compressed:u8 length:u32 (big-endian) message
+//! ```
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures::FutureExt;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body::{Body, Frame};
+use hyper::body::Incoming;
+use otlake_base::{Code, Error, Result, Signal};
+use prost::Message;
+
+use crate::body::Held;
+use crate::config::Ack;
+use crate::server::Shared;
+use crate::status::{self, ExportResponse};
+
+const FRAMING: usize = 5;
+const DEADLINE_EXCEEDED: &str = "4";
+const UNIMPLEMENTED: &str = "12";
+
+/// Frames that are all there already.
+#[derive(Default)]
+pub struct Frames(VecDeque<Frame<Bytes>>);
+
+impl Body for Frames {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _context: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.0.pop_front().map(Ok))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Answers one gRPC call.
+pub async fn answer(shared: &Shared, request: Request<Incoming>) -> Response<Frames> {
+    let is_grpc = request
+        .headers()
+        .get(http::header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok())
+        .is_some_and(|value| value == "application/grpc" || value.starts_with("application/grpc+proto"));
+    if !is_grpc || request.method() != Method::POST {
+        // Not gRPC at all: the specification answers in HTTP's own words.
+        let mut response = Response::new(Frames::default());
+        *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        return response;
+    }
+    if request.uri().path() == "/grpc.health.v1.Health/Check" {
+        // `HealthCheckResponse { status: SERVING }`
+        return success(&[8, 1], None);
+    }
+    let Some(signal) = signal(request.uri().path()) else {
+        let path = request.uri().path().to_owned();
+        return failure(UNIMPLEMENTED, &format!("there is no method {path} here"), None);
+    };
+    let deadline = request.headers().get("grpc-timeout").and_then(timeout);
+    let work = AssertUnwindSafe(export(shared, signal, request)).catch_unwind();
+    let finished = match deadline {
+        Some(deadline) => tokio::time::timeout(deadline, work).await,
+        None => Ok(work.await),
+    };
+    match finished {
+        Err(_) => {
+            shared.count(signal, "grpc", "unavailable");
+            failure(DEADLINE_EXCEEDED, "the call's deadline passed", None)
+        }
+        Ok(Err(_)) => {
+            shared.count(signal, "grpc", "internal");
+            refuse(shared, &Error::new(Code::Internal, "handling the request panicked"))
+        }
+        Ok(Ok(Err(error))) => refuse(shared, &error),
+        Ok(Ok(Ok(ack))) => {
+            success(&ExportResponse::new(&ack).encode_to_vec(), ack.session.as_deref())
+        }
+    }
+}
+
+async fn export(shared: &Shared, signal: Signal, request: Request<Incoming>) -> Result<Ack> {
+    let mut held = Held::default();
+    let received = receive(shared, request, &mut held).await;
+    let (tenant, message) =
+        received.inspect_err(|error| shared.count(signal, "grpc", status::outcome(error)))?;
+    shared.ingest.ingest(signal, tenant, "grpc", message).await
+}
+
+async fn receive(
+    shared: &Shared,
+    request: Request<Incoming>,
+    held: &mut Held,
+) -> Result<(std::sync::Arc<str>, Bytes)> {
+    shared.check_running()?;
+    let tenant = shared.auth.tenant(request.headers())?;
+    let (head, body) = request.into_parts();
+    let body = shared.budget.receive(body, FRAMING, held).await?;
+    let bad = |what: &str| Error::new(Code::OtlpMalformed, what);
+    let Some(framing) = body.first_chunk::<FRAMING>() else {
+        return Err(bad("the call has no message"));
+    };
+    let length = u32::from_be_bytes([framing[1], framing[2], framing[3], framing[4]]) as usize;
+    let compressed = match framing[0] {
+        0 => false,
+        1 => true,
+        _ => return Err(bad("the message's framing is not gRPC's")),
+    };
+    if body.len() != FRAMING + length {
+        return Err(bad("the call does not have exactly one message"));
+    }
+    let message = body.slice(FRAMING..);
+    if !compressed {
+        return Ok((tenant, message));
+    }
+    let encoding = head.headers.get("grpc-encoding").and_then(|value| value.to_str().ok());
+    let encoding = encoding.unwrap_or("(none named)");
+    Ok((tenant, shared.budget.decompress(encoding, message, held).await?))
+}
+
+fn signal(path: &str) -> Option<Signal> {
+    match path {
+        "/opentelemetry.proto.collector.trace.v1.TraceService/Export" => Some(Signal::Traces),
+        "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export" => Some(Signal::Metrics),
+        "/opentelemetry.proto.collector.logs.v1.LogsService/Export" => Some(Signal::Logs),
+        _ => None,
+    }
+}
+
+/// `grpc-timeout`: up to eight digits and a unit.
+fn timeout(value: &HeaderValue) -> Option<Duration> {
+    let text = value.to_str().ok()?;
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number: u64 = number.parse().ok().filter(|_| number.len() <= 8)?;
+    Some(match unit {
+        "H" => Duration::from_secs(number * 3600),
+        "M" => Duration::from_secs(number * 60),
+        "S" => Duration::from_secs(number),
+        "m" => Duration::from_millis(number),
+        "u" => Duration::from_micros(number),
+        "n" => Duration::from_nanos(number),
+        _ => return None,
+    })
+}
+
+fn success(message: &[u8], session: Option<&str>) -> Response<Frames> {
+    let mut framed = BytesMut::with_capacity(FRAMING + message.len());
+    framed.put_u8(0);
+    framed.put_u32(message.len() as u32);
+    framed.put_slice(message);
+    let mut trailers = HeaderMap::new();
+    trailers.insert("grpc-status", HeaderValue::from_static("0"));
+    let frames = [Frame::data(framed.freeze()), Frame::trailers(trailers)];
+    let mut response = Response::new(Frames(frames.into()));
+    let headers = response.headers_mut();
+    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    if let Some(session) = session.and_then(|session| HeaderValue::from_str(session).ok()) {
+        headers.insert("otlake-session", session);
+    }
+    response
+}
+
+fn refuse(shared: &Shared, error: &Error) -> Response<Frames> {
+    let details = status::status(error, shared.retry_after);
+    let code = details.code.to_string();
+    let mut response = failure(&code, &details.message, Some(&details.encode_to_vec()));
+    if error.code == Code::OtlpEncoding {
+        let accepted = HeaderValue::from_static("identity,gzip,zstd");
+        response.headers_mut().insert("grpc-accept-encoding", accepted);
+    }
+    response
+}
+
+/// A response without a message: the status stands in its only headers.
+fn failure(code: &str, message: &str, details: Option<&[u8]>) -> Response<Frames> {
+    let mut response = Response::new(Frames::default());
+    let headers = response.headers_mut();
+    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    let details = details.map(base64);
+    for (name, value) in [
+        ("grpc-status", Some(code.to_owned())),
+        ("grpc-message", Some(percent_encoded(message))),
+        ("grpc-status-details-bin", details),
+    ] {
+        if let Some(value) = value.and_then(|value| HeaderValue::from_str(&value).ok()) {
+            headers.insert(name, value);
+        }
+    }
+    response
+}
+
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if (0x20..0x7f).contains(&byte) && byte != b'%' {
+            encoded.push(byte as char);
+        } else {
+            encoded.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    encoded
+}
+
+/// Standard base64 without padding, as gRPC sends binary headers.
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
+    for chunk in bytes.chunks(3) {
+        let at = |index: usize| u32::from(chunk.get(index).copied().unwrap_or(0));
+        let group = at(0) << 16 | at(1) << 8 | at(2);
+        for position in 0..=chunk.len() {
+            text.push(LETTERS[(group >> (18 - 6 * position) & 63) as usize] as char);
+        }
+    }
+    text
+}

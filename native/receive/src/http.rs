@@ -1,0 +1,222 @@
+//! OTLP/HTTP: protobuf and JSON, CORS for browsers.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use otlake_base::{Code, Error, Result, Signal};
+use prost::Message;
+
+use crate::body::Held;
+use crate::config::Ack;
+use crate::server::Shared;
+use crate::status::{self, ExportResponse};
+
+const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+/// Beyond this many bytes JSON is read on a thread that may be kept busy.
+const INLINE_JSON_BYTES: usize = 256 * 1024;
+
+#[derive(Clone, Copy, PartialEq)]
+enum Media {
+    Protobuf,
+    Json,
+}
+
+/// Answers one HTTP request.
+pub async fn answer(shared: &Shared, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let origin = allowed_origin(shared, request.headers());
+    let mut response = route(shared, request).await;
+    if let Some(origin) = origin {
+        let headers = response.headers_mut();
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        headers.insert(
+            header::ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from_static("otlake-session, retry-after"),
+        );
+        headers.append(header::VARY, HeaderValue::from_static("origin"));
+    }
+    response
+}
+
+async fn route(shared: &Shared, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let signal = match request.uri().path() {
+        "/v1/traces" => Signal::Traces,
+        "/v1/metrics" => Signal::Metrics,
+        "/v1/logs" => Signal::Logs,
+        _ => return plain(StatusCode::NOT_FOUND, "send to /v1/traces, /v1/metrics or /v1/logs\n"),
+    };
+    if request.method() == Method::OPTIONS {
+        return preflight(&request);
+    }
+    if request.method() != Method::POST {
+        let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "send with POST\n");
+        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST, OPTIONS"));
+        return response;
+    }
+    let media = media(request.headers());
+    let work = AssertUnwindSafe(export(shared, signal, media, request)).catch_unwind();
+    let outcome = work.await.unwrap_or_else(|_| {
+        shared.count(signal, "http", "internal");
+        Err(Error::new(Code::Internal, "handling the request panicked"))
+    });
+    match outcome {
+        Ok(ack) => success(signal, media.unwrap_or(Media::Protobuf), &ack),
+        Err(error) => refuse(shared, media, &error),
+    }
+}
+
+async fn export(
+    shared: &Shared,
+    signal: Signal,
+    media: Option<Media>,
+    request: Request<Incoming>,
+) -> Result<Ack> {
+    let mut held = Held::default();
+    let received = receive(shared, signal, media, request, &mut held).await;
+    let (tenant, message) =
+        received.inspect_err(|error| shared.count(signal, "http", status::outcome(error)))?;
+    shared.ingest.ingest(signal, tenant, "http", message).await
+}
+
+async fn receive(
+    shared: &Shared,
+    signal: Signal,
+    media: Option<Media>,
+    request: Request<Incoming>,
+    held: &mut Held,
+) -> Result<(Arc<str>, Bytes)> {
+    shared.check_running()?;
+    let tenant = shared.auth.tenant(request.headers())?;
+    let media = media.ok_or_else(|| {
+        Error::new(Code::OtlpMediaType, "the content type is neither protobuf nor JSON")
+    })?;
+    let (head, body) = request.into_parts();
+    let encoding = match head.headers.get(header::CONTENT_ENCODING) {
+        None => "",
+        Some(value) => value.to_str().unwrap_or("?"),
+    };
+    let body = shared.budget.receive(body, 0, held).await?;
+    let body = shared.budget.decompress(encoding, body, held).await?;
+    if media == Media::Protobuf {
+        return Ok((tenant, body));
+    }
+    let protobuf = if body.len() < INLINE_JSON_BYTES {
+        otlake_decode::json::to_protobuf(signal, &body)?
+    } else {
+        tokio::task::spawn_blocking(move || otlake_decode::json::to_protobuf(signal, &body))
+            .await
+            .map_err(|error| Error::new(Code::Internal, format!("reading JSON: {error}")))??
+    };
+    Ok((tenant, Bytes::from(protobuf)))
+}
+
+fn media(headers: &HeaderMap) -> Option<Media> {
+    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    let essence = value.split(';').next()?.trim();
+    match essence.to_ascii_lowercase().as_str() {
+        "application/x-protobuf" | "application/protobuf" => Some(Media::Protobuf),
+        "application/json" => Some(Media::Json),
+        _ => None,
+    }
+}
+
+fn success(signal: Signal, media: Media, ack: &Ack) -> Response<Full<Bytes>> {
+    let body = match media {
+        Media::Protobuf => ExportResponse::new(ack).encode_to_vec(),
+        Media::Json if ack.rejected == 0 => b"{}".to_vec(),
+        Media::Json => {
+            let name = match signal {
+                Signal::Traces => "rejectedSpans",
+                Signal::Metrics => "rejectedDataPoints",
+                Signal::Logs => "rejectedLogRecords",
+            };
+            serde_json::json!({ "partialSuccess": {
+                name: ack.rejected.to_string(),
+                "errorMessage": ack.message.clone().unwrap_or_default(),
+            }})
+            .to_string()
+            .into_bytes()
+        }
+    };
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type(media));
+    let session = ack.session.as_deref().and_then(|value| HeaderValue::from_str(value).ok());
+    if let Some(session) = session {
+        response.headers_mut().insert("otlake-session", session);
+    }
+    response
+}
+
+fn refuse(shared: &Shared, media: Option<Media>, error: &Error) -> Response<Full<Bytes>> {
+    let media = media.unwrap_or(Media::Json);
+    let body = match media {
+        Media::Protobuf => status::status(error, shared.retry_after).encode_to_vec(),
+        Media::Json => status::status_json(error, shared.retry_after),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status::http_status(error);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, content_type(media));
+    if status::is_retryable(error) {
+        // Whole seconds, and never 0: a client may take that for at once.
+        let seconds = shared.retry_after.as_secs_f64().ceil().max(1.0) as u64;
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    match error.code {
+        Code::OtlpEncoding => {
+            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, zstd"));
+        }
+        Code::OtlpUnauthenticated => {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        _ => {}
+    }
+    response
+}
+
+fn content_type(media: Media) -> HeaderValue {
+    match media {
+        Media::Protobuf => PROTOBUF,
+        Media::Json => JSON,
+    }
+}
+
+fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+fn allowed_origin(shared: &Shared, headers: &HeaderMap) -> Option<HeaderValue> {
+    let origin = headers.get(header::ORIGIN)?;
+    let allowed = |configured: &String| {
+        configured == "*" || origin.to_str().is_ok_and(|origin| origin == configured)
+    };
+    shared.cors_origins.iter().any(allowed).then(|| origin.clone())
+}
+
+/// The answer to a browser that asks first. Without an allowed origin it lacks the header that
+/// would let the browser go on, which `answer` adds.
+fn preflight(request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::new()));
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    let asked = HeaderName::from_static("access-control-request-headers");
+    let wanted = request.headers().get(asked).cloned();
+    let headers = response.headers_mut();
+    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST"));
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+        wanted.unwrap_or(HeaderValue::from_static("content-type, content-encoding")),
+    );
+    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+    response
+}

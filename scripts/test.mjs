@@ -1,0 +1,133 @@
+/**
+ * Runs every check and test, goes on after a failure, and ends with one line `N passed, N failed`.
+ * A lint step counts as one. `--lint`, or `--only lint|rust|vitest`, runs a part.
+ */
+
+import { spawn } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { fileURLToPath } from 'node:url'
+import { cargoEnvironment } from './places.mjs'
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const temporary = mkdtempSync(join(tmpdir(), 'otlake-test-'))
+const PARTS = ['lint', 'rust', 'vitest']
+
+const only = process.argv.includes('--only')
+  ? process.argv[process.argv.indexOf('--only') + 1]
+  : null
+const part = process.argv.includes('--lint') ? 'lint' : only
+if (part !== null && !PARTS.includes(part)) {
+  console.error(`Name one of ${PARTS.join(', ')} after --only.`)
+  process.exit(2)
+}
+
+/** Streams a command's output, gives each line of stdout to `onLine`, and resolves to its status. */
+function run(command, args, onLine) {
+  console.log(`\n> ${[command, ...args].join(' ')}`)
+  return new Promise((resolve) => {
+    const child = spawn(command, args, {
+      cwd: root,
+      env: cargoEnvironment(),
+      stdio: ['ignore', onLine ? 'pipe' : 'inherit', 'inherit'],
+    })
+    child.once('error', (error) => {
+      console.error(`${command} could not be started: ${error.message}`)
+      resolve(-1)
+    })
+    child.once('close', (status) => resolve(status ?? -1))
+    if (onLine) {
+      createInterface({ input: child.stdout }).on('line', (line) => {
+        console.log(line)
+        onLine(line)
+      })
+    }
+  })
+}
+
+async function lint(command, args) {
+  const ok = (await run(command, args)) === 0
+  return { passed: ok ? 1 : 0, failed: ok ? 0 : 1 }
+}
+
+async function cargoTest() {
+  const count = { passed: 0, failed: 0 }
+  const status = await run(
+    'cargo',
+    ['test', '--release', '--workspace', '--locked', '--no-fail-fast'],
+    (line) => {
+      const result = /^test result: \w+\. (\d+) passed; (\d+) failed/.exec(line)
+      if (result === null) return
+      count.passed += Number(result[1])
+      count.failed += Number(result[2])
+    },
+  )
+  return judged(count, status)
+}
+
+async function vitest(project) {
+  const report = join(temporary, `${project}.json`)
+  const status = await run(process.execPath, [
+    'node_modules/vitest/vitest.mjs',
+    'run',
+    '--project',
+    project,
+    '--reporter=default',
+    '--reporter=json',
+    `--outputFile.json=${report}`,
+  ])
+  const count = { passed: 0, failed: 0 }
+  try {
+    const { numPassedTests, numFailedTests } = JSON.parse(readFileSync(report, 'utf8'))
+    count.passed = numPassedTests
+    count.failed = numFailedTests
+  } catch {
+    // A run that died early left no report: its status says so.
+  }
+  return judged(count, status)
+}
+
+/** A suite that ran nothing, or failed outside a test (a compile error, say), counts as one failure. */
+function judged(count, status) {
+  if (count.failed === 0 && (status !== 0 || count.passed === 0)) count.failed = 1
+  return count
+}
+
+const node = process.execPath
+const steps = [
+  ['lint', () => lint(node, ['node_modules/@biomejs/biome/bin/biome', 'ci', '.'])],
+  ['lint', () => lint(node, ['node_modules/typescript/bin/tsc', '--noEmit'])],
+  ['lint', () => lint('cargo', ['fmt', '--all', '--check'])],
+  [
+    'lint',
+    () =>
+      lint('cargo', [
+        'clippy',
+        '--workspace',
+        '--all-targets',
+        '--locked',
+        '--profile',
+        'release',
+        '--',
+        '-D',
+        'warnings',
+      ]),
+  ],
+  ['rust', cargoTest],
+  ['vitest', () => vitest('unit')],
+  ['vitest', () => vitest('e2e')],
+]
+
+let passed = 0
+let failed = 0
+for (const [name, step] of steps) {
+  if (part !== null && part !== name) continue
+  const count = await step()
+  passed += count.passed
+  failed += count.failed
+}
+rmSync(temporary, { recursive: true, force: true })
+console.log(`\n${passed} passed, ${failed} failed`)
+process.exitCode = failed === 0 ? 0 : 1

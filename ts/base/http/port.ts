@@ -1,0 +1,60 @@
+/**
+ * The port to an HTTP server: what the APIs need, and no more. Two adapters stand behind it,
+ * `node.ts` (always there) and `uws.ts` (where uWebSockets.js is installed); `contract.test.ts`
+ * holds both to the same promises.
+ */
+
+import { OtlakeError } from '../errors.js'
+
+export interface HttpRequest {
+  readonly method: string
+  /** Without the query. */
+  readonly path: string
+  readonly query: URLSearchParams
+  header(name: string): string | undefined
+  /** The whole body. Rejects with `OTLP_TOO_LARGE` beyond `limitBytes`. */
+  body(limitBytes: number): Promise<Buffer>
+}
+
+export interface HttpResponse {
+  /** Aborted when the client goes away before the end. */
+  readonly gone: AbortSignal
+  /** Sends the head. Call it once, before anything else. */
+  head(status: number, headers: Record<string, string>): void
+  /** Sends a chunk; resolves when the socket can take more, or the client is gone. */
+  write(chunk: Uint8Array): Promise<void>
+  /** Ends a whole answer. */
+  end(chunk?: Uint8Array | string): void
+  /** Breaks the connection: the client must not take what it has for the whole. */
+  abort(): void
+}
+
+export type Handler = (request: HttpRequest, response: HttpResponse) => Promise<void>
+
+export interface HttpServer {
+  /** `IP:PORT`, with the port that was bound. */
+  readonly address: string
+  /** Takes no new connections, and resolves when what is in flight is done or `graceMs` passed. */
+  close(graceMs: number): Promise<void>
+}
+
+export type Listen = (address: string, handler: Handler) => Promise<HttpServer>
+
+/** Splits `HOST:PORT`; an IPv6 host stands in brackets. */
+export function splitAddress(address: string): { host: string; port: number } {
+  const [, bracketed, plain, port] = /^(?:\[([^\]]+)\]|([^:]+)):(\d+)$/.exec(address) ?? []
+  const host = bracketed ?? plain
+  if (host === undefined || Number(port) > 65_535) {
+    throw new OtlakeError('CONFIG_INVALID', `\`${address}\` is not HOST:PORT`)
+  }
+  return { host, port: Number(port) }
+}
+
+export function portTaken(address: string, cause: unknown): OtlakeError {
+  const why = cause instanceof Error ? `: ${cause.message}` : ''
+  return new OtlakeError('NODE_PORT_TAKEN', `listening on ${address} failed${why}`, { cause })
+}
+
+export function bodyTooLarge(limitBytes: number): OtlakeError {
+  return new OtlakeError('OTLP_TOO_LARGE', `the body has more than ${limitBytes} bytes`)
+}

@@ -1,0 +1,251 @@
+/**
+ * The only importer of the native module: finds the .node file, gives its exports their types,
+ * and turns its errors into `OtlakeError`.
+ *
+ * The inventory below has the names, order and nesting of `native/binding/src/lib.rs`;
+ * `binding.test.ts` compares them. Every field is present and `null` means none; u64 cross as
+ * `bigint`. A buffer that was given to a call must not be written to afterwards.
+ */
+
+import { existsSync, readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
+import { OtlakeError } from '../base/errors.js'
+
+export type Signal = 'traces' | 'metrics' | 'logs'
+export type Durability = 'fsync' | 'relaxed'
+export type Format = 'json' | 'ndjson' | 'csv' | 'arrow' | 'parquet'
+
+export interface EngineConfig {
+  dataDir: string
+  durability: Durability
+  logSegmentBytes: number
+  logMaxBytes: number
+  liveMaxBytes: number
+  flushBytes: number
+  flushRows: number
+  flushIntervalMs: number
+  rowGroupRows: number
+  zstdLevel: number
+  queryMemoryBytes: number
+  queryMaxRows: number
+  queryTimeoutMs: number
+  queryConcurrency: number
+  workerThreads: number
+}
+
+export interface LogEvent {
+  level: 'error' | 'warn' | 'info' | 'debug'
+  target: string
+  message: string
+}
+
+export interface Token {
+  /** 64 hexadecimal digits. */
+  sha256: string
+  tenant: string
+}
+
+export interface ReceiverConfig {
+  grpc: string | null
+  http: string | null
+  maxRequestBytes: number
+  maxInFlightBytes: number
+  corsOrigins: string[]
+  tokens: Token[]
+  retryAfterMs: number
+}
+
+export interface FlightConfig {
+  address: string
+  tokens: Token[]
+}
+
+export interface IngestResult {
+  /** Records that are durable (I1). */
+  accepted: number
+  /** Records refused for good. */
+  rejected: number
+  /** The first refusal. */
+  message: string | null
+  /** The session token that covers what was stored. */
+  session: string | null
+}
+
+export interface QueryRequest {
+  sql: string
+  /** A JSON array: the values of $1, $2, … */
+  parameters: string
+  format: Format
+  consistency: string | null
+  session: string | null
+  tenant: string | null
+  maxRows: number | null
+  timeoutMs: number | null
+  memoryBytes: number | null
+}
+
+export interface TailRequest {
+  table: string
+  tenant: string | null
+  service: string | null
+}
+
+export interface Stats {
+  stream: string
+  lastDurable: bigint
+  liveBytes: number
+  liveRows: number
+  logBytes: number
+  logSegments: number
+  files: number
+  fileBytes: number
+  fileRows: number
+}
+
+export interface ErrorInfo {
+  code: string
+  kind: string
+  fix: string
+}
+
+export interface ByteStream {
+  /** The next chunk; null at the end. The first call decides what fails before any byte. */
+  next(): Promise<Buffer | null>
+  /** Ends the work behind it. */
+  close(): void
+}
+
+export interface Receiver {
+  readonly grpc: string | null
+  readonly http: string | null
+  stop(graceMs: number): Promise<void>
+}
+
+export interface FlightServer {
+  readonly address: string
+  stop(graceMs: number): Promise<void>
+}
+
+export interface Engine {
+  ingest(
+    signal: Signal,
+    encoding: 'protobuf' | 'json',
+    tenant: string,
+    body: Buffer,
+  ): Promise<IngestResult>
+  startReceiver(config: ReceiverConfig): Promise<Receiver>
+  startFlight(config: FlightConfig): Promise<FlightServer>
+  query(request: QueryRequest): Promise<ByteStream>
+  trace(
+    traceId: string,
+    tenant: string | null,
+    consistency: string | null,
+    session: string | null,
+    encoding: 'json' | 'protobuf',
+  ): Promise<Buffer | null>
+  tail(request: TailRequest): ByteStream
+  flush(): Promise<void>
+  session(): string
+  stats(): Stats
+  metrics(): string
+  close(): Promise<void>
+}
+
+/** What the .node file exports. */
+export interface NativeModule {
+  version(): string
+  errorTable(): ErrorInfo[]
+  limits(): Record<string, number>
+  openEngine(config: EngineConfig, onLog: (event: LogEvent) => void): Promise<Engine>
+}
+
+/** `linux-x64-gnu` and the like: the platform part of the file's and the package's name. */
+export function platformName(): string {
+  const { platform, arch } = process
+  if (platform === 'linux') {
+    const report = process.report.getReport() as { header?: { glibcVersionRuntime?: string } }
+    return `linux-${arch}-${report.header?.glibcVersionRuntime ? 'gnu' : 'musl'}`
+  }
+  return platform === 'win32' ? `win32-${arch}-msvc` : `${platform}-${arch}`
+}
+
+let loaded: NativeModule | undefined
+
+/** The native module. Throws `NATIVE_MISSING` where no file fits this machine. */
+export function native(): NativeModule {
+  loaded ??= load()
+  return loaded
+}
+
+function load(): NativeModule {
+  const require = createRequire(import.meta.url)
+  const name = platformName()
+  const built = fileURLToPath(new URL(`../../native/otlake.${name}.node`, import.meta.url))
+  const source = existsSync(built) ? built : `@otlake/${name}`
+  let module: NativeModule
+  try {
+    module = require(source) as NativeModule
+  } catch (error) {
+    throw new OtlakeError('NATIVE_MISSING', `no native module for ${name}`, { cause: error })
+  }
+  const wanted = packageVersion()
+  if (module.version() !== wanted) {
+    const found = module.version()
+    throw new OtlakeError('NATIVE_MISSING', `${source} is version ${found}, not ${wanted}`)
+  }
+  return module
+}
+
+/** The version of this package. */
+export function packageVersion(): string {
+  const path = new URL('../../package.json', import.meta.url)
+  return (JSON.parse(readFileSync(path, 'utf8')) as { version: string }).version
+}
+
+/** Opens a store whose every call throws `OtlakeError`. */
+export async function openEngine(
+  config: EngineConfig,
+  onLog: (event: LogEvent) => void,
+): Promise<Engine> {
+  return typed(await typedErrors(() => native().openEngine(config, onLog)))
+}
+
+async function typedErrors<T>(call: () => Promise<T>): Promise<T> {
+  try {
+    return await call()
+  } catch (error) {
+    throw OtlakeError.from(error)
+  }
+}
+
+/** Wraps a native handle, and the handles its calls give, so that errors are typed. */
+function typed<T extends object>(handle: T): T {
+  return new Proxy(handle, {
+    get(target, name) {
+      const value = Reflect.get(target, name, target) as unknown
+      if (typeof value !== 'function') return value
+      return (...args: unknown[]) => {
+        try {
+          const result: unknown = value.apply(target, args)
+          if (result instanceof Promise) {
+            return result.then(wrap, (error) => {
+              throw OtlakeError.from(error)
+            })
+          }
+          return wrap(result)
+        } catch (error) {
+          throw OtlakeError.from(error)
+        }
+      }
+    },
+  })
+}
+
+const HANDLES = new Set(['Engine', 'ByteStream', 'Receiver', 'FlightServer'])
+
+function wrap(result: unknown): unknown {
+  const isHandle =
+    typeof result === 'object' && result !== null && HANDLES.has(result.constructor.name)
+  return isHandle ? typed(result as object) : result
+}

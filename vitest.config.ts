@@ -1,0 +1,19 @@
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  test: {
+    projects: [
+      { test: { name: 'unit', include: ['ts/**/*.test.ts'], exclude: ['ts/**/*.e2e.test.ts'] } },
+      {
+        test: {
+          name: 'e2e',
+          include: ['ts/**/*.e2e.test.ts'],
+          // Each starts real nodes; two cores carry one at a time.
+          fileParallelism: false,
+          testTimeout: 120_000,
+          hookTimeout: 120_000,
+        },
+      },
+    ],
+  },
+})
