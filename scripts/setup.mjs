@@ -33,13 +33,14 @@ function latestUnder(directory, wanted) {
   return latest
 }
 
+/** Runs a command in the root with its output on the terminal; true when it succeeded. */
+function attempt(command, args) {
+  const shell = process.platform === 'win32'
+  return spawnSync(command, args, { cwd: root, stdio: 'inherit', shell }).status === 0
+}
+
 function run(command, args, fix) {
-  const { status } = spawnSync(command, args, {
-    cwd: root,
-    stdio: 'inherit',
-    shell: process.platform === 'win32',
-  })
-  if (status !== 0) throw new Error(fix)
+  if (!attempt(command, args)) throw new Error(fix)
 }
 
 function checkNode() {
@@ -58,10 +59,14 @@ function installPackages() {
   )
     return
   console.log('Installing packages.')
+  const quiet = ['--include=dev', '--no-audit', '--no-fund']
+  if (attempt('npm', ['ci', '--loglevel=silent', ...quiet])) return
+  // npm ci refuses a lock that lacks optional packages of other platforms, and a lock lacks them
+  // when it was written against a registry without them. npm install keeps the locked versions.
   run(
     'npm',
-    ['ci', '--include=dev', '--no-audit', '--no-fund'],
-    '`npm ci` failed: its message is above; check the network and run this again.',
+    ['install', '--no-save', ...quiet],
+    'npm could not install the packages: its message is above; check the network and run this again.',
   )
 }
 
