@@ -1,0 +1,252 @@
+#!/usr/bin/env node
+/**
+ * The command line. Exit codes: 0 done, 1 failed, 2 the command or the configuration is wrong,
+ * 3 no node answers.
+ */
+
+import { createWriteStream } from 'node:fs'
+import { Writable } from 'node:stream'
+import { Command, CommanderError, Option } from 'commander'
+import { OtlakeError } from '../base/errors.js'
+import { packageVersion } from '../native/binding.js'
+import { allSettings, loadConfig, type Raw, variableOf } from '../node/config.js'
+import { type ClientOptions, call, DEFAULT_URL } from './client.js'
+import { formatTable } from './table.js'
+import { bold, dim, red } from './terminal.js'
+import { formatTrace, type OtlpTrace } from './trace.js'
+
+/** Builds the commands; `exit` gets the exit code of the one that ran. */
+export function program(exit: (code: number) => void): Command {
+  const otlake = new Command('otlake')
+    .description('A telemetry database that speaks OTLP.')
+    .version(packageVersion())
+    .showHelpAfterError('(otlake <command> --help tells more)')
+    .exitOverride()
+    .addHelpText(
+      'after',
+      `
+Start here:
+  otlake demo                                 real telemetry, a few questions answered
+  otlake serve --data-dir ./data              a node on ports 4317 to 4321
+  otlake query "SELECT count(*) FROM spans"   ask it
+
+Exit codes: 0 done, 1 failed, 2 wrong command or configuration, 3 no node answers`,
+    )
+
+  otlake
+    .command('serve')
+    .description('run a node until SIGTERM or Ctrl-C')
+    .option('--data-dir <folder>', 'the log and the tables (./otlake-data)')
+    .option('--otlp-grpc <address>', 'HOST:PORT or off (127.0.0.1:4317)')
+    .option('--otlp-http <address>', 'HOST:PORT or off (127.0.0.1:4318)')
+    .option('--http <address>', 'HOST:PORT or off (127.0.0.1:4319)')
+    .option('--flight <address>', 'HOST:PORT or off (127.0.0.1:4320)')
+    .option('--cluster <address>', 'HOST:PORT or off (127.0.0.1:4321)')
+    .option('--durability <mode>', 'fsync or relaxed (fsync)')
+    .option('--log-level <level>', 'trace, debug, info, warn, error or silent (info)')
+    .option('--config <file>', 'settings in YAML; OTLAKE_CONFIG names it, too')
+    .option('--set <key=value>', 'any setting of `otlake settings`; repeat for more', gather, [])
+    .addHelpText(
+      'after',
+      `
+Examples:
+  otlake serve --data-dir /var/lib/otlake --otlp-grpc 0.0.0.0:4317
+  otlake serve --set flush.interval_ms=2000 --set query.max_rows=1000000
+  OTLAKE_DATA_DIR=/data otlake serve --config otlake.yaml
+
+A success to an exporter means: on stable storage (docs/durability.md).`,
+    )
+    .action(async (flags: Record<string, string | string[]>) => {
+      const { serve } = await import('./serve.js')
+      const file = (flags.config as string | undefined) ?? process.env.OTLAKE_CONFIG
+      exit(await serve(loadConfig({ ...(file ? { file } : {}), env: process.env, flags: rawFlags(flags) })))
+    })
+
+  otlake
+    .command('demo')
+    .description('a node in a temporary folder, real telemetry, a few questions answered')
+    .option('--once', 'exit after the answers', false)
+    .action(async ({ once }: { once: boolean }) => {
+      const { demo } = await import('./demo.js')
+      exit(await demo({ once }))
+    })
+
+  const asking = (name: string, description: string) =>
+    otlake
+      .command(name)
+      .description(description)
+      .option('--url <url>', "the node's HTTP address", process.env.OTLAKE_URL ?? DEFAULT_URL)
+      .option('--token <token>', 'a bearer token (OTLAKE_TOKEN)', process.env.OTLAKE_TOKEN)
+      .option('--tenant <tenant>', 'whose rows')
+
+  asking('query', 'run one SQL statement')
+    .argument('<sql>', 'the statement; $1, $2, … stand for --param values')
+    .addOption(
+      new Option('--format <format>', 'how to print the rows')
+        .choices(['table', 'json', 'ndjson', 'csv', 'arrow', 'parquet'])
+        .default('table'),
+    )
+    .addOption(new Option('--consistency <level>', 'how fresh').choices(['strong', 'eventual']))
+    .option('--param <value>', 'a value; JSON, or else text; repeat for more', gather, [])
+    .option('--output <file>', 'write there instead of stdout')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  otlake query "SELECT name, count(*) FROM spans GROUP BY name"
+  otlake query "SELECT * FROM logs WHERE service_name = \\$1" --param checkout --format csv
+  otlake query "SELECT * FROM spans" --format parquet --output spans.parquet`,
+    )
+    .action(async (sql: string, options: QueryOptions) => {
+      await query(sql, options)
+      exit(0)
+    })
+
+  asking('trace', 'print one trace as a tree')
+    .argument('<id>', 'the trace id, 32 hex digits')
+    .option('--json', 'as OTLP/JSON', false)
+    .action(async (id: string, options: ClientOptions & { json: boolean }) => {
+      const response = await call(options, `/api/v1/traces/${encodeURIComponent(id)}`)
+      const text = await response.text()
+      console.log(options.json ? text : formatTrace(JSON.parse(text) as OtlpTrace))
+      exit(0)
+    })
+
+  asking('tail', 'follow a table: one JSON object for each new row')
+    .argument('[table]', 'spans, logs, metrics_sum, …', 'spans')
+    .option('--service <name>', 'rows of this service alone')
+    .action(async (table: string, options: ClientOptions & { service?: string }) => {
+      const search = new URLSearchParams({ table })
+      if (options.service) search.set('service', options.service)
+      const response = await call(options, `/api/v1/tail?${search}`)
+      await response.body?.pipeTo(toStdout())
+      exit(0)
+    })
+
+  otlake
+    .command('settings')
+    .description('list every setting with its default and variable')
+    .option('--markdown', 'as docs/settings.md has it', false)
+    .action(({ markdown }: { markdown: boolean }) => {
+      console.log(markdown ? settingsMarkdown() : settingsText())
+      exit(0)
+    })
+  return otlake
+}
+
+interface QueryOptions extends ClientOptions {
+  format: string
+  consistency?: string
+  param: string[]
+  output?: string
+}
+
+function gather(value: string, before: string[]): string[] {
+  return [...before, value]
+}
+
+function rawFlags(flags: Record<string, string | string[]>): Raw {
+  const named: Record<string, string> = {
+    dataDir: 'data_dir',
+    otlpGrpc: 'listen.otlp_grpc',
+    otlpHttp: 'listen.otlp_http',
+    http: 'listen.http',
+    flight: 'listen.flight',
+    cluster: 'listen.cluster',
+    durability: 'durability',
+    logLevel: 'log_level',
+  }
+  const raw: Raw = {}
+  for (const pair of (flags.set as string[] | undefined) ?? []) {
+    const at = pair.indexOf('=')
+    if (at < 1) throw new OtlakeError('CLI_USAGE', `--set takes key=value, not \`${pair}\``)
+    raw[pair.slice(0, at)] = pair.slice(at + 1)
+  }
+  for (const [flag, path] of Object.entries(named)) {
+    if (flags[flag] !== undefined) raw[path] = flags[flag]
+  }
+  return raw
+}
+
+async function query(sql: string, options: QueryOptions): Promise<void> {
+  const parameters = options.param.map((text) => {
+    try {
+      return JSON.parse(text) as unknown
+    } catch {
+      return text
+    }
+  })
+  const format = options.format === 'table' ? 'json' : options.format
+  const { consistency } = options
+  const response = await call(options, '/api/v1/sql', {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ query: sql, parameters, format, ...(consistency ? { consistency } : {}) }),
+  })
+  if (options.format === 'table') {
+    const { columns, rows } = (await response.json()) as {
+      columns: { name: string; type: string }[]
+      rows: Record<string, unknown>[]
+    }
+    console.log(`${formatTable(columns, rows)}\n${dim(`${rows.length} row(s)`)}`)
+    return
+  }
+  const to = options.output ? Writable.toWeb(createWriteStream(options.output)) : toStdout()
+  await response.body?.pipeTo(to)
+}
+
+/** stdout as a web stream that is not closed at the end. */
+function toStdout(): WritableStream<Uint8Array> {
+  return new WritableStream({
+    write: (chunk) =>
+      new Promise((resolve) => {
+        if (process.stdout.write(chunk)) resolve()
+        else process.stdout.once('drain', resolve)
+      }),
+  })
+}
+
+function shown(value: unknown): string {
+  if (Array.isArray(value)) return value.length === 0 ? '(none)' : value.join(',')
+  return String(value)
+}
+
+function settingsText(): string {
+  const settings = Object.entries(allSettings())
+  return settings
+    .map(([path, { about, default: value }]) => `${bold(path)} = ${shown(value)}\n  ${about}. ${dim(variableOf(path))}`)
+    .join('\n')
+}
+
+function settingsMarkdown(): string {
+  const rows = Object.entries(allSettings()).map(([path, { about, default: value }]) => {
+    // What depends on the machine is told in words.
+    const given = path === 'worker_threads' ? 'processors' : shown(value)
+    return `| \`${path}\` | ${given} | \`${variableOf(path)}\` | ${about} |`
+  })
+  return ['| setting | default | variable | |', '|---|---|---|---|', ...rows].join('\n')
+}
+
+/** Runs a command line; the exit code. */
+export async function run(argv: readonly string[]): Promise<number> {
+  let code = 0
+  try {
+    await program((given) => {
+      code = given
+    }).parseAsync(argv as string[], { from: 'user' })
+    return code
+  } catch (thrown) {
+    if (thrown instanceof CommanderError) return thrown.exitCode === 0 ? 0 : 2
+    const error = OtlakeError.from(thrown)
+    console.error(`${red(error.code)}: ${error.message}\n${error.fix}`)
+    if (error.code === 'NODE_UNREACHABLE') return 3
+    return error.code.startsWith('CONFIG_') || error.code === 'CLI_USAGE' ? 2 : 1
+  }
+}
+
+const isMain = process.argv[1] !== undefined && /(^|[/\\])(main\.js|otlake)$/.test(process.argv[1])
+if (isMain) {
+  process.exitCode = await run(process.argv.slice(2))
+  // A stopped node leaves nothing behind; whatever else still runs must not hold the process.
+  if (process.stdout.writableLength === 0) process.exit()
+}

@@ -1,0 +1,50 @@
+/** `otlake serve`: a node until it is told to stop. */
+
+import { pino } from 'pino'
+import type { NodeConfig } from '../node/config.js'
+import { Node, ROLES } from '../node/node.js'
+
+/** Starts a node that logs JSON to stderr. Rejects where it cannot start. */
+export async function startNode(config: NodeConfig): Promise<{ node: Node; stop(): Promise<void> }> {
+  const log = pino({ level: config.logLevel, base: { service: 'otlake' } }, pino.destination(2))
+  const node = new Node(config, log)
+  await node.start()
+  log.info({ addresses: node.addresses, dataDir: config.dataDir, roles: ROLES }, 'ready')
+  return {
+    node,
+    async stop() {
+      log.info({}, 'stopping')
+      await node.stop()
+      log.info({}, 'stopped')
+    },
+  }
+}
+
+/**
+ * Resolves when SIGTERM or SIGINT comes; a second one ends the process at once, because whoever
+ * sends it does not want to wait.
+ */
+export function stopSignal(): Promise<void> {
+  return new Promise((resolve) => {
+    let asked = false
+    for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+      process.on(signal, () => {
+        if (asked) process.exit(130)
+        asked = true
+        resolve()
+      })
+    }
+  })
+}
+
+/** Runs a node to its end; the exit code. */
+export async function serve(config: NodeConfig): Promise<number> {
+  const stopped = stopSignal()
+  const { stop } = await startNode(config)
+  await stopped
+  // What is in flight has the grace time twice: to finish, and to be written.
+  const overdue = setTimeout(() => process.exit(1), 3 * config.graceMs)
+  overdue.unref()
+  await stop()
+  return 0
+}

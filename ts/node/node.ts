@@ -1,0 +1,232 @@
+/**
+ * A node: the table of what its roles start, over one lifecycle.
+ *
+ * | role | starts | needs |
+ * |---|---|---|
+ * | storage, processor | the engine | |
+ * | gateway | OTLP/gRPC, OTLP/HTTP | the engine |
+ * | query | HTTP APIs, Flight SQL | the engine |
+ * | all | control calls, health | the engine |
+ */
+
+import { collectDefaultMetrics, Counter, Registry } from 'prom-client'
+import { type Clock, systemClock } from '../base/clock.js'
+import { OtlakeError } from '../base/errors.js'
+import { listenNode } from '../base/http/node.js'
+import type { HttpServer, Listen } from '../base/http/port.js'
+import { loadUws } from '../base/http/uws.js'
+import { type Engine, type LogEvent, openEngine, packageVersion } from '../native/binding.js'
+import { type Route, router, sendJson } from '../query/answers.js'
+import { queryRoutes } from '../query/api.js'
+import { type Addresses, pageRoute } from '../query/page.js'
+import { FlightPart, OtlpPart } from '../receive/servers.js'
+import type { NodeConfig } from './config.js'
+import { ControlPart } from './control.js'
+import { diskCheck, Health, httpCheck, memoryCheck, tcpCheck } from './health.js'
+import { Lifecycle, type Part, type State } from './lifecycle.js'
+
+/** The roles of this release: a single node has them all. */
+export const ROLES = ['gateway', 'processor', 'storage', 'query'] as const
+
+const OPENMETRICS = 'application/openmetrics-text; version=1.0.0; charset=utf-8'
+
+export interface Logger {
+  error(fields: object, message: string): void
+  warn(fields: object, message: string): void
+  info(fields: object, message: string): void
+  debug(fields: object, message: string): void
+}
+
+/** The storage engine as a part. */
+class StoragePart implements Part {
+  readonly name = 'storage'
+  readonly needs = []
+  #engine: Engine | undefined
+
+  constructor(
+    private readonly config: NodeConfig,
+    private readonly onLog: (event: LogEvent) => void,
+  ) {}
+
+  get engine(): Engine {
+    if (!this.#engine) throw new OtlakeError('NODE_STATE', 'the store is not open')
+    return this.#engine
+  }
+
+  async start(): Promise<void> {
+    this.#engine = await openEngine(this.config.engine, this.onLog)
+  }
+
+  async stop(): Promise<void> {
+    const engine = this.#engine
+    this.#engine = undefined
+    await engine?.close()
+  }
+}
+
+/** The HTTP server as a part. */
+class HttpPart implements Part {
+  readonly name = 'http'
+  readonly needs = ['storage']
+  #server: HttpServer | undefined
+
+  constructor(
+    private readonly config: NodeConfig,
+    private readonly routes: () => Route[],
+    private readonly observe: (path: string, status: number) => void,
+  ) {}
+
+  get address(): string | null {
+    return this.#server?.address ?? null
+  }
+
+  async start(): Promise<void> {
+    if (this.config.listen.http === null) return
+    const listen = await adapter(this.config.http.adapter)
+    this.#server = await listen(this.config.listen.http, router(this.routes(), this.observe))
+  }
+
+  async stop(): Promise<void> {
+    await this.#server?.close(this.config.graceMs)
+  }
+}
+
+async function adapter(wanted: 'auto' | 'node' | 'uws'): Promise<Listen> {
+  if (wanted === 'node') return listenNode
+  const uws = await loadUws()
+  if (uws) return uws
+  if (wanted === 'auto') return listenNode
+  throw new OtlakeError('CONFIG_INVALID', '`http.adapter`: uWebSockets.js is not installed; use `auto`')
+}
+
+export class Node {
+  readonly #storage: StoragePart
+  readonly #http: HttpPart
+  readonly #otlp: OtlpPart
+  readonly #flight: FlightPart
+  readonly #control: ControlPart
+  readonly #health: Health
+  readonly #lifecycle: Lifecycle
+  readonly #registry = new Registry()
+
+  constructor(
+    readonly config: NodeConfig,
+    log: Logger,
+    clock: Clock = systemClock,
+  ) {
+    const engine = () => this.#storage.engine
+    this.#storage = new StoragePart(config, ({ level, target, message }) =>
+      log[level]({ target }, message),
+    )
+    this.#otlp = new OtlpPart(engine, config)
+    this.#flight = new FlightPart(engine, config)
+    this.#health = new Health(
+      [
+        httpCheck(() => this.#http.address),
+        tcpCheck('otlp-grpc', () => this.#otlp.grpc),
+        tcpCheck('otlp-http', () => this.#otlp.http),
+        tcpCheck('flight', () => this.#flight.address),
+        diskCheck(config.dataDir, config.health.diskPercent),
+        memoryCheck(config.health.memoryPercent),
+      ],
+      clock,
+    )
+    this.#registry.setContentType(Registry.OPENMETRICS_CONTENT_TYPE as never)
+    collectDefaultMetrics({ register: this.#registry })
+    const requests = new Counter({
+      name: 'otlake_http_requests',
+      help: 'Requests to the HTTP APIs, by route and status',
+      labelNames: ['route', 'status'],
+      registers: [this.#registry],
+    })
+    this.#http = new HttpPart(
+      config,
+      () => this.#routes(),
+      (route, status) => requests.inc({ route, status }),
+    )
+    this.#control = new ControlPart(
+      config.listen.cluster,
+      engine,
+      this.#health,
+      () => this.state,
+      ROLES,
+    )
+    this.#lifecycle = new Lifecycle([
+      this.#storage,
+      this.#http,
+      this.#flight,
+      this.#control,
+      this.#otlp,
+      {
+        name: 'health',
+        needs: ['http', 'otlp', 'flight'],
+        start: async () => this.#health.start(),
+        stop: async () => this.#health.stop(),
+      },
+    ])
+  }
+
+  get state(): State {
+    return this.#lifecycle.state
+  }
+
+  /** The open engine. Throws `NODE_STATE` before the start and after the stop. */
+  get engine(): Engine {
+    return this.#storage.engine
+  }
+
+  /** Where each server listens; null where it does not. */
+  get addresses(): Addresses {
+    return {
+      otlpGrpc: this.#otlp.grpc,
+      otlpHttp: this.#otlp.http,
+      http: this.#http.address,
+      flight: this.#flight.address,
+      cluster: this.#control.address,
+    }
+  }
+
+  async start(): Promise<void> {
+    await this.#lifecycle.start()
+  }
+
+  /** Stops taking, finishes what is in flight, flushes, closes. */
+  async stop(): Promise<void> {
+    await this.#lifecycle.stop()
+  }
+
+  #routes(): Route[] {
+    const { tokens, http } = this.config
+    return [
+      pageRoute(() => this.addresses, packageVersion()),
+      ...queryRoutes(this.engine, { tokens, maxBodyBytes: http.maxBodyBytes }),
+      {
+        method: 'GET',
+        path: '/health',
+        answer: async (_request, response) => {
+          const checks = this.#health.states()
+          const status = this.#health.healthy ? 'ok' : 'failing'
+          sendJson(response, this.#health.healthy ? 200 : 503, { status, state: this.state, checks })
+        },
+      },
+      {
+        method: 'GET',
+        path: '/ready',
+        answer: async (_request, response) => {
+          const ready = this.state === 'running'
+          sendJson(response, ready ? 200 : 503, { ready, state: this.state })
+        },
+      },
+      {
+        method: 'GET',
+        path: '/metrics',
+        answer: async (_request, response) => {
+          // Two registries, one exposition: only its end may say that it ends.
+          const own = (await this.#registry.metrics()).replace(/# EOF\n?$/, '')
+          response.head(200, { 'content-type': OPENMETRICS })
+          response.end(own + this.engine.metrics())
+        },
+      },
+    ]
+  }
+}

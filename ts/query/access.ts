@@ -1,0 +1,36 @@
+/** Who asks, for which tenant, and how fresh the answer must be: the same for every API. */
+
+import { createHash } from 'node:crypto'
+import { OtlakeError } from '../base/errors.js'
+import type { HttpRequest } from '../base/http/port.js'
+import type { Token } from '../native/binding.js'
+
+export interface Asked {
+  tenant: string | null
+  consistency: string | null
+  session: string | null
+}
+
+/**
+ * Reads `authorization`, `x-scope-orgid`, `otlake-consistency` and `otlake-session`. With tokens
+ * configured the token decides the tenant; without, the header does, and no header means every
+ * tenant. Throws `OTLP_UNAUTHENTICATED`.
+ */
+export function asked(request: HttpRequest, tokens: readonly Token[]): Asked {
+  const session = request.header('otlake-session') ?? null
+  const consistency =
+    request.header('otlake-consistency') ?? (session === null ? null : 'session')
+  return { tenant: tenantOf(request, tokens), consistency, session }
+}
+
+function tenantOf(request: HttpRequest, tokens: readonly Token[]): string | null {
+  if (tokens.length === 0) return request.header('x-scope-orgid') ?? null
+  const given = /^bearer +(\S+) *$/i.exec(request.header('authorization') ?? '')?.[1]
+  const digest = given === undefined ? null : createHash('sha256').update(given).digest('hex')
+  // What is compared are digests: how far they agree tells nothing of a token.
+  const known = tokens.find((token) => token.sha256.toLowerCase() === digest)
+  if (!known) {
+    throw new OtlakeError('OTLP_UNAUTHENTICATED', 'the request has no token that is known here')
+  }
+  return known.tenant
+}

@@ -1,0 +1,115 @@
+/** What the HTTP APIs have in common: routes, errors, JSON, and answers that are streamed. */
+
+import { httpStatus, OtlakeError } from '../base/errors.js'
+import type { Handler, HttpRequest, HttpResponse } from '../base/http/port.js'
+import type { ByteStream } from '../native/binding.js'
+
+/** One path and what it takes. `{name}` in the path matches one segment. */
+export interface Route {
+  method: 'GET' | 'POST'
+  path: string
+  answer(request: HttpRequest, response: HttpResponse, parameters: Record<string, string>): Promise<void>
+}
+
+/** Finds the route of each request; what is thrown becomes the answer's error. */
+export function router(routes: readonly Route[], observe: (path: string, status: number) => void): Handler {
+  const table = routes.map((route) => ({ route, segments: route.path.split('/') }))
+  return async (request, raw) => {
+    let path = '(none)'
+    let begun = false
+    const response: HttpResponse = {
+      gone: raw.gone,
+      head(status, headers) {
+        begun = true
+        observe(path, status)
+        raw.head(status, headers)
+      },
+      write: (chunk) => raw.write(chunk),
+      end: (chunk) => raw.end(chunk),
+      abort: () => raw.abort(),
+    }
+    try {
+      const segments = request.path.split('/')
+      const matches = table.flatMap(({ route, segments: wanted }) => {
+        const parameters = match(wanted, segments)
+        return parameters ? [{ route, parameters }] : []
+      })
+      if (matches.length === 0) {
+        sendJson(response, 404, { error: { code: 'NOT_FOUND', message: `there is nothing at ${request.path}`, fix: 'GET / lists what there is.' } })
+        return
+      }
+      const method = request.method === 'HEAD' ? 'GET' : request.method
+      const found = matches.find(({ route }) => route.method === method)
+      path = matches[0]?.route.path ?? path
+      if (!found) {
+        const allow = matches.map(({ route }) => route.method).join(', ')
+        const error = { code: 'METHOD_NOT_ALLOWED', message: `${request.method} is not for ${request.path}`, fix: `Use ${allow}.` }
+        sendJson(response, 405, { error }, { allow })
+        return
+      }
+      await found.route.answer(request, response, found.parameters)
+    } catch (thrown) {
+      const error = OtlakeError.from(thrown)
+      // Half an answer must not look whole.
+      if (begun) raw.abort()
+      else sendError(response, error)
+    }
+  }
+}
+
+function match(wanted: string[], given: string[]): Record<string, string> | null {
+  if (wanted.length !== given.length) return null
+  const parameters: Record<string, string> = {}
+  for (const [index, segment] of wanted.entries()) {
+    const name = /^\{(\w+)\}$/.exec(segment)?.[1]
+    if (name !== undefined) parameters[name] = decodeURIComponent(given[index] ?? '')
+    else if (segment !== given[index]) return null
+  }
+  return parameters
+}
+
+export function sendJson(
+  response: HttpResponse,
+  status: number,
+  body: unknown,
+  headers: Record<string, string> = {},
+): void {
+  response.head(status, { 'content-type': 'application/json', 'cache-control': 'no-store', ...headers })
+  response.end(JSON.stringify(body))
+}
+
+export function sendError(response: HttpResponse, error: OtlakeError): void {
+  const { code, message, fix } = error
+  const retry: Record<string, string> = error.kind === 'unavailable' ? { 'retry-after': '1' } : {}
+  const challenge: Record<string, string> = error.kind === 'denied' ? { 'www-authenticate': 'Bearer' } : {}
+  sendJson(response, httpStatus(error), { error: { code, message, fix } }, { ...retry, ...challenge })
+}
+
+/**
+ * Sends a stream chunk by chunk, as fast as the client takes them. The head is sent once the
+ * first chunk is there, so that what fails before it is a proper error; a client that goes away
+ * ends the work behind the stream.
+ */
+export async function sendStream(
+  response: HttpResponse,
+  stream: ByteStream,
+  headers: Record<string, string>,
+): Promise<void> {
+  const close = () => stream.close()
+  response.gone.addEventListener('abort', close)
+  try {
+    let chunk = await stream.next()
+    if (response.gone.aborted) return
+    response.head(200, { 'cache-control': 'no-store', ...headers })
+    while (chunk !== null && !response.gone.aborted) {
+      await response.write(chunk)
+      chunk = await stream.next()
+    }
+    response.end()
+  } catch (error) {
+    if (!response.gone.aborted) throw error
+  } finally {
+    response.gone.removeEventListener('abort', close)
+    stream.close()
+  }
+}
