@@ -21,6 +21,11 @@ export type ErrorCode =
   | 'NODE_DIRECTORY_UNUSABLE'
   | 'NODE_UNREACHABLE'
   | 'HANDLE_CLOSED'
+  | 'HTTP_NOT_FOUND'
+  | 'HTTP_METHOD'
+  | 'HTTP_MALFORMED'
+  | 'HTTP_TOO_LARGE'
+  | 'HTTP_OVERLOADED'
   | 'OTLP_MALFORMED'
   | 'OTLP_MEDIA_TYPE'
   | 'OTLP_ENCODING'
@@ -63,6 +68,11 @@ export const ERRORS: Record<ErrorCode, { kind: ErrorKind; fix: string }> = {
   NODE_DIRECTORY_UNUSABLE: { kind: 'invalid', fix: 'Choose a data directory that exists or can be created and is writable, with --data-dir.' },
   NODE_UNREACHABLE: { kind: 'unavailable', fix: 'Start a node with `npx otlake serve`, or name its address with --url.' },
   HANDLE_CLOSED: { kind: 'invalid', fix: 'The handle was closed before this call: open a new one.' },
+  HTTP_NOT_FOUND: { kind: 'not_found', fix: 'Open GET / for the paths that this node serves.' },
+  HTTP_METHOD: { kind: 'invalid', fix: 'Use a method that the `allow` header of the answer names.' },
+  HTTP_MALFORMED: { kind: 'invalid', fix: 'Send the JSON object and the headers that docs/http.md describes.' },
+  HTTP_TOO_LARGE: { kind: 'exhausted', fix: 'Send a smaller body, or raise http.max_body_bytes.' },
+  HTTP_OVERLOADED: { kind: 'unavailable', fix: 'Too many streams are open: close one, or retry after a moment.' },
   OTLP_MALFORMED: { kind: 'invalid', fix: 'The request is not a well-formed OTLP message: check the exporter and its version.' },
   OTLP_MEDIA_TYPE: { kind: 'invalid', fix: 'Send application/x-protobuf or application/json.' },
   OTLP_ENCODING: { kind: 'invalid', fix: 'Compress with gzip or zstd, or not at all.' },
