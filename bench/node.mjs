@@ -27,8 +27,22 @@ export class Node {
     const dataDir = mkdtempSync(join(tmpdir(), 'otlake-bench-'))
     const any = '127.0.0.1:0'
     const [program, argv] = pinned(server, [
-      process.execPath, MAIN, 'serve', '--data-dir', dataDir, '--otlp-grpc', any,
-      '--otlp-http', any, '--http', any, '--flight', any, '--cluster', 'off', ...args,
+      process.execPath,
+      MAIN,
+      'serve',
+      '--data-dir',
+      dataDir,
+      '--otlp-grpc',
+      any,
+      '--otlp-http',
+      any,
+      '--http',
+      any,
+      '--flight',
+      any,
+      '--cluster',
+      'off',
+      ...args,
     ])
     const child = spawn(program, argv, { stdio: ['ignore', 'pipe', 'pipe'] })
     const lines = []
@@ -44,7 +58,9 @@ export class Node {
       }
       createInterface({ input: child.stdout }).on('line', read)
       createInterface({ input: child.stderr }).on('line', read)
-      child.once('exit', (code) => reject(new Error(`the node ended (${code})\n${lines.join('\n')}`)))
+      child.once('exit', (code) =>
+        reject(new Error(`the node ended (${code})\n${lines.join('\n')}`)),
+      )
     })
     const node = new Node()
     Object.assign(node, { child, addresses, dataDir })
@@ -103,7 +119,9 @@ export class Node {
     for (let waited = 0; waited < FLUSHED_TIMEOUT_S * 10; waited++) {
       const metrics = await this.metrics()
       const live = ['traces', 'metrics', 'logs'].reduce(
-        (sum, signal) => sum + (metrics.get(`otlake_live_rows{signal="${signal}"}`) ?? 0), 0)
+        (sum, signal) => sum + (metrics.get(`otlake_live_rows{signal="${signal}"}`) ?? 0),
+        0,
+      )
       if (live === 0) return
       await sleep(100)
     }
@@ -125,7 +143,9 @@ export class Node {
 /** Builds the load client once. */
 export function buildLoad() {
   execFileSync('cargo', ['build', '--release', '-q', '-p', 'otlake-load'], {
-    cwd: ROOT, stdio: 'inherit', env: { ...process.env, CARGO_TARGET_DIR: TARGET },
+    cwd: ROOT,
+    stdio: 'inherit',
+    env: { ...process.env, CARGO_TARGET_DIR: TARGET },
   })
 }
 

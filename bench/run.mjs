@@ -38,7 +38,11 @@ const machine = {
   durability: 'fsync',
 }
 const results = { machine }
-console.log(Object.entries(machine).map(([name, value]) => `${name}: ${value}`).join('\n'))
+console.log(
+  Object.entries(machine)
+    .map(([name, value]) => `${name}: ${value}`)
+    .join('\n'),
+)
 
 function show(title, value) {
   console.log(`\n${title}`)

@@ -3,7 +3,7 @@
  * The server has one core and the client the other.
  */
 
-import { Node, load, round } from '../node.mjs'
+import { load, Node, round } from '../node.mjs'
 
 export async function ingest({ transport, records, seconds, signal = 'traces', table = 'spans' }) {
   const node = await Node.start({ server: '0' })
@@ -36,7 +36,10 @@ export async function ingest({ transport, records, seconds, signal = 'traces', t
       ack_p50_ms: round(report.p50_ms),
       ack_p99_ms: round(report.p99_ms),
       refused: report.requests_refused,
-      disk_bytes_per_record: round(metrics.get(`otlake_table_size_bytes{table="${table}"}`) / rows, 1),
+      disk_bytes_per_record: round(
+        metrics.get(`otlake_table_size_bytes{table="${table}"}`) / rows,
+        1,
+      ),
       event_loop_p99_ms: round((metrics.get('nodejs_eventloop_lag_p99_seconds') ?? 0) * 1000),
       peak_rss_mb: node.peakMegabytes(),
     }

@@ -14,10 +14,17 @@ export function parts(crates) {
   for (const crate of crates) {
     // The benches build with the profile of everything else, so that nothing is compiled twice.
     const output = execFileSync(
-      'cargo', ['bench', '-q', '--profile', 'release', '-p', `otlake-${crate}`, '--benches'],
+      'cargo',
+      ['bench', '-q', '--profile', 'release', '-p', `otlake-${crate}`, '--benches'],
       { cwd: ROOT, env, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] },
     )
-    lines.push(`[${crate}]`, ...output.trimEnd().split('\n').map((line) => `  ${line}`))
+    lines.push(
+      `[${crate}]`,
+      ...output
+        .trimEnd()
+        .split('\n')
+        .map((line) => `  ${line}`),
+    )
   }
   return lines
 }

@@ -1,6 +1,6 @@
 /** From acknowledgement to a strong query that sees it, under a light load. */
 
-import { Node, load, percentile, round } from '../node.mjs'
+import { load, Node, percentile, round } from '../node.mjs'
 
 export async function visible(rounds) {
   const node = await Node.start({ server: '0' })
@@ -9,8 +9,16 @@ export async function visible(rounds) {
     let expected = 0
     for (let number = 0; number < rounds; number++) {
       const report = await load('1', [
-        '--grpc', node.addresses.otlpGrpc, '--requests', 1, '--records', 1000, '--in-flight', 1,
-        '--seed', number + 1,
+        '--grpc',
+        node.addresses.otlpGrpc,
+        '--requests',
+        1,
+        '--records',
+        1000,
+        '--in-flight',
+        1,
+        '--seed',
+        number + 1,
       ])
       expected += report.records_acknowledged
       const began = performance.now()

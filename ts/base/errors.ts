@@ -51,7 +51,13 @@ const STATUS: Record<ErrorKind, number> = {
   internal: 500,
 }
 
+/** Codes for which HTTP has a better word than their kind's. */
+const STATUS_OF: Partial<Record<ErrorCode, number>> = {
+  HTTP_METHOD: 405,
+  HTTP_TOO_LARGE: 413,
+}
+
 /** The HTTP status of an error. */
 export function httpStatus(error: OtlakeError): number {
-  return STATUS[error.kind]
+  return STATUS_OF[error.code] ?? STATUS[error.kind]
 }

@@ -1,7 +1,7 @@
 /** The command line's HTTP client: a node's APIs, with its errors as errors. */
 
-import { type ErrorCode, OtlakeError } from '../base/errors.js'
 import { ERRORS } from '../base/errors.generated.js'
+import { type ErrorCode, OtlakeError } from '../base/errors.js'
 
 export const DEFAULT_URL = 'http://127.0.0.1:4319'
 

@@ -59,7 +59,11 @@ A success to an exporter means: on stable storage (docs/durability.md).`,
     .action(async (flags: Record<string, string | string[]>) => {
       const { serve } = await import('./serve.js')
       const file = (flags.config as string | undefined) ?? process.env.OTLAKE_CONFIG
-      exit(await serve(loadConfig({ ...(file ? { file } : {}), env: process.env, flags: rawFlags(flags) })))
+      exit(
+        await serve(
+          loadConfig({ ...(file ? { file } : {}), env: process.env, flags: rawFlags(flags) }),
+        ),
+      )
     })
 
   otlake
@@ -181,7 +185,12 @@ async function query(sql: string, options: QueryOptions): Promise<void> {
   const response = await call(options, '/api/v1/sql', {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ query: sql, parameters, format, ...(consistency ? { consistency } : {}) }),
+    body: JSON.stringify({
+      query: sql,
+      parameters,
+      format,
+      ...(consistency ? { consistency } : {}),
+    }),
   })
   if (options.format === 'table') {
     const { columns, rows } = (await response.json()) as {
@@ -214,7 +223,10 @@ function shown(value: unknown): string {
 function settingsText(): string {
   const settings = Object.entries(allSettings())
   return settings
-    .map(([path, { about, default: value }]) => `${bold(path)} = ${shown(value)}\n  ${about}. ${dim(variableOf(path))}`)
+    .map(
+      ([path, { about, default: value }]) =>
+        `${bold(path)} = ${shown(value)}\n  ${about}. ${dim(variableOf(path))}`,
+    )
     .join('\n')
 }
 

@@ -5,7 +5,9 @@ import type { NodeConfig } from '../node/config.js'
 import { Node, ROLES } from '../node/node.js'
 
 /** Starts a node that logs JSON to stderr. Rejects where it cannot start. */
-export async function startNode(config: NodeConfig): Promise<{ node: Node; stop(): Promise<void> }> {
+export async function startNode(
+  config: NodeConfig,
+): Promise<{ node: Node; stop(): Promise<void> }> {
   const log = pino({ level: config.logLevel, base: { service: 'otlake' } }, pino.destination(2))
   const node = new Node(config, log)
   await node.start()

@@ -106,12 +106,16 @@ function service(name: string, endpoint: string) {
   const resource = resourceFromAttributes({ 'service.name': name, 'service.version': '1.0.0' })
   const spans = new BasicTracerProvider({
     resource,
-    spanProcessors: [new BatchSpanProcessor(new OTLPTraceExporter({ url: `${endpoint}/v1/traces` }))],
+    spanProcessors: [
+      new BatchSpanProcessor(new OTLPTraceExporter({ url: `${endpoint}/v1/traces` })),
+    ],
   })
   const logs = new LoggerProvider({
     resource,
     processors: [
-      new BatchLogRecordProcessor({ exporter: new OTLPLogExporter({ url: `${endpoint}/v1/logs` }) }),
+      new BatchLogRecordProcessor({
+        exporter: new OTLPLogExporter({ url: `${endpoint}/v1/logs` }),
+      }),
     ],
   })
   const exporter = new OTLPMetricExporter({ url: `${endpoint}/v1/metrics` })

@@ -58,7 +58,10 @@ export function formatTrace(trace: OtlpTrace): string {
   const first = [...nodes.values()].sort(byStart)[0]
   const lines: string[] = []
   // Without recursion: a trace can be as deep as it has spans.
-  const stack = roots.sort(byStart).reverse().map((node) => ({ node, depth: 0 }))
+  const stack = roots
+    .sort(byStart)
+    .reverse()
+    .map((node) => ({ node, depth: 0 }))
   while (stack.length > 0) {
     const entry = stack.pop()
     if (!entry) break

@@ -2,12 +2,13 @@
 
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
-import { OtlakeError } from '../base/errors.js'
 import { ERRORS } from '../base/errors.generated.js'
+import { OtlakeError } from '../base/errors.js'
 import { native, openEngine } from './binding.js'
 
 const read = (path: string) => readFileSync(new URL(path, import.meta.url), 'utf8')
-const camel = (name: string) => name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase())
+const camel = (name: string) =>
+  name.replace(/_([a-z])/g, (_, letter: string) => letter.toUpperCase())
 
 /** The methods of each `#[napi] impl` block, and the free functions under ''. */
 function rustInventory(): Record<string, string[]> {

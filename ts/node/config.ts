@@ -54,7 +54,11 @@ function describe(limits: Record<string, number>): Record<string, Setting> {
     return value
   }
   return {
-    data_dir: { about: 'Folder of the log and the tables', schema: z.string().min(1), default: './otlake-data' },
+    data_dir: {
+      about: 'Folder of the log and the tables',
+      schema: z.string().min(1),
+      default: './otlake-data',
+    },
     durability: {
       about: '`fsync`, or `relaxed` (docs/durability.md)',
       schema: z.enum(['fsync', 'relaxed']),
@@ -65,15 +69,23 @@ function describe(limits: Record<string, number>): Record<string, Setting> {
       schema: count.max(1024),
       default: availableParallelism(),
     },
-    grace_ms: { about: 'How long a stop waits for what is in flight', schema: count, default: 10_000 },
-    'log_level': {
+    grace_ms: {
+      about: 'How long a stop waits for what is in flight',
+      schema: count,
+      default: 10_000,
+    },
+    log_level: {
       about: '`trace`, `debug`, `info`, `warn`, `error` or `silent`',
       schema: z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']),
       default: 'info',
     },
     'listen.otlp_grpc': { about: 'OTLP/gRPC', schema: address, default: '127.0.0.1:4317' },
     'listen.otlp_http': { about: 'OTLP/HTTP', schema: address, default: '127.0.0.1:4318' },
-    'listen.http': { about: 'HTTP APIs, health, metrics', schema: address, default: '127.0.0.1:4319' },
+    'listen.http': {
+      about: 'HTTP APIs, health, metrics',
+      schema: address,
+      default: '127.0.0.1:4319',
+    },
     'listen.flight': { about: 'Arrow Flight SQL', schema: address, default: '127.0.0.1:4320' },
     'listen.cluster': { about: 'Control calls (gRPC)', schema: address, default: '127.0.0.1:4321' },
     'http.adapter': {
@@ -81,7 +93,11 @@ function describe(limits: Record<string, number>): Record<string, Setting> {
       schema: z.enum(['auto', 'node', 'uws']),
       default: 'auto',
     },
-    'http.max_body_bytes': { about: 'Body of a request to the HTTP APIs', schema: bytes, default: 1_048_576 },
+    'http.max_body_bytes': {
+      about: 'Body of a request to the HTTP APIs',
+      schema: bytes,
+      default: 1_048_576,
+    },
     'receive.max_request_bytes': {
       about: 'One OTLP request after decompression',
       schema: bytes.max(1024 ** 3),
@@ -92,14 +108,26 @@ function describe(limits: Record<string, number>): Record<string, Setting> {
       schema: bytes,
       default: 2 * limit('maxRequestBytes'),
     },
-    'receive.cors_origins': { about: 'Origins that browsers may send from; `*` for any', schema: list, default: [] },
-    'receive.retry_after_ms': { about: 'What a refused client is told to wait', schema: count, default: 1000 },
+    'receive.cors_origins': {
+      about: 'Origins that browsers may send from; `*` for any',
+      schema: list,
+      default: [],
+    },
+    'receive.retry_after_ms': {
+      about: 'What a refused client is told to wait',
+      schema: count,
+      default: 1000,
+    },
     'auth.tokens': {
       about: 'Bearer tokens that may send and ask, each as `sha256` and `tenant`; empty: anyone',
       schema: tokens,
       default: [],
     },
-    'log.segment_bytes': { about: 'One segment of the log', schema: bytes.min(4096), default: limit('logSegmentBytes') },
+    'log.segment_bytes': {
+      about: 'One segment of the log',
+      schema: bytes.min(4096),
+      default: limit('logSegmentBytes'),
+    },
     'log.max_bytes': {
       about: 'The whole log; at it, requests are refused until tables have been written',
       schema: bytes.min(8192),
@@ -110,21 +138,61 @@ function describe(limits: Record<string, number>): Record<string, Setting> {
       schema: bytes,
       default: limit('liveMaxBytes'),
     },
-    'flush.bytes': { about: 'Live bytes of a signal that start a flush', schema: bytes, default: limit('flushBytes') },
-    'flush.rows': { about: 'Live rows of a signal that start a flush', schema: count, default: limit('flushRows') },
+    'flush.bytes': {
+      about: 'Live bytes of a signal that start a flush',
+      schema: bytes,
+      default: limit('flushBytes'),
+    },
+    'flush.rows': {
+      about: 'Live rows of a signal that start a flush',
+      schema: count,
+      default: limit('flushRows'),
+    },
     'flush.interval_ms': {
       about: 'Age of the oldest live row that starts a flush',
       schema: count,
       default: limit('flushIntervalMs'),
     },
-    'flush.row_group_rows': { about: 'Rows of a Parquet row group', schema: count, default: limit('rowGroupRows') },
-    'flush.zstd_level': { about: 'zstd level of Parquet files', schema: z.coerce.number().int().min(1).max(19), default: 1 },
-    'query.max_rows': { about: 'Rows of one answer', schema: count, default: limit('queryMaxRows') },
-    'query.memory_bytes': { about: 'Memory of all queries', schema: bytes, default: limit('queryMemoryBytes') },
-    'query.timeout_ms': { about: 'Time of one query', schema: count, default: limit('queryTimeoutMs') },
-    'query.concurrency': { about: 'Queries at once', schema: count, default: limit('queryConcurrency') },
-    'health.disk_percent': { about: 'Disk use at which /health fails', schema: count.max(100), default: 90 },
-    'health.memory_percent': { about: 'Memory use at which /health fails', schema: count.max(100), default: 85 },
+    'flush.row_group_rows': {
+      about: 'Rows of a Parquet row group',
+      schema: count,
+      default: limit('rowGroupRows'),
+    },
+    'flush.zstd_level': {
+      about: 'zstd level of Parquet files',
+      schema: z.coerce.number().int().min(1).max(19),
+      default: 1,
+    },
+    'query.max_rows': {
+      about: 'Rows of one answer',
+      schema: count,
+      default: limit('queryMaxRows'),
+    },
+    'query.memory_bytes': {
+      about: 'Memory of all queries',
+      schema: bytes,
+      default: limit('queryMemoryBytes'),
+    },
+    'query.timeout_ms': {
+      about: 'Time of one query',
+      schema: count,
+      default: limit('queryTimeoutMs'),
+    },
+    'query.concurrency': {
+      about: 'Queries at once',
+      schema: count,
+      default: limit('queryConcurrency'),
+    },
+    'health.disk_percent': {
+      about: 'Disk use at which /health fails',
+      schema: count.max(100),
+      default: 90,
+    },
+    'health.memory_percent': {
+      about: 'Memory use at which /health fails',
+      schema: count.max(100),
+      default: 85,
+    },
   }
 }
 
@@ -141,7 +209,12 @@ export interface NodeConfig {
     cluster: string | null
   }
   http: { adapter: 'auto' | 'node' | 'uws'; maxBodyBytes: number }
-  receive: { maxRequestBytes: number; maxInFlightBytes: number; corsOrigins: string[]; retryAfterMs: number }
+  receive: {
+    maxRequestBytes: number
+    maxInFlightBytes: number
+    corsOrigins: string[]
+    retryAfterMs: number
+  }
   tokens: Token[]
   health: { diskPercent: number; memoryPercent: number }
   engine: EngineConfig
@@ -175,7 +248,9 @@ function readFile(path: string): Raw {
   try {
     document = parse(text)
   } catch (error) {
-    throw new OtlakeError('CONFIG_UNREADABLE', `${path}: ${(error as Error).message}`, { cause: error })
+    throw new OtlakeError('CONFIG_UNREADABLE', `${path}: ${(error as Error).message}`, {
+      cause: error,
+    })
   }
   if (document === null || document === undefined) return {}
   if (typeof document !== 'object' || Array.isArray(document)) {
@@ -287,7 +362,10 @@ function normalise(raw: Raw): NodeConfig {
       retryAfterMs: number('receive.retry_after_ms'),
     },
     tokens: get('auth.tokens'),
-    health: { diskPercent: number('health.disk_percent'), memoryPercent: number('health.memory_percent') },
+    health: {
+      diskPercent: number('health.disk_percent'),
+      memoryPercent: number('health.memory_percent'),
+    },
     engine: {
       dataDir: resolve(get<string>('data_dir')),
       durability: get<Durability>('durability'),

@@ -87,7 +87,9 @@ export function httpCheck(address: () => string | null): Check {
     async run() {
       const at = address()
       if (at === null) return
-      const response = await fetch(`http://${at}/ready`, { signal: AbortSignal.timeout(TIMEOUT_MS) })
+      const response = await fetch(`http://${at}/ready`, {
+        signal: AbortSignal.timeout(TIMEOUT_MS),
+      })
       await response.arrayBuffer()
     },
   }

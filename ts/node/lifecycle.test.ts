@@ -1,7 +1,12 @@
 import { expect, test } from 'vitest'
 import { Lifecycle, type Part } from './lifecycle.js'
 
-function recorded(log: string[], name: string, needs: string[] = [], fails?: 'start' | 'stop'): Part {
+function recorded(
+  log: string[],
+  name: string,
+  needs: string[] = [],
+  fails?: 'start' | 'stop',
+): Part {
   return {
     name,
     needs,

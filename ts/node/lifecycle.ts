@@ -75,7 +75,10 @@ function inOrder(parts: readonly Part[]): Part[] {
   const place = (part: Part, above: readonly string[]) => {
     if (ordered.includes(part)) return
     if (above.includes(part.name)) {
-      throw new OtlakeError('INTERNAL', `parts need each other: ${[...above, part.name].join(' > ')}`)
+      throw new OtlakeError(
+        'INTERNAL',
+        `parts need each other: ${[...above, part.name].join(' > ')}`,
+      )
     }
     for (const name of part.needs) {
       const needed = parts.find((candidate) => candidate.name === name)

@@ -9,7 +9,7 @@
  * | all | control calls, health | the engine |
  */
 
-import { collectDefaultMetrics, Counter, Registry } from 'prom-client'
+import { Counter, collectDefaultMetrics, Registry } from 'prom-client'
 import { type Clock, systemClock } from '../base/clock.js'
 import { OtlakeError } from '../base/errors.js'
 import { listenNode } from '../base/http/node.js'
@@ -96,7 +96,10 @@ async function adapter(wanted: 'auto' | 'node' | 'uws'): Promise<Listen> {
   const uws = await loadUws()
   if (uws) return uws
   if (wanted === 'auto') return listenNode
-  throw new OtlakeError('CONFIG_INVALID', '`http.adapter`: uWebSockets.js is not installed; use `auto`')
+  throw new OtlakeError(
+    'CONFIG_INVALID',
+    '`http.adapter`: uWebSockets.js is not installed; use `auto`',
+  )
 }
 
 export class Node {
@@ -206,7 +209,11 @@ export class Node {
         answer: async (_request, response) => {
           const checks = this.#health.states()
           const status = this.#health.healthy ? 'ok' : 'failing'
-          sendJson(response, this.#health.healthy ? 200 : 503, { status, state: this.state, checks })
+          sendJson(response, this.#health.healthy ? 200 : 503, {
+            status,
+            state: this.state,
+            checks,
+          })
         },
       },
       {

@@ -18,8 +18,7 @@ export interface Asked {
  */
 export function asked(request: HttpRequest, tokens: readonly Token[]): Asked {
   const session = request.header('otlake-session') ?? null
-  const consistency =
-    request.header('otlake-consistency') ?? (session === null ? null : 'session')
+  const consistency = request.header('otlake-consistency') ?? (session === null ? null : 'session')
   return { tenant: tenantOf(request, tokens), consistency, session }
 }
 

@@ -8,11 +8,18 @@ import type { ByteStream } from '../native/binding.js'
 export interface Route {
   method: 'GET' | 'POST'
   path: string
-  answer(request: HttpRequest, response: HttpResponse, parameters: Record<string, string>): Promise<void>
+  answer(
+    request: HttpRequest,
+    response: HttpResponse,
+    parameters: Record<string, string>,
+  ): Promise<void>
 }
 
 /** Finds the route of each request; what is thrown becomes the answer's error. */
-export function router(routes: readonly Route[], observe: (path: string, status: number) => void): Handler {
+export function router(
+  routes: readonly Route[],
+  observe: (path: string, status: number) => void,
+): Handler {
   const table = routes.map((route) => ({ route, segments: route.path.split('/') }))
   return async (request, raw) => {
     let path = '(none)'
@@ -35,16 +42,15 @@ export function router(routes: readonly Route[], observe: (path: string, status:
         return parameters ? [{ route, parameters }] : []
       })
       if (matches.length === 0) {
-        sendJson(response, 404, { error: { code: 'NOT_FOUND', message: `there is nothing at ${request.path}`, fix: 'GET / lists what there is.' } })
-        return
+        throw new OtlakeError('HTTP_NOT_FOUND', `there is nothing at ${request.path}`)
       }
       const method = request.method === 'HEAD' ? 'GET' : request.method
       const found = matches.find(({ route }) => route.method === method)
       path = matches[0]?.route.path ?? path
       if (!found) {
         const allow = matches.map(({ route }) => route.method).join(', ')
-        const error = { code: 'METHOD_NOT_ALLOWED', message: `${request.method} is not for ${request.path}`, fix: `Use ${allow}.` }
-        sendJson(response, 405, { error }, { allow })
+        const message = `${request.method} is not for ${request.path}`
+        sendError(response, new OtlakeError('HTTP_METHOD', message), { allow })
         return
       }
       await found.route.answer(request, response, found.parameters)
@@ -74,15 +80,23 @@ export function sendJson(
   body: unknown,
   headers: Record<string, string> = {},
 ): void {
-  response.head(status, { 'content-type': 'application/json', 'cache-control': 'no-store', ...headers })
+  response.head(status, {
+    'content-type': 'application/json',
+    'cache-control': 'no-store',
+    ...headers,
+  })
   response.end(JSON.stringify(body))
 }
 
-export function sendError(response: HttpResponse, error: OtlakeError): void {
+export function sendError(
+  response: HttpResponse,
+  error: OtlakeError,
+  headers: Record<string, string> = {},
+): void {
   const { code, message, fix } = error
-  const retry: Record<string, string> = error.kind === 'unavailable' ? { 'retry-after': '1' } : {}
-  const challenge: Record<string, string> = error.kind === 'denied' ? { 'www-authenticate': 'Bearer' } : {}
-  sendJson(response, httpStatus(error), { error: { code, message, fix } }, { ...retry, ...challenge })
+  if (error.kind === 'unavailable') headers['retry-after'] = '1'
+  if (error.kind === 'denied') headers['www-authenticate'] = 'Bearer'
+  sendJson(response, httpStatus(error), { error: { code, message, fix } }, headers)
 }
 
 /**

@@ -112,7 +112,10 @@ export function queryRoutes(
   ]
 }
 
-async function readSql(request: HttpRequest, maxBodyBytes: number): Promise<z.infer<typeof sqlRequest>> {
+async function readSql(
+  request: HttpRequest,
+  maxBodyBytes: number,
+): Promise<z.infer<typeof sqlRequest>> {
   let given: unknown
   if (request.method === 'GET' || request.method === 'HEAD') {
     given = {
@@ -124,14 +127,19 @@ async function readSql(request: HttpRequest, maxBodyBytes: number): Promise<z.in
     try {
       given = JSON.parse(text)
     } catch {
-      throw new OtlakeError('QUERY_INVALID', 'the body is not JSON: send {"query": "SELECT …"}')
+      throw new OtlakeError('HTTP_MALFORMED', 'the body is not JSON: send {"query": "SELECT …"}')
     }
   }
   const parsed = sqlRequest.safeParse(given)
   if (parsed.success) return parsed.data
   const [issue] = parsed.error.issues
   const path = issue?.path.join('.') ?? ''
-  const code = path === 'format' ? 'QUERY_FORMAT' : path.startsWith('parameters') ? 'QUERY_PARAMETERS' : 'QUERY_INVALID'
+  const code =
+    path === 'format'
+      ? 'QUERY_FORMAT'
+      : path.startsWith('parameters')
+        ? 'QUERY_PARAMETERS'
+        : 'HTTP_MALFORMED'
   throw new OtlakeError(code, `${path === '' ? 'the request' : `\`${path}\``}: ${issue?.message}`)
 }
 

@@ -18,7 +18,8 @@ export function pageRoute(addresses: () => Addresses, version: string): Route {
     async answer(_request, response) {
       response.head(200, {
         'content-type': 'text/html; charset=utf-8',
-        'content-security-policy': "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+        'content-security-policy':
+          "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
         'x-content-type-options': 'nosniff',
       })
       response.end(page(addresses(), version))
@@ -34,7 +35,10 @@ function page(at: Addresses, version: string): string {
     ['Arrow Flight SQL', at.flight && `grpc://${at.flight}`],
   ]
   const table = rows
-    .map(([name, address]) => `<tr><th scope="row">${name}</th><td><code>${address ?? 'off'}</code></td></tr>`)
+    .map(
+      ([name, address]) =>
+        `<tr><th scope="row">${name}</th><td><code>${address ?? 'off'}</code></td></tr>`,
+    )
     .join('')
   const curl = `curl -s http://${at.http}/api/v1/sql -H 'content-type: application/json' \\
      -d '{"query": "SELECT service_name, count(*) FROM spans GROUP BY 1"}'`

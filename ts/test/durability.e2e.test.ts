@@ -68,9 +68,7 @@ test('kill -9 under load loses nothing acknowledged and doubles nothing', async 
   // And so it stays when everything has moved from the log to files.
   expect(await server.stop()).toBe(0)
   server = await ServerProcess.start(folder.path, args)
-  expect(await server.count('SELECT count(*) FROM spans')).toBe(
-    stored.length * SPANS,
-  )
+  expect(await server.count('SELECT count(*) FROM spans')).toBe(stored.length * SPANS)
 })
 
 test('SIGTERM flushes everything, leaves an empty log and exits 0', async () => {

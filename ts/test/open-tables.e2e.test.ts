@@ -52,9 +52,7 @@ describe('a Flight SQL client', () => {
     const client = await connect()
     const table = tableFromIPC(await client.getTables({ includeSchema: false }))
     const names = table.toArray().map((row) => row.table_name)
-    expect(names).toEqual(
-      expect.arrayContaining(['spans', 'logs', 'metrics_gauge', 'metrics_sum']),
-    )
+    expect(names).toEqual(expect.arrayContaining(['spans', 'logs', 'metrics_gauge', 'metrics_sum']))
   })
 })
 
@@ -85,7 +83,9 @@ test('DuckDB reads the files of a stopped node and finds the same rows', async (
   ).getRowObjects()
   expect(Number(number?.n)).toBe(SPANS)
   const [days] = (
-    await duckdb.runAndReadAll(`SELECT count(DISTINCT day) AS days, min(tenant) AS tenant FROM spans`)
+    await duckdb.runAndReadAll(
+      `SELECT count(DISTINCT day) AS days, min(tenant) AS tenant FROM spans`,
+    )
   ).getRowObjects()
   expect(Number(days?.days)).toBe(1)
   expect(days?.tenant).toBe('default')

@@ -24,7 +24,7 @@ const post = (signal: string, body: string | Uint8Array, headers: Record<string,
   fetch(`http://${server.addresses.otlpHttp}/v1/${signal}`, {
     method: 'POST',
     headers: { 'content-type': 'application/json', ...headers },
-    body: body as BodyInit,
+    body: typeof body === 'string' ? body : Buffer.from(body),
   })
 
 test('a bad span is refused alone, by name, and the rest is stored', async () => {
@@ -99,9 +99,7 @@ test('the ledger adds up: received = acknowledged + rejected (I4)', async () => 
       .filter((line) => line.startsWith(`otlake_${name}_total{`))
       .reduce((sum, line) => sum + Number(line.split(' ').at(-1)), 0)
   expect(total('records_received')).toBeGreaterThan(0)
-  expect(total('records_received')).toBe(
-    total('records_acknowledged') + total('records_rejected'),
-  )
+  expect(total('records_received')).toBe(total('records_acknowledged') + total('records_rejected'))
   expect(total('invariant_violations')).toBe(0)
   expect(text.trimEnd().endsWith('# EOF')).toBe(true)
 })

@@ -3,7 +3,7 @@
  * answers, field by field (I8), as soon as the export has succeeded (I7).
  */
 
-import { SpanKind, SpanStatusCode, context, trace } from '@opentelemetry/api'
+import { context, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
 import { SeverityNumber } from '@opentelemetry/api-logs'
 import { OTLPLogExporter as LogGrpc } from '@opentelemetry/exporter-logs-otlp-grpc'
 import { OTLPLogExporter as LogJson } from '@opentelemetry/exporter-logs-otlp-http'
@@ -17,8 +17,8 @@ import { OTLPTraceExporter as TraceProto } from '@opentelemetry/exporter-trace-o
 import { resourceFromAttributes } from '@opentelemetry/resources'
 import {
   BatchLogRecordProcessor,
-  type LogRecordExporter,
   LoggerProvider,
+  type LogRecordExporter,
 } from '@opentelemetry/sdk-logs'
 import {
   AggregationType,
@@ -218,9 +218,10 @@ describe.each(transports)('the SDK over $name', ({ name, spans, metrics, logs })
     expect(found).toHaveLength(2)
     expect(found.every((span) => span.traceId === traceId)).toBe(true)
     expect(found.filter((span) => span.parentSpanId === spanId)).toHaveLength(1)
-    const [name] = body.resourceSpans[0]?.resource.attributes.filter(
-      (attribute) => attribute.key === 'service.name',
-    ) ?? []
+    const [name] =
+      body.resourceSpans[0]?.resource.attributes.filter(
+        (attribute) => attribute.key === 'service.name',
+      ) ?? []
     expect(name?.value.stringValue).toBe(service)
 
     const absent = await fetch(server.url(`/api/v1/traces/${'0'.repeat(31)}1`))

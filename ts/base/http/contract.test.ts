@@ -51,7 +51,7 @@ describe.each(adapters)('$name', ({ listen }) => {
       }
     })
     const response = await fetch(url, { method: 'POST', body: 'x'.repeat(100) })
-    expect([response.status, await response.text()]).toEqual([413, 'OTLP_TOO_LARGE'])
+    expect([response.status, await response.text()]).toEqual([413, 'HTTP_TOO_LARGE'])
   })
 
   test('streams chunks, waiting for a slow reader', async () => {
@@ -137,12 +137,73 @@ describe.each(adapters)('$name', ({ listen }) => {
     await closing
   })
 
+  test.each(['//', '/\\\\', '/%E0%A4%A', 'http://[', '/a?%'])(
+    'the target %s reaches the handler and the server goes on',
+    async (target) => {
+      const url = await start(async (req, res) => {
+        res.head(200, {})
+        res.end(`<${req.path.length > 0}>`)
+      })
+      await exchange(url, `GET ${target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n`)
+      expect(await (await fetch(url)).text()).toBe('<true>')
+    },
+  )
+
+  test('an answer to HEAD has no body, so the next answer is read right', async () => {
+    const url = await start(async (req, res) => {
+      res.head(200, { 'content-type': 'text/plain' })
+      if (req.path === '/streamed') await res.write(Buffer.from('not for HEAD'))
+      res.end(req.path === '/streamed' ? undefined : `body of ${req.method}`)
+    })
+    const ask = (method: string, path: string) => `${method} ${path} HTTP/1.1\r\nhost: x\r\n\r\n`
+    for (const path of ['/', '/streamed']) {
+      const answers = await exchange(url, ask('HEAD', path), ask('GET', '/'))
+      expect(answers.match(/HTTP\/1\.1 200 OK/g)).toHaveLength(2)
+      expect(answers).toContain('body of GET')
+      expect(answers).not.toMatch(/body of HEAD|not for HEAD/)
+    }
+  })
+
+  test('a body that nobody reads is not gathered without end', async () => {
+    const url = await start(async (req, res) => {
+      await new Promise((resolve) => setTimeout(resolve, 300))
+      const read = await req.body(4 * 1024 * 1024).then(
+        (body) => body.length,
+        (error) => OtlakeError.from(error).code,
+      )
+      res.head(200, {})
+      res.end(String(read))
+    })
+    const sent = await fetch(url, { method: 'POST', body: Buffer.alloc(8 * 1024 * 1024) })
+    expect(await sent.text()).toBe('HTTP_TOO_LARGE')
+  })
+
   test('a taken port is an error with its code', async () => {
     const url = await start(async (_req, res) => res.end())
     const second = listenNode(new URL(url).host, async () => undefined)
     await expect(second).rejects.toMatchObject({ code: 'NODE_PORT_TAKEN' })
   })
 })
+
+/**
+ * Sends each text on one connection, the next when something came back for the one before, and
+ * reads until the server closes or nothing more comes.
+ */
+async function exchange(url: string, ...texts: string[]): Promise<string> {
+  const { hostname, port } = new URL(url)
+  const socket = connect(Number(port), hostname)
+  socket.setTimeout(300, () => socket.destroy())
+  socket.on('error', () => undefined)
+  let received = ''
+  const next = () => socket.write(texts.shift() ?? '')
+  socket.on('data', (chunk) => {
+    received += chunk
+    if (texts.length > 0) next()
+  })
+  next()
+  await once(socket, 'close')
+  return received
+}
 
 async function localPort(url: string, agent: Agent): Promise<number | undefined> {
   const sent = request(url, { agent })

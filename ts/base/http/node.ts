@@ -9,6 +9,7 @@ import {
   type Listen,
   portTaken,
   splitAddress,
+  splitTarget,
 } from './port.js'
 
 export const listenNode: Listen = async (address, handler) => {
@@ -36,11 +37,9 @@ export const listenNode: Listen = async (address, handler) => {
 }
 
 function nodeRequest(incoming: IncomingMessage): HttpRequest {
-  const url = new URL(incoming.url ?? '/', 'http://localhost')
   return {
     method: incoming.method ?? 'GET',
-    path: url.pathname,
-    query: url.searchParams,
+    ...splitTarget(incoming.url ?? '/'),
     header(name) {
       const value = incoming.headers[name.toLowerCase()]
       return Array.isArray(value) ? value.join(', ') : value

@@ -12,7 +12,7 @@ export interface HttpRequest {
   readonly path: string
   readonly query: URLSearchParams
   header(name: string): string | undefined
-  /** The whole body. Rejects with `OTLP_TOO_LARGE` beyond `limitBytes`. */
+  /** The whole body. Rejects with `HTTP_TOO_LARGE` beyond `limitBytes`. */
   body(limitBytes: number): Promise<Buffer>
 }
 
@@ -23,7 +23,7 @@ export interface HttpResponse {
   head(status: number, headers: Record<string, string>): void
   /** Sends a chunk; resolves when the socket can take more, or the client is gone. */
   write(chunk: Uint8Array): Promise<void>
-  /** Ends a whole answer. */
+  /** Ends a whole answer. The answer to HEAD is its head alone, whatever is written. */
   end(chunk?: Uint8Array | string): void
   /** Breaks the connection: the client must not take what it has for the whole. */
   abort(): void
@@ -50,11 +50,22 @@ export function splitAddress(address: string): { host: string; port: number } {
   return { host, port: Number(port) }
 }
 
+/**
+ * The path and query of a request target as it came. It is split by hand, because `URL` throws
+ * on targets that a client may send (`//`), and one request must not end the process.
+ */
+export function splitTarget(target: string): { path: string; query: URLSearchParams } {
+  // A proxy may send the absolute form.
+  const local = target.replace(/^https?:\/\/[^/?#]*/i, '')
+  const [, path = '', query = ''] = /^([^?#]*)(?:\?([^#]*))?/.exec(local) ?? []
+  return { path: path === '' ? '/' : path, query: new URLSearchParams(query) }
+}
+
 export function portTaken(address: string, cause: unknown): OtlakeError {
   const why = cause instanceof Error ? `: ${cause.message}` : ''
   return new OtlakeError('NODE_PORT_TAKEN', `listening on ${address} failed${why}`, { cause })
 }
 
 export function bodyTooLarge(limitBytes: number): OtlakeError {
-  return new OtlakeError('OTLP_TOO_LARGE', `the body has more than ${limitBytes} bytes`)
+  return new OtlakeError('HTTP_TOO_LARGE', `the body has more than ${limitBytes} bytes`)
 }

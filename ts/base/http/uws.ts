@@ -3,6 +3,7 @@
  * many HTTP clients gains from it.
  */
 
+import { STATUS_CODES } from 'node:http'
 import {
   bodyTooLarge,
   type Handler,
@@ -12,6 +13,7 @@ import {
   type Listen,
   portTaken,
   splitAddress,
+  splitTarget,
 } from './port.js'
 
 /** What is used of uWebSockets.js; the package need not be there to compile this. */
@@ -43,10 +45,13 @@ interface UwsResponse {
   writeHeader(name: string, value: string): UwsResponse
   write(chunk: Uint8Array): boolean
   end(chunk?: Uint8Array | string): UwsResponse
+  endWithoutBody(length?: number): UwsResponse
   close(): UwsResponse
 }
 
 const POLL_MS = 10
+/** Bytes of a body that nobody has asked for yet; beyond them it counts as too large (I5). */
+const UNREAD_BODY_BYTES = 1024 * 1024
 
 /** The adapter, or null where uWebSockets.js is not installed or does not fit this machine. */
 export async function loadUws(): Promise<Listen | null> {
@@ -66,7 +71,8 @@ async function listen(uws: Uws, address: string, handler: Handler): Promise<Http
   const app = uws.App()
   const open = new Set<UwsAnswer>()
   app.any('/*', (raw, rawRequest) => {
-    const response = new UwsAnswer(raw, () => open.delete(response))
+    const isHead = rawRequest.getMethod() === 'head'
+    const response = new UwsAnswer(raw, isHead, () => open.delete(response))
     open.add(response)
     handler(uwsRequest(raw, rawRequest, response), response).catch(() => response.abort())
   })
@@ -98,16 +104,19 @@ function uwsRequest(raw: UwsResponse, request: UwsRequest, response: UwsAnswer):
   })
   const chunks: Buffer[] = []
   let length = 0
-  let limit = Number.POSITIVE_INFINITY
+  let limit = UNREAD_BODY_BYTES
   let finish: (() => void) | undefined
   let fail: ((error: unknown) => void) | undefined
   let complete = false
+  let isCut = false
   raw.onData((chunk, isLast) => {
     length += chunk.byteLength
     if (length <= limit) {
       // The memory is taken back when this returns.
       chunks.push(Buffer.from(chunk.slice(0)))
     } else {
+      isCut = true
+      chunks.length = 0
       fail?.(bodyTooLarge(limit))
     }
     if (isLast) {
@@ -117,15 +126,14 @@ function uwsRequest(raw: UwsResponse, request: UwsRequest, response: UwsAnswer):
   })
   return {
     method: request.getMethod().toUpperCase(),
-    path: decodePath(request.getUrl()),
-    query: new URLSearchParams(request.getQuery() ?? ''),
+    ...splitTarget(`${request.getUrl()}?${request.getQuery() ?? ''}`),
     header: (name) => headers.get(name.toLowerCase()),
     body(limitBytes) {
       limit = limitBytes
       return new Promise((resolve, reject) => {
         fail = reject
         finish = () => resolve(Buffer.concat(chunks))
-        if (length > limitBytes) reject(bodyTooLarge(limitBytes))
+        if (isCut || length > limitBytes) reject(bodyTooLarge(limitBytes))
         else if (complete) finish()
         response.gone.addEventListener('abort', () => reject(new Error('the client went away')))
       })
@@ -133,25 +141,32 @@ function uwsRequest(raw: UwsResponse, request: UwsRequest, response: UwsAnswer):
   }
 }
 
-/** As `URL` does it, so that both adapters see the same path. */
-function decodePath(path: string): string {
-  return new URL(path, 'http://localhost').pathname
-}
-
 class UwsAnswer implements HttpResponse {
   readonly #raw: UwsResponse
   readonly #gone = new AbortController()
   readonly #done: () => void
   #ended = false
+  #drained: (() => void) | undefined
   #begun: { status: number; headers: Record<string, string> } | null = null
 
-  constructor(raw: UwsResponse, done: () => void) {
+  constructor(
+    raw: UwsResponse,
+    private readonly isHead: boolean,
+    done: () => void,
+  ) {
     this.#raw = raw
     this.#done = done
     raw.onAborted(() => {
       this.#ended = true
       this.#gone.abort()
+      this.#resume()
       done()
+    })
+    // One handler for good: uWebSockets.js puts the old one back after calling it, so that one
+    // set by the write that follows would be lost.
+    raw.onWritable(() => {
+      this.#resume()
+      return true
     })
   }
 
@@ -166,7 +181,9 @@ class UwsAnswer implements HttpResponse {
 
   #writeHead(): void {
     if (!this.#begun) return
-    this.#raw.writeStatus(`${this.#begun.status}`)
+    // A status line without a reason needs its space, which uWebSockets.js would leave out.
+    const { status } = this.#begun
+    this.#raw.writeStatus(`${status} ${STATUS_CODES[status] ?? 'Other'}`)
     for (const [name, value] of Object.entries(this.#begun.headers)) {
       if (name.toLowerCase() !== 'content-length') this.#raw.writeHeader(name, value)
     }
@@ -174,7 +191,7 @@ class UwsAnswer implements HttpResponse {
   }
 
   write(chunk: Uint8Array): Promise<void> {
-    if (this.#ended) return Promise.resolve()
+    if (this.#ended || this.isHead) return Promise.resolve()
     let taken = true
     this.#raw.cork(() => {
       this.#writeHead()
@@ -182,12 +199,14 @@ class UwsAnswer implements HttpResponse {
     })
     if (taken) return Promise.resolve()
     return new Promise((resolve) => {
-      this.#raw.onWritable(() => {
-        resolve()
-        return true
-      })
-      this.gone.addEventListener('abort', () => resolve())
+      this.#drained = resolve
     })
+  }
+
+  #resume(): void {
+    const drained = this.#drained
+    this.#drained = undefined
+    drained?.()
   }
 
   end(chunk?: Uint8Array | string): void {
@@ -195,7 +214,9 @@ class UwsAnswer implements HttpResponse {
     this.#ended = true
     this.#raw.cork(() => {
       this.#writeHead()
-      this.#raw.end(chunk)
+      // A body after HEAD would be read as the next answer on the connection.
+      if (this.isHead) this.#raw.endWithoutBody(chunk === undefined ? 0 : Buffer.byteLength(chunk))
+      else this.#raw.end(chunk)
     })
     this.#done()
   }
