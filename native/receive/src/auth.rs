@@ -21,9 +21,14 @@ pub struct Auth {
 
 impl Auth {
     pub fn new(tokens: &[Token]) -> Self {
-        let tokens =
-            tokens.iter().map(|token| (token.sha256, Arc::from(token.tenant.as_str()))).collect();
-        Self { tokens, default: DEFAULT_TENANT.into() }
+        let tokens = tokens
+            .iter()
+            .map(|token| (token.sha256, Arc::from(token.tenant.as_str())))
+            .collect();
+        Self {
+            tokens,
+            default: DEFAULT_TENANT.into(),
+        }
     }
 
     /// The tenant that a request with these headers sends for.
@@ -40,10 +45,15 @@ impl Auth {
                 .map(|(_, token)| digest(&SHA256, token.trim().as_bytes()));
             // What is compared are digests: how far they agree tells nothing of a token.
             let found = token.and_then(|given| {
-                self.tokens.iter().find(|(known, _)| given.as_ref() == known.as_slice())
+                self.tokens
+                    .iter()
+                    .find(|(known, _)| given.as_ref() == known.as_slice())
             });
             return found.map(|(_, tenant)| tenant.clone()).ok_or_else(|| {
-                Error::new(Code::OtlpUnauthenticated, "the request has no token that is known here")
+                Error::new(
+                    Code::OtlpUnauthenticated,
+                    "the request has no token that is known here",
+                )
             });
         }
         match headers.get(TENANT_HEADER) {
@@ -66,10 +76,16 @@ pub fn validate_tenant(tenant: &str) -> Result<()> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
     let valid = tenant.len() <= MAX_TENANT_BYTES
         && tenant.bytes().all(allowed)
-        && tenant.bytes().next().is_some_and(|first| first.is_ascii_alphanumeric());
+        && tenant
+            .bytes()
+            .next()
+            .is_some_and(|first| first.is_ascii_alphanumeric());
     if valid {
         Ok(())
     } else {
-        Err(Error::new(Code::OtlpTenant, format!("`{}` is no tenant", tenant.escape_debug())))
+        Err(Error::new(
+            Code::OtlpTenant,
+            format!("`{}` is no tenant", tenant.escape_debug()),
+        ))
     }
 }

@@ -36,7 +36,10 @@ impl Budget {
         // A request at its limit must fit, with its compressed form beside it.
         let bytes = max_in_flight_bytes.max(2 * max_request_bytes);
         let units = (bytes / UNIT + 2).min(Semaphore::MAX_PERMITS);
-        Self { units: Arc::new(Semaphore::new(units)), max_request_bytes }
+        Self {
+            units: Arc::new(Semaphore::new(units)),
+            max_request_bytes,
+        }
     }
 
     /// Holds at least `bytes` for a request.
@@ -59,7 +62,10 @@ impl Budget {
     fn too_large(&self, bytes: usize) -> Error {
         Error::new(
             Code::OtlpTooLarge,
-            format!("the request has more than {} bytes (at least {bytes})", self.max_request_bytes),
+            format!(
+                "the request has more than {} bytes (at least {bytes})",
+                self.max_request_bytes
+            ),
         )
     }
 
@@ -95,7 +101,9 @@ impl Budget {
                 }
                 Ok(Some(Ok(frame))) => frame,
             };
-            let Ok(data) = frame.into_data() else { continue };
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
             let length = first.as_ref().map_or(gathered.len(), Bytes::len) + data.len();
             if length > limit {
                 return Err(self.too_large(length));
@@ -134,7 +142,10 @@ impl Budget {
         let budget = self.clone();
         let before = body.len();
         let inflate = move || -> Result<(Bytes, Held)> {
-            let mut held = Held { permits: Vec::new(), bytes: 0 };
+            let mut held = Held {
+                permits: Vec::new(),
+                bytes: 0,
+            };
             let inflated = budget.inflate(compression, &body, &mut held)?;
             Ok((inflated, held))
         };
@@ -179,5 +190,8 @@ enum Compression {
 }
 
 fn damaged(error: std::io::Error) -> Error {
-    Error::new(Code::OtlpMalformed, format!("the compressed body is damaged: {error}"))
+    Error::new(
+        Code::OtlpMalformed,
+        format!("the compressed body is damaged: {error}"),
+    )
 }

@@ -54,7 +54,9 @@ pub async fn answer(shared: &Shared, request: Request<Incoming>) -> Response<Fra
         .headers()
         .get(http::header::CONTENT_TYPE)
         .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value == "application/grpc" || value.starts_with("application/grpc+proto"));
+        .is_some_and(|value| {
+            value == "application/grpc" || value.starts_with("application/grpc+proto")
+        });
     if !is_grpc || request.method() != Method::POST {
         // Not gRPC at all: the specification answers in HTTP's own words.
         let mut response = Response::new(Frames::default());
@@ -67,7 +69,11 @@ pub async fn answer(shared: &Shared, request: Request<Incoming>) -> Response<Fra
     }
     let Some(signal) = signal(request.uri().path()) else {
         let path = request.uri().path().to_owned();
-        return failure(UNIMPLEMENTED, &format!("there is no method {path} here"), None);
+        return failure(
+            UNIMPLEMENTED,
+            &format!("there is no method {path} here"),
+            None,
+        );
     };
     let deadline = request.headers().get("grpc-timeout").and_then(timeout);
     let work = AssertUnwindSafe(export(shared, signal, request)).catch_unwind();
@@ -82,12 +88,16 @@ pub async fn answer(shared: &Shared, request: Request<Incoming>) -> Response<Fra
         }
         Ok(Err(_)) => {
             shared.count(signal, "grpc", "internal");
-            refuse(shared, &Error::new(Code::Internal, "handling the request panicked"))
+            refuse(
+                shared,
+                &Error::new(Code::Internal, "handling the request panicked"),
+            )
         }
         Ok(Ok(Err(error))) => refuse(shared, &error),
-        Ok(Ok(Ok(ack))) => {
-            success(&ExportResponse::new(&ack).encode_to_vec(), ack.session.as_deref())
-        }
+        Ok(Ok(Ok(ack))) => success(
+            &ExportResponse::new(&ack).encode_to_vec(),
+            ack.session.as_deref(),
+        ),
     }
 }
 
@@ -125,9 +135,15 @@ async fn receive(
     if !compressed {
         return Ok((tenant, message));
     }
-    let encoding = head.headers.get("grpc-encoding").and_then(|value| value.to_str().ok());
+    let encoding = head
+        .headers
+        .get("grpc-encoding")
+        .and_then(|value| value.to_str().ok());
     let encoding = encoding.unwrap_or("(none named)");
-    Ok((tenant, shared.budget.decompress(encoding, message, held).await?))
+    Ok((
+        tenant,
+        shared.budget.decompress(encoding, message, held).await?,
+    ))
 }
 
 fn signal(path: &str) -> Option<Signal> {
@@ -165,7 +181,10 @@ fn success(message: &[u8], session: Option<&str>) -> Response<Frames> {
     let frames = [Frame::data(framed.freeze()), Frame::trailers(trailers)];
     let mut response = Response::new(Frames(frames.into()));
     let headers = response.headers_mut();
-    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(
+        http::header::CONTENT_TYPE,
+        HeaderValue::from_static("application/grpc"),
+    );
     if let Some(session) = session.and_then(|session| HeaderValue::from_str(session).ok()) {
         headers.insert("otlake-session", session);
     }
@@ -178,7 +197,9 @@ fn refuse(shared: &Shared, error: &Error) -> Response<Frames> {
     let mut response = failure(&code, &details.message, Some(&details.encode_to_vec()));
     if error.code == Code::OtlpEncoding {
         let accepted = HeaderValue::from_static("identity,gzip,zstd");
-        response.headers_mut().insert("grpc-accept-encoding", accepted);
+        response
+            .headers_mut()
+            .insert("grpc-accept-encoding", accepted);
     }
     response
 }
@@ -187,7 +208,10 @@ fn refuse(shared: &Shared, error: &Error) -> Response<Frames> {
 fn failure(code: &str, message: &str, details: Option<&[u8]>) -> Response<Frames> {
     let mut response = Response::new(Frames::default());
     let headers = response.headers_mut();
-    headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert(
+        http::header::CONTENT_TYPE,
+        HeaderValue::from_static("application/grpc"),
+    );
     let details = details.map(base64);
     for (name, value) in [
         ("grpc-status", Some(code.to_owned())),

@@ -49,14 +49,21 @@ async fn route(shared: &Shared, request: Request<Incoming>) -> Response<Full<Byt
         "/v1/traces" => Signal::Traces,
         "/v1/metrics" => Signal::Metrics,
         "/v1/logs" => Signal::Logs,
-        _ => return plain(StatusCode::NOT_FOUND, "send to /v1/traces, /v1/metrics or /v1/logs\n"),
+        _ => {
+            return plain(
+                StatusCode::NOT_FOUND,
+                "send to /v1/traces, /v1/metrics or /v1/logs\n",
+            );
+        }
     };
     if request.method() == Method::OPTIONS {
         return preflight(&request);
     }
     if request.method() != Method::POST {
         let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "send with POST\n");
-        response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST, OPTIONS"));
+        response
+            .headers_mut()
+            .insert(header::ALLOW, HeaderValue::from_static("POST, OPTIONS"));
         return response;
     }
     let media = media(request.headers());
@@ -94,7 +101,10 @@ async fn receive(
     shared.check_running()?;
     let tenant = shared.auth.tenant(request.headers())?;
     let media = media.ok_or_else(|| {
-        Error::new(Code::OtlpMediaType, "the content type is neither protobuf nor JSON")
+        Error::new(
+            Code::OtlpMediaType,
+            "the content type is neither protobuf nor JSON",
+        )
     })?;
     let (head, body) = request.into_parts();
     let encoding = match head.headers.get(header::CONTENT_ENCODING) {
@@ -145,8 +155,13 @@ fn success(signal: Signal, media: Media, ack: &Ack) -> Response<Full<Bytes>> {
         }
     };
     let mut response = Response::new(Full::new(Bytes::from(body)));
-    response.headers_mut().insert(header::CONTENT_TYPE, content_type(media));
-    let session = ack.session.as_deref().and_then(|value| HeaderValue::from_str(value).ok());
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, content_type(media));
+    let session = ack
+        .session
+        .as_deref()
+        .and_then(|value| HeaderValue::from_str(value).ok());
     if let Some(session) = session {
         response.headers_mut().insert("otlake-session", session);
     }
@@ -170,7 +185,10 @@ fn refuse(shared: &Shared, media: Option<Media>, error: &Error) -> Response<Full
     }
     match error.code {
         Code::OtlpEncoding => {
-            headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip, zstd"));
+            headers.insert(
+                header::ACCEPT_ENCODING,
+                HeaderValue::from_static("gzip, zstd"),
+            );
         }
         Code::OtlpUnauthenticated => {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -190,9 +208,10 @@ fn content_type(media: Media) -> HeaderValue {
 fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
     *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
     response
 }
 
@@ -201,7 +220,11 @@ fn allowed_origin(shared: &Shared, headers: &HeaderMap) -> Option<HeaderValue> {
     let allowed = |configured: &String| {
         configured == "*" || origin.to_str().is_ok_and(|origin| origin == configured)
     };
-    shared.cors_origins.iter().any(allowed).then(|| origin.clone())
+    shared
+        .cors_origins
+        .iter()
+        .any(allowed)
+        .then(|| origin.clone())
 }
 
 /// The answer to a browser that asks first. Without an allowed origin it lacks the header that
@@ -212,11 +235,17 @@ fn preflight(request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let asked = HeaderName::from_static("access-control-request-headers");
     let wanted = request.headers().get(asked).cloned();
     let headers = response.headers_mut();
-    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("POST"));
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static("POST"),
+    );
     headers.insert(
         header::ACCESS_CONTROL_ALLOW_HEADERS,
         wanted.unwrap_or(HeaderValue::from_static("content-type, content-encoding")),
     );
-    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("86400"));
+    headers.insert(
+        header::ACCESS_CONTROL_MAX_AGE,
+        HeaderValue::from_static("86400"),
+    );
     response
 }

@@ -49,8 +49,11 @@ pub struct Shared {
 impl Shared {
     /// Counts a request that never reached the ingest port.
     pub fn count(&self, signal: Signal, transport: &'static str, outcome: &'static str) {
-        let labels =
-            vec![("signal", signal.name()), ("transport", transport), ("outcome", outcome)];
+        let labels = vec![
+            ("signal", signal.name()),
+            ("transport", transport),
+            ("outcome", outcome),
+        ];
         self.metrics.requests.get_or_create(&labels).inc();
     }
 
@@ -146,14 +149,21 @@ impl Receiver {
 
     fn serve(&mut self, listener: TcpListener, transport: Transport) {
         let (shared, stop, abort) = (self.shared.clone(), self.stop.clone(), self.abort.clone());
-        self.loops.push(tokio::spawn(accept(listener, transport, shared, stop, abort)));
+        self.loops.push(tokio::spawn(accept(
+            listener, transport, shared, stop, abort,
+        )));
     }
 }
 
 async fn bind(address: Option<SocketAddr>) -> Result<Option<(TcpListener, SocketAddr)>> {
-    let Some(address) = address else { return Ok(None) };
+    let Some(address) = address else {
+        return Ok(None);
+    };
     let taken = |error: std::io::Error| {
-        Error::new(Code::NodePortTaken, format!("listening on {address}: {error}"))
+        Error::new(
+            Code::NodePortTaken,
+            format!("listening on {address}: {error}"),
+        )
     };
     let listener = TcpListener::bind(address).await.map_err(taken)?;
     let bound = listener.local_addr().map_err(taken)?;

@@ -97,9 +97,7 @@ pub fn http_status(error: &Error) -> StatusCode {
         (_, Kind::Denied) => StatusCode::UNAUTHORIZED,
         (_, Kind::NotFound) => StatusCode::NOT_FOUND,
         (_, Kind::Exhausted) => StatusCode::PAYLOAD_TOO_LARGE,
-        (_, Kind::Unavailable | Kind::Corrupt | Kind::Cancelled) => {
-            StatusCode::SERVICE_UNAVAILABLE
-        }
+        (_, Kind::Unavailable | Kind::Corrupt | Kind::Cancelled) => StatusCode::SERVICE_UNAVAILABLE,
         (_, Kind::Internal) => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

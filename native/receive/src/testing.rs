@@ -1,0 +1,109 @@
+//! What the tests of both transports share: a receiver on free ports over a fake port to storage.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use otlake_base::{Code, Error, Metrics, Result, Signal, SystemClock};
+use parking_lot::Mutex;
+use prost::Message;
+
+use crate::{Ack, Ingest, Receiver, ReceiverConfig};
+
+/// Storage that keeps what it is given and answers as it is told.
+#[derive(Default)]
+pub struct Fake {
+    pub received: Mutex<Vec<(Signal, Arc<str>, Bytes)>>,
+    pub refuse: Mutex<Option<Code>>,
+    pub rejected: Mutex<u64>,
+    pub delay: Mutex<Duration>,
+    pub panics: Mutex<bool>,
+}
+
+impl Ingest for Fake {
+    fn ingest(
+        &self,
+        signal: Signal,
+        tenant: Arc<str>,
+        _transport: &'static str,
+        body: Bytes,
+    ) -> BoxFuture<'_, Result<Ack>> {
+        async move {
+            let delay = *self.delay.lock();
+            tokio::time::sleep(delay).await;
+            assert!(!*self.panics.lock(), "told to panic");
+            if let Some(code) = *self.refuse.lock() {
+                return Err(Error::new(code, "told to refuse"));
+            }
+            self.received.lock().push((signal, tenant, body));
+            let rejected = *self.rejected.lock();
+            Ok(Ack {
+                accepted: 1,
+                rejected,
+                message: (rejected > 0).then(|| "spans[0].trace_id: bad".to_owned()),
+                session: Some("stream:1".to_owned()),
+            })
+        }
+        .boxed()
+    }
+}
+
+pub fn config() -> ReceiverConfig {
+    let any = Some(([127, 0, 0, 1], 0).into());
+    ReceiverConfig {
+        grpc: any,
+        http: any,
+        max_request_bytes: 100_000,
+        max_in_flight_bytes: 1_000_000,
+        cors_origins: Vec::new(),
+        tokens: Vec::new(),
+        retry_after_ms: 1500,
+    }
+}
+
+pub async fn start(config: ReceiverConfig) -> (Arc<Fake>, Receiver) {
+    let fake = Arc::new(Fake::default());
+    let receiver = Receiver::start(
+        config,
+        fake.clone(),
+        Arc::new(SystemClock),
+        Arc::new(Metrics::new()),
+    )
+    .await
+    .unwrap();
+    (fake, receiver)
+}
+
+/// A request of one span whose name has `length` bytes.
+pub fn request(length: usize) -> Vec<u8> {
+    ExportTraceServiceRequest {
+        resource_spans: vec![ResourceSpans {
+            scope_spans: vec![ScopeSpans {
+                spans: vec![Span {
+                    trace_id: vec![1; 16],
+                    span_id: vec![2; 8],
+                    name: "n".repeat(length),
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }],
+            ..Default::default()
+        }],
+    }
+    .encode_to_vec()
+}
+
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+pub fn zstd(bytes: &[u8]) -> Vec<u8> {
+    zstd::stream::encode_all(bytes, 1).unwrap()
+}
