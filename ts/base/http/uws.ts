@@ -45,7 +45,7 @@ interface UwsResponse {
   writeHeader(name: string, value: string): UwsResponse
   write(chunk: Uint8Array): boolean
   end(chunk?: Uint8Array | string): UwsResponse
-  endWithoutBody(length?: number): UwsResponse
+  endWithoutBody(): UwsResponse
   close(): UwsResponse
 }
 
@@ -215,7 +215,7 @@ class UwsAnswer implements HttpResponse {
     this.#raw.cork(() => {
       this.#writeHead()
       // A body after HEAD would be read as the next answer on the connection.
-      if (this.isHead) this.#raw.endWithoutBody(chunk === undefined ? 0 : Buffer.byteLength(chunk))
+      if (this.isHead) this.#raw.endWithoutBody()
       else this.#raw.end(chunk)
     })
     this.#done()
