@@ -1,4 +1,4 @@
-/** The native parts beside their references: decode, and the others that have a bench. */
+/** The native parts beside their references: decode, log, Parquet. */
 
 import { execFileSync } from 'node:child_process'
 import { homedir } from 'node:os'
@@ -12,12 +12,14 @@ export function parts(crates) {
   }
   const lines = []
   for (const crate of crates) {
-    // The benches build with the profile of everything else, so that nothing is compiled twice.
-    const output = execFileSync(
-      'cargo',
-      ['bench', '-q', '--profile', 'release', '-p', `otlake-${crate}`, '--benches'],
-      { cwd: ROOT, env, encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] },
-    )
+    // Examples are built with the profile of everything else, so that nothing is compiled twice.
+    const args = ['run', '-q', '--release', '-p', `otlake-${crate}`, '--example', `bench-${crate}`]
+    const output = execFileSync('cargo', args, {
+      cwd: ROOT,
+      env,
+      encoding: 'utf8',
+      stdio: ['ignore', 'pipe', 'inherit'],
+    })
     lines.push(
       `[${crate}]`,
       ...output

@@ -9,10 +9,11 @@ import { Writable } from 'node:stream'
 import { Command, CommanderError, Option } from 'commander'
 import { OtlakeError } from '../base/errors.js'
 import { packageVersion } from '../native/binding.js'
-import { allSettings, loadConfig, type Raw, variableOf } from '../node/config.js'
+import { loadConfig, type Raw } from '../node/config.js'
 import { type ClientOptions, call, DEFAULT_URL } from './client.js'
+import { settingsMarkdown, settingsText } from './settings.js'
 import { formatTable } from './table.js'
-import { bold, dim, red } from './terminal.js'
+import { dim, red } from './terminal.js'
 import { formatTrace, type OtlpTrace } from './trace.js'
 
 /** Builds the commands; `exit` gets the exit code of the one that ran. */
@@ -213,30 +214,6 @@ function toStdout(): WritableStream<Uint8Array> {
         else process.stdout.once('drain', resolve)
       }),
   })
-}
-
-function shown(value: unknown): string {
-  if (Array.isArray(value)) return value.length === 0 ? '(none)' : value.join(',')
-  return String(value)
-}
-
-function settingsText(): string {
-  const settings = Object.entries(allSettings())
-  return settings
-    .map(
-      ([path, { about, default: value }]) =>
-        `${bold(path)} = ${shown(value)}\n  ${about}. ${dim(variableOf(path))}`,
-    )
-    .join('\n')
-}
-
-function settingsMarkdown(): string {
-  const rows = Object.entries(allSettings()).map(([path, { about, default: value }]) => {
-    // What depends on the machine is told in words.
-    const given = path === 'worker_threads' ? 'processors' : shown(value)
-    return `| \`${path}\` | ${given} | \`${variableOf(path)}\` | ${about} |`
-  })
-  return ['| setting | default | variable | |', '|---|---|---|---|', ...rows].join('\n')
 }
 
 /** Runs a command line; the exit code. */

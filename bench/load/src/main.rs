@@ -33,7 +33,9 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(run(options)),
         Err(error) => Err(error.to_string()),
@@ -73,8 +75,12 @@ async fn run(options: Options) -> Result<String, String> {
         let in_flight = options.in_flight / options.connections
             + usize::from(connection < options.in_flight % options.connections);
         for _ in 0..in_flight {
-            let (options, tally, latencies, next) =
-                (options.clone(), tally.clone(), latencies.clone(), next.clone());
+            let (options, tally, latencies, next) = (
+                options.clone(),
+                tally.clone(),
+                latencies.clone(),
+                next.clone(),
+            );
             let (mut sender, mut template) = (sender.clone(), template.clone());
             workers.push(tokio::spawn(async move {
                 let mut mine = Vec::new();
@@ -87,7 +93,10 @@ async fn run(options: Options) -> Result<String, String> {
                     if let Some(rate) = options.rate {
                         // Requests are due at fixed times, so a slow answer is not left out of
                         // what the figures show (coordinated omission).
-                        let due = started + Duration::from_secs_f64(number as f64 * options.records as f64 / rate);
+                        let due = started
+                            + Duration::from_secs_f64(
+                                number as f64 * options.records as f64 / rate,
+                            );
                         if let Some(wait) = due.checked_sub(clock.monotonic()) {
                             tokio::time::sleep(wait).await;
                         }
@@ -126,7 +135,9 @@ async fn run(options: Options) -> Result<String, String> {
     latencies.sort_by(f64::total_cmp);
     let percentile = |share: f64| {
         let last = latencies.len().saturating_sub(1);
-        latencies.get((last as f64 * share).round() as usize).copied()
+        latencies
+            .get((last as f64 * share).round() as usize)
+            .copied()
     };
     let acknowledged = tally.acknowledged.load(Ordering::Relaxed);
     let records = acknowledged * options.records as u64;

@@ -54,7 +54,9 @@ impl Options {
                 options.keep_going = true;
                 continue;
             }
-            let value = arguments.next().ok_or_else(|| format!("{name} takes a value"))?;
+            let value = arguments
+                .next()
+                .ok_or_else(|| format!("{name} takes a value"))?;
             let bad = || format!("{name}: `{value}` does not fit");
             match name.as_str() {
                 "--grpc" | "--http" => {

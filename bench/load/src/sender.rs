@@ -41,7 +41,9 @@ impl Sender {
     /// Connects to the server that the options name.
     pub async fn connect(options: &Options) -> Result<Sender, String> {
         let say = |error: &dyn std::fmt::Display| format!("{}: {error}", options.address);
-        let stream = TcpStream::connect(options.address).await.map_err(|error| say(&error))?;
+        let stream = TcpStream::connect(options.address)
+            .await
+            .map_err(|error| say(&error))?;
         stream.set_nodelay(true).map_err(|error| say(&error))?;
         let io = TokioIo::new(stream);
         let authority = options.address.to_string();
@@ -61,14 +63,21 @@ impl Sender {
                 Signal::Logs => "logs.v1.LogsService",
             };
             let uri = format!("http://{authority}/opentelemetry.proto.collector.{service}/Export");
-            Ok(Sender { connection: Connection::Grpc(sender), uri, authority })
+            Ok(Sender {
+                connection: Connection::Grpc(sender),
+                uri,
+                authority,
+            })
         } else {
-            let (sender, connection) =
-                http1::handshake(io).await.map_err(|error| say(&error))?;
+            let (sender, connection) = http1::handshake(io).await.map_err(|error| say(&error))?;
             tokio::spawn(connection);
             let uri = format!("/v1/{}", options.signal.name());
             let sender = std::sync::Arc::new(tokio::sync::Mutex::new(sender));
-            Ok(Sender { connection: Connection::Http(sender), uri, authority })
+            Ok(Sender {
+                connection: Connection::Http(sender),
+                uri,
+                authority,
+            })
         }
     }
 
@@ -76,9 +85,7 @@ impl Sender {
     pub fn is_closed(&self) -> bool {
         match &self.connection {
             Connection::Grpc(sender) => sender.is_closed(),
-            Connection::Http(sender) => {
-                sender.try_lock().is_ok_and(|sender| sender.is_closed())
-            }
+            Connection::Http(sender) => sender.try_lock().is_ok_and(|sender| sender.is_closed()),
         }
     }
 
@@ -102,14 +109,19 @@ impl Sender {
                     .header("te", "trailers")
                     .body(Full::new(framed.freeze()))
                     .map_err(|error| error.to_string())?;
-                let response =
-                    sender.send_request(request).await.map_err(|error| error.to_string())?;
+                let response = sender
+                    .send_request(request)
+                    .await
+                    .map_err(|error| error.to_string())?;
                 let (head, body) = response.into_parts();
                 let body = body.collect().await.map_err(|error| error.to_string())?;
                 let status = head
                     .headers
                     .get("grpc-status")
-                    .or_else(|| body.trailers().and_then(|trailers| trailers.get("grpc-status")))
+                    .or_else(|| {
+                        body.trailers()
+                            .and_then(|trailers| trailers.get("grpc-status"))
+                    })
                     .and_then(|status| status.to_str().ok())
                     .unwrap_or("none")
                     .to_owned();
@@ -129,11 +141,16 @@ impl Sender {
                     .map_err(|error| error.to_string())?;
                 let mut sender = sender.lock().await;
                 sender.ready().await.map_err(|error| error.to_string())?;
-                let response =
-                    sender.send_request(request).await.map_err(|error| error.to_string())?;
+                let response = sender
+                    .send_request(request)
+                    .await
+                    .map_err(|error| error.to_string())?;
                 let status = response.status();
-                let body =
-                    response.into_body().collect().await.map_err(|error| error.to_string())?;
+                let body = response
+                    .into_body()
+                    .collect()
+                    .await
+                    .map_err(|error| error.to_string())?;
                 Ok(match status {
                     StatusCode::OK if body.to_bytes().is_empty() => Outcome::Acknowledged,
                     StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {

@@ -60,7 +60,11 @@ impl Template {
     /// A request of `records` records.
     pub fn new(signal: Signal, records: usize, seed: u64) -> Template {
         let mut random = Random(mix(seed ^ 0x9E37_79B9_7F4A_7C15) | 1);
-        let mut build = Build { random: &mut random, ids: Vec::new(), times: Vec::new() };
+        let mut build = Build {
+            random: &mut random,
+            ids: Vec::new(),
+            times: Vec::new(),
+        };
         let bytes = match signal {
             Signal::Traces => build.traces(records),
             Signal::Metrics => build.metrics(records),
@@ -71,7 +75,11 @@ impl Template {
         let find = |wanted: Vec<u8>| memmem::find_iter(&bytes, &wanted).collect::<Vec<_>>();
         let ids = ids
             .into_iter()
-            .flat_map(|id| find(id.to_be_bytes().to_vec()).into_iter().map(move |at| (at, id)))
+            .flat_map(|id| {
+                find(id.to_be_bytes().to_vec())
+                    .into_iter()
+                    .map(move |at| (at, id))
+            })
             .collect();
         let times = times
             .into_iter()
@@ -81,7 +89,12 @@ impl Template {
                     .map(move |at| (at, time))
             })
             .collect();
-        Template { bytes, ids, times, seed: mix(seed) }
+        Template {
+            bytes,
+            ids,
+            times,
+            seed: mix(seed),
+        }
     }
 
     /// The encoded request.
@@ -126,10 +139,24 @@ fn attribute(key: &str, value: Value) -> KeyValue {
     }
 }
 
-const SERVICES: [&str; 8] =
-    ["frontend", "cart", "checkout", "payment", "shipping", "catalogue", "email", "ads"];
-const ROUTES: [&str; 6] =
-    ["/api/cart", "/api/products/{id}", "/api/checkout", "/api/ads", "/", "/api/currency"];
+const SERVICES: [&str; 8] = [
+    "frontend",
+    "cart",
+    "checkout",
+    "payment",
+    "shipping",
+    "catalogue",
+    "email",
+    "ads",
+];
+const ROUTES: [&str; 6] = [
+    "/api/cart",
+    "/api/products/{id}",
+    "/api/checkout",
+    "/api/ads",
+    "/",
+    "/api/currency",
+];
 
 impl Build<'_> {
     fn id(&mut self) -> u64 {
@@ -156,7 +183,10 @@ impl Build<'_> {
                 text("service.name", service),
                 text("service.version", "1.4.2"),
                 text("deployment.environment.name", "production"),
-                text("k8s.pod.name", format!("{service}-7d9f8b6c5-{:05}", self.random.below(3))),
+                text(
+                    "k8s.pod.name",
+                    format!("{service}-7d9f8b6c5-{:05}", self.random.below(3)),
+                ),
                 text("host.name", format!("node-{}", self.random.below(12))),
                 text("telemetry.sdk.language", "go"),
             ],
@@ -212,17 +242,29 @@ impl Build<'_> {
         let route = ROUTES[self.random.below(ROUTES.len() as u64) as usize];
         let status = [200, 200, 200, 200, 200, 204, 404, 500][self.random.below(8) as usize];
         let mut attributes = vec![
-            text("http.request.method", ["GET", "POST"][self.random.below(2) as usize]),
+            text(
+                "http.request.method",
+                ["GET", "POST"][self.random.below(2) as usize],
+            ),
             text("http.route", route),
             int("http.response.status_code", status),
-            text("url.path", route.replace("{id}", &format!("{}", self.random.below(5000)))),
-            text("client.address", format!("10.4.{}.{}", self.random.below(256), self.random.below(256))),
+            text(
+                "url.path",
+                route.replace("{id}", &format!("{}", self.random.below(5000))),
+            ),
+            text(
+                "client.address",
+                format!("10.4.{}.{}", self.random.below(256), self.random.below(256)),
+            ),
             int("http.response.body.size", self.random.below(20_000)),
             text("user_agent.original", "Mozilla/5.0 (X11; Linux x86_64)"),
             int("thread.id", self.random.below(64)),
         ];
         if self.random.below(2) == 0 {
-            attributes.push(text("enduser.id", format!("user-{}", self.random.below(100_000))));
+            attributes.push(text(
+                "enduser.id",
+                format!("user-{}", self.random.below(100_000)),
+            ));
             attributes.push(attribute("app.retry", Value::BoolValue(false)));
         }
         let mut events = Vec::new();
@@ -230,7 +272,10 @@ impl Build<'_> {
             events.push(Event {
                 time_unix_nano: start + 100_000,
                 name: "cache.miss".into(),
-                attributes: vec![text("cache.key", format!("product:{}", self.random.below(5000)))],
+                attributes: vec![text(
+                    "cache.key",
+                    format!("product:{}", self.random.below(5000)),
+                )],
                 dropped_attributes_count: 0,
             });
             self.times.push(start + 100_000 - BASE_TIME);
@@ -246,7 +291,9 @@ impl Build<'_> {
         Span {
             trace_id: trace_id.to_vec(),
             span_id,
-            parent_span_id: parent.map(|id| id.to_be_bytes().to_vec()).unwrap_or_default(),
+            parent_span_id: parent
+                .map(|id| id.to_be_bytes().to_vec())
+                .unwrap_or_default(),
             flags: 1,
             name: format!("GET {route}"),
             kind: 2,
@@ -255,8 +302,10 @@ impl Build<'_> {
             attributes,
             events,
             links,
-            status: (status >= 500)
-                .then(|| Status { message: "upstream failed".into(), code: 2 }),
+            status: (status >= 500).then(|| Status {
+                message: "upstream failed".into(),
+                code: 2,
+            }),
             ..Default::default()
         }
     }
@@ -366,5 +415,9 @@ impl Build<'_> {
 }
 
 fn scope(name: &str, version: &str) -> InstrumentationScope {
-    InstrumentationScope { name: name.into(), version: version.into(), ..Default::default() }
+    InstrumentationScope {
+        name: name.into(),
+        version: version.into(),
+        ..Default::default()
+    }
 }
