@@ -1,6 +1,8 @@
 //! A result that the consumer pulls, chunk by chunk: the producer runs only when asked, so a
 //! slow reader slows the query, not the memory (I5).
 
+use std::sync::Arc;
+
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use napi::bindgen_prelude::Buffer;
@@ -12,21 +14,24 @@ use tokio_util::sync::CancellationToken;
 
 use crate::failure::Failure;
 
+/// What makes the chunks.
+pub type Chunks = BoxStream<'static, Result<Vec<u8>>>;
+
 /// Chunks of bytes.
 #[napi]
 pub struct ByteStream {
     runtime: Handle,
     /// None once it has ended; the lock makes overlapping pulls wait for each other.
-    chunks: std::sync::Arc<Mutex<Option<BoxStream<'static, Result<Vec<u8>>>>>>,
+    chunks: Arc<Mutex<Option<Chunks>>>,
     closed: CancellationToken,
 }
 
 impl ByteStream {
     /// A stream whose chunks are made on `runtime`.
-    pub fn new(runtime: Handle, chunks: BoxStream<'static, Result<Vec<u8>>>) -> Self {
+    pub fn new(runtime: Handle, chunks: Chunks) -> Self {
         Self {
             runtime,
-            chunks: std::sync::Arc::new(Mutex::new(Some(chunks))),
+            chunks: Arc::new(Mutex::new(Some(chunks))),
             closed: CancellationToken::new(),
         }
     }

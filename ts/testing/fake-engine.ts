@@ -1,0 +1,160 @@
+/**
+ * The engine's port in memory, for tests of what stands on it: it answers what a test puts in,
+ * and keeps what it was asked and which streams are still open.
+ */
+
+import { OtlakeError } from '../base/errors.js'
+import type {
+  ByteStream,
+  Engine,
+  FlightConfig,
+  FlightServer,
+  IngestResult,
+  QueryRequest,
+  Receiver,
+  ReceiverConfig,
+  Signal,
+  Stats,
+  TailRequest,
+} from '../native/binding.js'
+
+/** Chunks that a test pushes; the reader waits for those that are not there yet. */
+export class FakeStream implements ByteStream {
+  /** How many chunks were pulled. */
+  pulled = 0
+  closed = false
+  readonly #ready: (Buffer | Error | null)[]
+  #wake: (() => void) | undefined
+
+  /** A stream of `chunks` that then ends; without them one that waits for `push`. */
+  constructor(chunks?: readonly (Buffer | string | Error)[]) {
+    this.#ready = chunks ? [...chunks.map(bytes), null] : []
+  }
+
+  push(chunk: Buffer | string | Error): void {
+    this.#ready.push(bytes(chunk))
+    this.#wake?.()
+  }
+
+  async next(): Promise<Buffer | null> {
+    while (this.#ready.length === 0 && !this.closed) {
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve
+      })
+    }
+    if (this.closed) throw new OtlakeError('HANDLE_CLOSED', 'the stream was closed')
+    const chunk = this.#ready.shift() ?? null
+    if (chunk instanceof Error) throw chunk
+    if (chunk !== null) this.pulled++
+    return chunk
+  }
+
+  close(): void {
+    this.closed = true
+    this.#wake?.()
+  }
+}
+
+function bytes(chunk: Buffer | string | Error): Buffer | Error {
+  return typeof chunk === 'string' ? Buffer.from(chunk) : chunk
+}
+
+export class FakeEngine implements Engine {
+  readonly queries: QueryRequest[] = []
+  readonly tails: TailRequest[] = []
+  readonly traceCalls: unknown[][] = []
+  readonly ingested: { signal: Signal; encoding: string; tenant: string; body: Buffer }[] = []
+  /** Every stream that was given out, in order. */
+  readonly streams: FakeStream[] = []
+  /** Traces by id. */
+  readonly traces = new Map<string, Buffer>()
+  /** What the next query streams; a test may throw from it, too. */
+  answer: (request: QueryRequest) => FakeStream = () => new FakeStream(['{"columns":[],"rows":[]}'])
+  flushes = 0
+  #sequence = 0
+  #closed = false
+
+  async ingest(
+    signal: Signal,
+    encoding: 'protobuf' | 'json',
+    tenant: string,
+    body: Buffer,
+  ): Promise<IngestResult> {
+    this.#open()
+    this.ingested.push({ signal, encoding, tenant, body })
+    this.#sequence++
+    return { accepted: 1, rejected: 0, message: null, session: this.session() }
+  }
+
+  async startReceiver(config: ReceiverConfig): Promise<Receiver> {
+    this.#open()
+    return { grpc: config.grpc, http: config.http, stop: async () => undefined }
+  }
+
+  async startFlight(config: FlightConfig): Promise<FlightServer> {
+    this.#open()
+    return { address: config.address, stop: async () => undefined }
+  }
+
+  async query(request: QueryRequest): Promise<ByteStream> {
+    this.#open()
+    this.queries.push(request)
+    return this.#give(this.answer(request))
+  }
+
+  async trace(...asked: Parameters<Engine['trace']>): Promise<Buffer | null> {
+    this.#open()
+    this.traceCalls.push(asked)
+    const [id] = asked
+    if (!/^[0-9a-f]{32}$/i.test(id)) throw new OtlakeError('TRACE_ID', `\`${id}\` is no trace id`)
+    return this.traces.get(id) ?? null
+  }
+
+  tail(request: TailRequest): ByteStream {
+    this.#open()
+    if (request.table === 'absent') throw new OtlakeError('QUERY_INVALID', 'there is no table')
+    this.tails.push(request)
+    return this.#give(new FakeStream())
+  }
+
+  async flush(): Promise<void> {
+    this.#open()
+    this.flushes++
+  }
+
+  session(): string {
+    return `${'ab'.repeat(16)}:${this.#sequence}`
+  }
+
+  stats(): Stats {
+    return {
+      stream: 'ab'.repeat(16),
+      lastDurable: BigInt(this.#sequence),
+      liveBytes: 0,
+      liveRows: this.ingested.length,
+      logBytes: 0,
+      logSegments: 0,
+      files: 0,
+      fileBytes: 0,
+      fileRows: 0,
+    }
+  }
+
+  metrics(): string {
+    return '# EOF\n'
+  }
+
+  async close(): Promise<void> {
+    this.#open()
+    this.#closed = true
+  }
+
+  #give(stream: FakeStream): FakeStream {
+    this.streams.push(stream)
+    return stream
+  }
+
+  #open(): void {
+    if (this.#closed) throw new OtlakeError('HANDLE_CLOSED', 'the store was closed')
+  }
+}
