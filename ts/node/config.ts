@@ -8,6 +8,7 @@
  */
 
 import { readFileSync } from 'node:fs'
+import { isIP } from 'node:net'
 import { availableParallelism } from 'node:os'
 import { resolve } from 'node:path'
 import { parse } from 'yaml'
@@ -27,7 +28,9 @@ const count = z.coerce.number().int().positive()
 const address = z
   .string()
   .regex(/^(off|(\[[^\]]+\]|[^:]+):\d{1,5})$/, 'is `off` or HOST:PORT')
-  .transform((text) => (text === 'off' ? null : text))
+  // The native servers bind to addresses, not names; this one name needs no look-up.
+  .transform((text) => (text === 'off' ? null : text.replace(/^localhost:/, '127.0.0.1:')))
+  .refine((text) => text === null || isAddress(text), 'needs an IP address or localhost')
 const list = z.union([
   z.array(z.string()),
   z.string().transform((text) => (text === '' ? [] : text.split(',').map((part) => part.trim()))),
@@ -38,6 +41,14 @@ const tokens = z.array(
     tenant: z.string().min(1).max(64),
   }),
 )
+
+function isAddress(text: string): boolean {
+  const [, host = '', port] = /^\[?(.*?)\]?:(\d+)$/.exec(text) ?? []
+  return isIP(host) !== 0 && Number(port) <= 65_535
+}
+
+/** Variables that are the client's, not settings of a node. */
+const CLIENT_VARIABLES = ['OTLAKE_CONFIG', 'OTLAKE_URL', 'OTLAKE_TOKEN']
 
 let settings: Record<string, Setting> | undefined
 
@@ -284,7 +295,7 @@ function readEnvironment(env: Record<string, string | undefined>): Raw {
   const known = new Map(Object.keys(allSettings()).map((path) => [variableOf(path), path]))
   for (const [name, value] of Object.entries(env)) {
     const isOurs = name.startsWith('OTLAKE_') && !name.startsWith('OTLAKE_BENCH_')
-    if (!isOurs || value === undefined || name === 'OTLAKE_CONFIG') continue
+    if (!isOurs || value === undefined || CLIENT_VARIABLES.includes(name)) continue
     const path = known.get(name)
     if (path === undefined) throw unknownKey(name, 'the environment', [...known.keys()])
     raw[path] = path === 'auth.tokens' ? parseJson(name, value) : value

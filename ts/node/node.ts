@@ -68,6 +68,7 @@ class StoragePart implements Part {
 class HttpPart implements Part {
   readonly name = 'http'
   readonly needs = ['storage']
+  readonly #stopping = new AbortController()
   #server: HttpServer | undefined
 
   constructor(
@@ -86,7 +87,13 @@ class HttpPart implements Part {
     this.#server = await listen(this.config.listen.http, router(this.routes(), this.observe))
   }
 
+  /** Aborted when the server begins to stop. */
+  get stopping(): AbortSignal {
+    return this.#stopping.signal
+  }
+
   async stop(): Promise<void> {
+    this.#stopping.abort()
     await this.#server?.close(this.config.graceMs)
   }
 }
@@ -202,7 +209,11 @@ export class Node {
     const { tokens, http } = this.config
     return [
       pageRoute(() => this.addresses, packageVersion()),
-      ...queryRoutes(this.engine, { tokens, maxBodyBytes: http.maxBodyBytes }),
+      ...queryRoutes(this.engine, {
+        tokens,
+        maxBodyBytes: http.maxBodyBytes,
+        stopping: this.#http.stopping,
+      }),
       {
         method: 'GET',
         path: '/health',

@@ -68,10 +68,20 @@ function match(wanted: string[], given: string[]): Record<string, string> | null
   const parameters: Record<string, string> = {}
   for (const [index, segment] of wanted.entries()) {
     const name = /^\{(\w+)\}$/.exec(segment)?.[1]
-    if (name !== undefined) parameters[name] = decodeURIComponent(given[index] ?? '')
+    if (name !== undefined) parameters[name] = decoded(given[index] ?? '')
     else if (segment !== given[index]) return null
   }
   return parameters
+}
+
+function decoded(segment: string): string {
+  try {
+    return decodeURIComponent(segment)
+  } catch (error) {
+    throw new OtlakeError('HTTP_MALFORMED', `the path holds \`${segment}\`, a broken escape`, {
+      cause: error,
+    })
+  }
 }
 
 export function sendJson(

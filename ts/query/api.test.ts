@@ -21,9 +21,14 @@ describe.each(adapters)('$name', ({ listen }) => {
   let engine: FakeEngine
   let server: HttpServer
   let observed: [string, number][]
+  let stopping: AbortController
 
   const start = async (tokens: Token[] = []) => {
-    const routes = queryRoutes(engine, { tokens, maxBodyBytes: 10_000 })
+    const routes = queryRoutes(engine, {
+      tokens,
+      maxBodyBytes: 10_000,
+      stopping: stopping.signal,
+    })
     const handler = router(routes, (path, status) => observed.push([path, status]))
     server = await listen('127.0.0.1:0', handler)
   }
@@ -43,6 +48,7 @@ describe.each(adapters)('$name', ({ listen }) => {
   beforeEach(async () => {
     engine = new FakeEngine()
     observed = []
+    stopping = new AbortController()
     await start()
   })
 
@@ -228,6 +234,13 @@ describe.each(adapters)('$name', ({ listen }) => {
       expect(received.trim()).toBe('{"body":"hello"}')
       controller.abort()
       await vi.waitFor(() => expect(engine.streams[0]?.closed).toBe(true))
+    })
+
+    test('a stop ends it: it would never end by itself', async () => {
+      const response = await fetch(url('/api/v1/tail'))
+      stopping.abort()
+      expect((await response.text()).trim()).toBe('')
+      expect(engine.streams[0]?.closed).toBe(true)
     })
 
     test('refuses a table that is not there', async () => {

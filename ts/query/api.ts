@@ -36,9 +36,14 @@ const sqlRequest = z.strictObject({
 /** The routes of the query APIs. */
 export function queryRoutes(
   engine: Engine,
-  options: { tokens: readonly Token[]; maxBodyBytes: number },
+  options: {
+    tokens: readonly Token[]
+    maxBodyBytes: number
+    /** Ends what would otherwise never end, so that a stop need not wait for it. */
+    stopping?: AbortSignal
+  },
 ): Route[] {
-  const { tokens, maxBodyBytes } = options
+  const { tokens, maxBodyBytes, stopping } = options
   const sql: Route['answer'] = async (request, response) => {
     const wanted = await readSql(request, maxBodyBytes)
     const { tenant, consistency, session } = asked(request, tokens)
@@ -88,7 +93,9 @@ export function queryRoutes(
           tenant,
           service: request.query.get('service'),
         })
-        response.gone.addEventListener('abort', () => stream.close())
+        const close = () => stream.close()
+        response.gone.addEventListener('abort', close)
+        stopping?.addEventListener('abort', close)
         // The head goes out at once: the first row may be a long time coming.
         response.head(200, { 'content-type': MEDIA.ndjson, 'cache-control': 'no-store' })
         await response.write(Buffer.from('\n'))
@@ -97,6 +104,7 @@ export function queryRoutes(
           if (chunk === null) break
           await response.write(chunk)
         }
+        stopping?.removeEventListener('abort', close)
         response.end()
       },
     },

@@ -1,0 +1,143 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, expect, test } from 'vitest'
+import type { OtlakeError } from '../base/errors.js'
+import { native } from '../native/binding.js'
+import { allSettings, loadConfig, variableOf } from './config.js'
+
+const folder = mkdtempSync(join(tmpdir(), 'otlake-config-'))
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+const file = (text: string) => {
+  const path = join(folder, 'otlake.yaml')
+  writeFileSync(path, text)
+  return path
+}
+const refusal = (sources: Parameters<typeof loadConfig>[0]): OtlakeError => {
+  try {
+    loadConfig(sources)
+  } catch (error) {
+    return error as OtlakeError
+  }
+  throw new Error('it was taken')
+}
+
+test('with nothing said, limits are the native module’s and everything listens on loopback', () => {
+  const config = loadConfig({})
+  const limits = native().limits()
+  for (const name of ['logMaxBytes', 'liveMaxBytes', 'flushRows', 'queryTimeoutMs'] as const) {
+    expect(config.engine[name]).toBe(limits[name])
+  }
+  expect(config.receive.maxRequestBytes).toBe(limits.maxRequestBytes)
+  expect(config.engine.durability).toBe('fsync')
+  expect(config.listen).toEqual({
+    otlpGrpc: '127.0.0.1:4317',
+    otlpHttp: '127.0.0.1:4318',
+    http: '127.0.0.1:4319',
+    flight: '127.0.0.1:4320',
+    cluster: '127.0.0.1:4321',
+  })
+})
+
+test('a flag overrides a variable, and a variable the file', () => {
+  const path = file(
+    'flush:\n  rows: 1\n  bytes: 1000\nlog.segment_bytes: 5000\nquery: {max_rows: 9}\n',
+  )
+  const config = loadConfig({
+    file: path,
+    env: { OTLAKE_FLUSH_ROWS: '2', OTLAKE_FLUSH_BYTES: '2000', UNRELATED: 'x' },
+    flags: { 'flush.rows': '3' },
+  })
+  const { flushRows, flushBytes, logSegmentBytes, queryMaxRows } = config.engine
+  expect([flushRows, flushBytes, logSegmentBytes, queryMaxRows]).toEqual([3, 2000, 5000, 9])
+})
+
+test('every setting has a variable of its own, and a default that it would take', () => {
+  const paths = Object.keys(allSettings())
+  expect(new Set(paths.map(variableOf)).size).toBe(paths.length)
+  for (const [path, { schema, default: value, about }] of Object.entries(allSettings())) {
+    expect(schema.safeParse(value).success, path).toBe(true)
+    expect(about, path).not.toBe('')
+  }
+})
+
+test('`off` listens nowhere, localhost is loopback, IPv6 stands in brackets', () => {
+  const { listen } = loadConfig({
+    flags: {
+      'listen.flight': 'off',
+      'listen.http': 'localhost:8080',
+      'listen.otlp_http': '[::1]:4318',
+    },
+  })
+  expect(listen).toMatchObject({ flight: null, http: '127.0.0.1:8080', otlpHttp: '[::1]:4318' })
+})
+
+test.each(['4318', ':4318', 'example.org:4318', '127.0.0.1:70000', '127.0.0.1', '300.0.0.1:1', ''])(
+  'the address `%s` is refused by its key',
+  (address) => {
+    const { code, message } = refusal({ flags: { 'listen.http': address } })
+    expect(code).toBe('CONFIG_INVALID')
+    expect(message).toContain('`listen.http`')
+  },
+)
+
+test.each([
+  ['flush.rows', 'many'],
+  ['flush.rows', '0'],
+  ['flush.rows', '1.5'],
+  ['flush.rows', ''],
+  ['flush.zstd_level', '40'],
+  ['durability', 'maybe'],
+  ['log_level', 'loud'],
+  ['data_dir', ''],
+  ['auth.tokens', [{ sha256: 'short', tenant: 'a' }]],
+  ['auth.tokens', [{ sha256: 'a'.repeat(64) }]],
+])('%s = %j is refused by its key', (path, value) => {
+  const { code, message, fix } = refusal({ flags: { [path]: value } })
+  expect(code).toBe('CONFIG_INVALID')
+  expect(message).toContain(path)
+  expect(fix).not.toBe('')
+})
+
+test('a log that cannot hold two segments is refused', () => {
+  const flags = { 'log.segment_bytes': '10000', 'log.max_bytes': '15000' }
+  expect(refusal({ flags }).message).toContain('`log.max_bytes`')
+})
+
+test('an unknown key is an error that says where it stands and what was meant', () => {
+  const path = file('flush:\n  intervall_ms: 5\n')
+  const inFile = refusal({ file: path })
+  expect(inFile.code).toBe('CONFIG_INVALID')
+  expect(inFile.message).toContain(path)
+  expect(inFile.message).toContain('`flush.intervall_ms`; did you mean `flush.interval_ms`?')
+  const inEnvironment = refusal({ env: { OTLAKE_DATA_DIRR: 'x' } })
+  expect(inEnvironment.message).toContain('did you mean `OTLAKE_DATA_DIR`?')
+  const onLine = refusal({ flags: { 'nothing.like_it_at_all': 1 } })
+  expect(onLine.message).not.toContain('did you mean')
+})
+
+test('the client’s own variables are no settings', () => {
+  const env = { OTLAKE_URL: 'http://x', OTLAKE_TOKEN: 'secret', OTLAKE_CONFIG: 'y' }
+  expect(() => loadConfig({ env })).not.toThrow()
+})
+
+test('lists and tokens can come from the environment', () => {
+  const sha256 = 'ab'.repeat(32)
+  const config = loadConfig({
+    env: {
+      OTLAKE_RECEIVE_CORS_ORIGINS: 'https://a.example, https://b.example',
+      OTLAKE_AUTH_TOKENS: JSON.stringify([{ sha256, tenant: 'blue' }]),
+    },
+  })
+  expect(config.receive.corsOrigins).toEqual(['https://a.example', 'https://b.example'])
+  expect(config.tokens).toEqual([{ sha256, tenant: 'blue' }])
+  expect(refusal({ env: { OTLAKE_AUTH_TOKENS: 'secret' } }).message).not.toContain('secret')
+})
+
+test('a file that is absent, broken or no mapping is told apart from a wrong setting', () => {
+  expect(refusal({ file: join(folder, 'absent.yaml') }).code).toBe('CONFIG_UNREADABLE')
+  expect(refusal({ file: file('a: [1\n') }).code).toBe('CONFIG_UNREADABLE')
+  expect(refusal({ file: file('- a\n') }).code).toBe('CONFIG_INVALID')
+  expect(() => loadConfig({ file: file('# nothing yet\n') })).not.toThrow()
+})
