@@ -172,13 +172,11 @@ impl Engine {
                 .collect::<Result<_>>()?,
             retry_after_ms: config.retry_after_ms as u64,
         };
-        let (clock, metrics) = (Arc::clone(&self.clock), Arc::clone(&self.metrics));
+        let metrics = Arc::clone(&self.metrics);
         let ingest: Arc<dyn Ingest> = Arc::new(Receiving(Arc::clone(&open.processor)));
         let server = self
             .runtime
-            .spawn(otlake_receive::Receiver::start(
-                config, ingest, clock, metrics,
-            ))
+            .spawn(otlake_receive::Receiver::start(config, ingest, metrics))
             .await??;
         Ok(Receiver::new(self.runtime.clone(), server))
     }

@@ -280,7 +280,12 @@ fn copy(from: &Path, to: &Path) {
                 copy(&entry.path(), &to);
             }
         } else {
-            std::fs::copy(entry.path(), to).expect("a copy");
+            // What goes while it is copied, a temporary name or a segment that the tables have
+            // made superfluous, a crash a moment later would not have left either.
+            match std::fs::copy(entry.path(), to) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+                copied => drop(copied.expect("a copy")),
+            }
         }
     }
 }

@@ -422,7 +422,6 @@ async fn a_taken_port_is_an_error_that_says_so() {
     let again = Receiver::start(
         taken,
         std::sync::Arc::new(crate::testing::Fake::default()),
-        std::sync::Arc::new(otlake_base::SystemClock),
         std::sync::Arc::new(otlake_base::Metrics::new()),
     )
     .await;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use otlake_base::{Clock, Code, Error, Metrics, Result, Signal};
+use otlake_base::{Code, Error, Metrics, Result, Signal};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -91,7 +91,6 @@ impl Receiver {
     pub async fn start(
         config: ReceiverConfig,
         ingest: Arc<dyn Ingest>,
-        _clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Result<Receiver> {
         let shared = Arc::new(Shared {

@@ -8,7 +8,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
-use otlake_base::{Code, Error, Metrics, Result, Signal, SystemClock};
+use otlake_base::{Code, Error, Metrics, Result, Signal};
 use parking_lot::Mutex;
 use prost::Message;
 
@@ -67,14 +67,9 @@ pub fn config() -> ReceiverConfig {
 
 pub async fn start(config: ReceiverConfig) -> (Arc<Fake>, Receiver) {
     let fake = Arc::new(Fake::default());
-    let receiver = Receiver::start(
-        config,
-        fake.clone(),
-        Arc::new(SystemClock),
-        Arc::new(Metrics::new()),
-    )
-    .await
-    .unwrap();
+    let receiver = Receiver::start(config, fake.clone(), Arc::new(Metrics::new()))
+        .await
+        .unwrap();
     (fake, receiver)
 }
 
