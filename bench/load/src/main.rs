@@ -52,6 +52,9 @@ fn main() -> ExitCode {
     }
 }
 
+/// How long a refused request waits.
+const REFUSED_PAUSE: Duration = Duration::from_millis(20);
+
 #[derive(Default)]
 struct Tally {
     acknowledged: AtomicU64,
@@ -102,25 +105,32 @@ async fn run(options: Options) -> Result<String, String> {
                         }
                     }
                     let body = template.fill(number, clock.unix_nano());
-                    let sent = clock.monotonic();
-                    match sender.send(body).await {
-                        Outcome::Acknowledged => {
-                            tally.acknowledged.fetch_add(1, Ordering::Relaxed);
-                            mine.push((clock.monotonic() - sent).as_secs_f64() * 1e3);
-                        }
-                        Outcome::Refused => {
-                            tally.refused.fetch_add(1, Ordering::Relaxed);
-                            tokio::time::sleep(Duration::from_millis(20)).await;
-                        }
-                        Outcome::Failed(message) => {
-                            tally.failed.fetch_add(1, Ordering::Relaxed);
-                            if !options.keep_going {
-                                eprintln!("{message}");
+                    loop {
+                        let sent = clock.monotonic();
+                        match sender.send(body).await {
+                            Outcome::Acknowledged => {
+                                tally.acknowledged.fetch_add(1, Ordering::Relaxed);
+                                mine.push((clock.monotonic() - sent).as_secs_f64() * 1e3);
                             }
-                            if sender.is_closed() {
-                                break;
+                            // As an exporter does it: the same request again, a little later.
+                            Outcome::Refused => {
+                                tally.refused.fetch_add(1, Ordering::Relaxed);
+                                tokio::time::sleep(REFUSED_PAUSE).await;
+                                if clock.monotonic() < deadline {
+                                    continue;
+                                }
+                            }
+                            Outcome::Failed(message) => {
+                                tally.failed.fetch_add(1, Ordering::Relaxed);
+                                if !options.keep_going {
+                                    eprintln!("{message}");
+                                }
                             }
                         }
+                        break;
+                    }
+                    if sender.is_closed() {
+                        break;
                     }
                 }
                 latencies.lock().await.append(&mut mine);
