@@ -9,6 +9,7 @@ import { resourceFromAttributes } from '@opentelemetry/resources'
 import { BatchLogRecordProcessor, LoggerProvider } from '@opentelemetry/sdk-logs'
 import { MeterProvider, PeriodicExportingMetricReader } from '@opentelemetry/sdk-metrics'
 import { BasicTracerProvider, BatchSpanProcessor } from '@opentelemetry/sdk-trace-base'
+import { systemClock } from '../base/clock.js'
 
 const COUNTRIES = ['NL', 'SE', 'PT', 'JP']
 const PAYMENTS = ['card', 'invoice', 'voucher']
@@ -29,7 +30,7 @@ export async function sendShopTelemetry(endpoint: string, orders: number): Promi
   const took = frontend.meter.createHistogram('http.server.request.duration', { unit: 's' })
   const sent: Sent = { spans: 0, logs: 0, traceId: '' }
   // Everything happened in the last minute, one order after the other.
-  let now = Date.now() - 60_000
+  let now = systemClock.now() - 60_000
 
   for (let number = 0; number < orders; number++) {
     const country = COUNTRIES[number % COUNTRIES.length] ?? 'NL'
