@@ -6,7 +6,7 @@
 use otlake_base::limits::MAX_VALUE_DEPTH;
 
 use crate::json::base64;
-use crate::wire::{Reader, Wire};
+use crate::wire::{Reader, Value, Wire};
 
 /// Writes a list of `KeyValue` messages as one object.
 pub fn write_object(reader: &Reader<'_>, entries: &[&[u8]], out: &mut Vec<u8>) -> Wire<()> {
@@ -30,19 +30,9 @@ pub fn write_object_with<'a>(
         let (key, value) = key_value(&reader.within(entry))?;
         write_text(key, out);
         out.push(b':');
-        let value = match value {
-            Some(value) => {
-                let value = reader.within(value);
-                let any = any(&value)?;
-                write_value(&value, any, out, MAX_VALUE_DEPTH)?;
-                any
-            }
-            None => {
-                out.extend_from_slice(b"null");
-                Any::Unset
-            }
-        };
-        each(key, value, &out[start..]);
+        let any = value.any(MAX_VALUE_DEPTH)?;
+        value.write(any, out, MAX_VALUE_DEPTH)?;
+        each(key, any, &out[start..]);
     }
     out.push(b'}');
     Ok(())
@@ -69,31 +59,28 @@ fn write_entries(
         }
         escape(key, out);
         out.extend_from_slice(b"\":");
-        match value {
-            Some(value) => write_any(&reader.within(value), out, depth)?,
-            None => out.extend_from_slice(b"null"),
-        }
+        value.write(value.any(depth)?, out, depth)?;
     }
     out.push(b'}');
     Ok(())
 }
 
-/// The key of a `KeyValue`, and the bytes of its `AnyValue` where it has one.
+/// The key and the value of a `KeyValue`.
 #[inline]
-pub fn key_value<'a>(entry: &Reader<'a>) -> Wire<(&'a str, Option<&'a [u8]>)> {
-    let mut entry = *entry;
+fn key_value<'a>(entry: &Reader<'a>) -> Wire<(&'a str, AnyValue<'a>)> {
+    let mut fields = *entry;
     let (mut key, mut value) = ("", None);
-    while let Some((number, field)) = entry.field()? {
+    while let Some((number, field)) = fields.field()? {
         match number {
-            1 => key = entry.text(field)?,
-            2 => value = Some(entry.bytes(field)?),
+            1 => key = fields.text(field)?,
+            2 => AnyValue::found(&mut value, entry, number, fields.message(field)?),
             _ => {}
         }
     }
-    Ok((key, value))
+    Ok((key, value.unwrap_or(AnyValue::unset(entry))))
 }
 
-/// The member of an `AnyValue` that is set: the last one, as in every oneof.
+/// Which member of an `AnyValue` is set: the last one, as in every oneof.
 #[derive(Clone, Copy)]
 pub enum Any<'a> {
     Unset,
@@ -101,76 +88,203 @@ pub enum Any<'a> {
     Bool(bool),
     Int(i64),
     Double(f64),
-    Array(&'a [u8]),
-    KeyValues(&'a [u8]),
+    /// The member that the array begins with; those of its kind that follow merge with it.
+    Array(usize),
+    /// As `Array`.
+    KeyValues(usize),
     Bytes(&'a [u8]),
 }
 
-#[inline]
-pub fn any<'a>(reader: &Reader<'a>) -> Wire<Any<'a>> {
-    let mut reader = *reader;
-    let mut any = Any::Unset;
-    while let Some((number, field)) = reader.field()? {
-        any = match number {
-            1 => Any::Text(reader.text(field)?),
-            2 => Any::Bool(reader.number(field)? != 0),
-            3 => Any::Int(reader.number(field)? as i64),
-            4 => Any::Double(reader.double(field)?),
-            5 => Any::Array(reader.bytes(field)?),
-            6 => Any::KeyValues(reader.bytes(field)?),
-            7 => Any::Bytes(reader.bytes(field)?),
-            _ => any,
+const ARRAY: u32 = 5;
+const KEY_VALUES: u32 = 6;
+
+/// An `AnyValue`: one message, or all the fields of this number in a message. To merge messages,
+/// as protobuf does with a singular one that comes again, is to read one after the other.
+#[derive(Clone, Copy)]
+pub struct AnyValue<'a> {
+    reader: Reader<'a>,
+    merged: Option<u32>,
+}
+
+impl<'a> AnyValue<'a> {
+    /// The value of a message that has none.
+    fn unset(parent: &Reader<'a>) -> Self {
+        Self {
+            reader: parent.within(&[]),
+            merged: None,
+        }
+    }
+
+    /// A value was found as the field `number` of `parent`, maybe not for the first time.
+    #[inline]
+    pub fn found(slot: &mut Option<Self>, parent: &Reader<'a>, number: u32, reader: Reader<'a>) {
+        *slot = Some(match slot {
+            None => Self {
+                reader,
+                merged: None,
+            },
+            Some(_) => Self {
+                reader: *parent,
+                merged: Some(number),
+            },
+        });
+    }
+
+    /// Shows every field to `each`, with its number.
+    #[inline]
+    fn members(&self, mut each: impl FnMut(&Reader<'a>, u32, Value<'a>) -> Wire<()>) -> Wire<()> {
+        let mut reader = self.reader;
+        let Some(merged) = self.merged else {
+            while let Some((number, field)) = reader.field()? {
+                each(&reader, number, field)?;
+            }
+            return Ok(());
         };
-    }
-    Ok(any)
-}
-
-/// Writes an `AnyValue`; `depth` containers may still open.
-pub fn write_any(reader: &Reader<'_>, out: &mut Vec<u8>, depth: usize) -> Wire<()> {
-    write_value(reader, any(reader)?, out, depth)
-}
-
-fn write_value(reader: &Reader<'_>, any: Any<'_>, out: &mut Vec<u8>, depth: usize) -> Wire<()> {
-    match any {
-        Any::Unset => out.extend_from_slice(b"null"),
-        Any::Text(text) => write_text(text, out),
-        Any::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),
-        Any::Int(value) => out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes()),
-        Any::Double(value) => write_double(value, out),
-        Any::Bytes(bytes) => {
-            out.extend_from_slice(b"{\"$bytes\":\"");
-            base64::encode(bytes, out);
-            out.extend_from_slice(b"\"}");
+        while let Some((number, field)) = reader.field()? {
+            if number == merged {
+                let mut part = reader.message(field)?;
+                while let Some((number, field)) = part.field()? {
+                    each(&part, number, field)?;
+                }
+            }
         }
-        Any::Array(bytes) => {
-            let depth = deeper(reader, depth)?;
-            let mut array = reader.within(bytes);
-            out.push(b'[');
-            let mut first = true;
-            while let Some((number, field)) = array.field()? {
-                if number == 1 {
-                    if !first {
-                        out.push(b',');
+        Ok(())
+    }
+
+    /// Finds the member that is set; `depth` containers may open within it.
+    #[inline]
+    pub fn any(&self, depth: usize) -> Wire<Any<'a>> {
+        let (mut any, mut seen, mut replaced) = (Any::Unset, 0, false);
+        self.members(|reader, number, field| {
+            let next = match number {
+                1 => Any::Text(reader.text(field)?),
+                2 => Any::Bool(reader.number(field)? != 0),
+                3 => Any::Int(reader.number(field)? as i64),
+                4 => Any::Double(reader.double(field)?),
+                ARRAY => Any::Array(seen),
+                KEY_VALUES => Any::KeyValues(seen),
+                7 => Any::Bytes(reader.bytes(field)?),
+                _ => return Ok(()),
+            };
+            seen += 1;
+            match (any, next) {
+                (Any::Array(_), Any::Array(_)) | (Any::KeyValues(_), Any::KeyValues(_)) => {}
+                (Any::Array(_) | Any::KeyValues(_), _) => {
+                    replaced = true;
+                    any = next;
+                }
+                _ => any = next,
+            }
+            Ok(())
+        })?;
+        if replaced {
+            self.check_replaced(any, depth)?;
+        }
+        Ok(any)
+    }
+
+    /// Containers that another member has replaced must be well-formed, too. Those that count
+    /// are left to `write`, so that none is read twice, whatever stands in it.
+    #[cold]
+    fn check_replaced(&self, any: Any<'a>, depth: usize) -> Wire<()> {
+        let kept = match any {
+            Any::Array(since) | Any::KeyValues(since) => since,
+            _ => usize::MAX,
+        };
+        let (mut seen, mut nowhere) = (0, Vec::new());
+        self.members(|reader, number, field| {
+            if seen < kept && matches!(number, ARRAY | KEY_VALUES) {
+                let mut container = reader.message(field)?;
+                let depth = deeper(reader, depth)?;
+                while let Some((inner, field)) = container.field()? {
+                    nowhere.clear();
+                    if inner != 1 {
+                        continue;
                     }
-                    first = false;
-                    write_any(&array.message(field)?, out, depth)?;
+                    if number == ARRAY {
+                        write_element(container.message(field)?, &mut nowhere, depth)?;
+                    } else {
+                        write_entries(&container, &[container.bytes(field)?], &mut nowhere, depth)?;
+                    }
                 }
             }
-            out.push(b']');
-        }
-        Any::KeyValues(bytes) => {
-            let depth = deeper(reader, depth)?;
-            let mut list = reader.within(bytes);
-            let mut entries: Vec<&[u8]> = Vec::new();
-            while let Some((number, field)) = list.field()? {
-                if number == 1 {
-                    entries.push(list.bytes(field)?);
-                }
-            }
-            write_entries(reader, &entries, out, depth)?;
-        }
+            seen += usize::from(matches!(number, 1..=7));
+            Ok(())
+        })
     }
-    Ok(())
+
+    /// Writes the member that `any` found; `depth` containers may open.
+    #[inline]
+    pub fn write(&self, any: Any<'a>, out: &mut Vec<u8>, depth: usize) -> Wire<()> {
+        match any {
+            Any::Unset => out.extend_from_slice(b"null"),
+            Any::Text(text) => write_text(text, out),
+            Any::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),
+            Any::Int(value) => out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes()),
+            Any::Double(value) => write_double(value, out),
+            Any::Bytes(bytes) => {
+                out.extend_from_slice(b"{\"$bytes\":\"");
+                base64::encode(bytes, out);
+                out.extend_from_slice(b"\"}");
+            }
+            Any::Array(since) => self.write_array(since, out, depth)?,
+            Any::KeyValues(since) => self.write_key_values(since, out, depth)?,
+        }
+        Ok(())
+    }
+
+    /// Shows every element of the containers from the member `since` on.
+    fn elements(
+        &self,
+        since: usize,
+        mut each: impl FnMut(&Reader<'a>, Value<'a>) -> Wire<()>,
+    ) -> Wire<()> {
+        let mut seen = 0;
+        self.members(|reader, number, field| {
+            if seen >= since && matches!(number, ARRAY | KEY_VALUES) {
+                let mut container = reader.message(field)?;
+                while let Some((number, field)) = container.field()? {
+                    if number == 1 {
+                        each(&container, field)?;
+                    }
+                }
+            }
+            seen += usize::from(matches!(number, 1..=7));
+            Ok(())
+        })
+    }
+
+    fn write_array(&self, since: usize, out: &mut Vec<u8>, depth: usize) -> Wire<()> {
+        let depth = deeper(&self.reader, depth)?;
+        out.push(b'[');
+        let mut first = true;
+        self.elements(since, |container, element| {
+            if !first {
+                out.push(b',');
+            }
+            first = false;
+            write_element(container.message(element)?, out, depth)
+        })?;
+        out.push(b']');
+        Ok(())
+    }
+
+    fn write_key_values(&self, since: usize, out: &mut Vec<u8>, depth: usize) -> Wire<()> {
+        let depth = deeper(&self.reader, depth)?;
+        let mut entries = Vec::new();
+        self.elements(since, |container, entry| {
+            container.keep(&mut entries, container.bytes(entry)?)
+        })?;
+        write_entries(&self.reader, &entries, out, depth)
+    }
+}
+
+fn write_element(reader: Reader<'_>, out: &mut Vec<u8>, depth: usize) -> Wire<()> {
+    let value = AnyValue {
+        reader,
+        merged: None,
+    };
+    value.write(value.any(depth)?, out, depth)
 }
 
 fn deeper(reader: &Reader<'_>, depth: usize) -> Wire<usize> {

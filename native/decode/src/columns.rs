@@ -14,6 +14,7 @@ use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{
     ArrowNativeType, ArrowPrimitiveType, Field, Fields, TimestampMicrosecondType,
 };
+use otlake_base::{Code, Error, Result};
 
 /// The view of a null: longer than any text can be.
 pub const NULL: u128 = u128::MAX;
@@ -57,8 +58,17 @@ impl Arena {
     }
 
     /// The arena as a buffer that arrays share.
-    pub fn finish(self) -> Buffer {
-        Buffer::from_vec(self.0)
+    ///
+    /// # Errors
+    /// `OTLP_TOO_LARGE` where views, which count in 32 bits, cannot reach all of it.
+    pub fn finish(self) -> Result<Buffer> {
+        if u32::try_from(self.0.len()).is_err() {
+            return Err(Error::new(
+                Code::OtlpTooLarge,
+                "the text of a request's rows is longer than 4 GiB",
+            ));
+        }
+        Ok(Buffer::from_vec(self.0))
     }
 }
 

@@ -22,9 +22,20 @@ pub struct Decoded {
 /// gives what was acknowledged.
 ///
 /// # Errors
-/// `OTLP_MALFORMED` where the bytes are not such a message: then nothing of it is kept. A record
-/// that OTLP does not allow is refused alone, in `rejections`.
+/// `OTLP_MALFORMED` where the bytes are not such a message, `OTLP_TOO_LARGE` where it has more
+/// records than `MAX_REQUEST_RECORDS`: then nothing of it is kept. A record that OTLP does not
+/// allow is refused alone, in `rejections`.
 pub fn decode(signal: Signal, body: &Bytes, tenant: &str) -> Result<Decoded> {
+    // No list of a row has more elements than the request has bytes, and lists count in 32 bits.
+    if i32::try_from(body.len()).is_err() {
+        return Err(Error::new(
+            Code::OtlpTooLarge,
+            format!(
+                "a request must be shorter than 2 GiB, got {} bytes",
+                body.len()
+            ),
+        ));
+    }
     match signal {
         Signal::Traces => spans::decode(body, tenant),
         Signal::Metrics => metrics::decode(body, tenant),

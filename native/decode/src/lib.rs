@@ -5,8 +5,8 @@
 //! does not allow is refused alone and cut back out of every column.
 //!
 //! - `schema.rs`: the columns of the seven tables.
-//! - `decode.rs`: a request to its rows; `spans.rs`, `logs.rs`, `metrics.rs` with
-//!   `metric_values.rs`: one file for each signal's messages.
+//! - `decode.rs`: a request to its rows. `spans.rs`, `logs.rs`, and `metrics.rs` with
+//!   `metric_values.rs`, `histograms.rs` and `exemplars.rs`: each signal's messages.
 //! - `wire.rs`: protobuf's wire format. `columns.rs`: columns that can be cut back.
 //! - `attributes.rs`: OTLP values as JSON text. `origin.rs`: resource and scope, once for their
 //!   rows. `series.rs`: a metric series' id. `rejections.rs`: what is refused, and why.
@@ -16,6 +16,8 @@ mod attributes;
 mod columns;
 mod decode;
 pub mod encode;
+mod exemplars;
+mod histograms;
 pub mod json;
 mod logs;
 mod metric_values;
@@ -29,6 +31,8 @@ mod wire;
 
 #[cfg(test)]
 mod decode_test;
+#[cfg(test)]
+mod wire_test;
 
 pub use decode::{Decoded, decode};
 pub use rejections::Rejections;

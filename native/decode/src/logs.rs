@@ -5,7 +5,7 @@ use arrow::datatypes::{Int32Type, Int64Type};
 use otlake_base::limits::MAX_VALUE_DEPTH;
 use otlake_base::{Result, Table};
 
-use crate::attributes::{self, Any};
+use crate::attributes::{self, Any, AnyValue};
 use crate::columns::{Arena, Ids, NULL, micros, numbers, texts};
 use crate::decode::Decoded;
 use crate::origin::{Origin, OriginColumns};
@@ -60,8 +60,8 @@ impl Logs {
             let (mut resources, mut scope_logs, mut schema_url) = (Vec::new(), Vec::new(), "");
             while let Some((number, field)) = group.field()? {
                 match number {
-                    1 => resources.push(group.bytes(field)?),
-                    2 => scope_logs.push(group.message(field)?),
+                    1 => group.keep(&mut resources, group.bytes(field)?)?,
+                    2 => group.keep(&mut scope_logs, group.message(field)?)?,
                     3 => schema_url = group.text(field)?,
                     _ => {}
                 }
@@ -94,7 +94,7 @@ impl Logs {
         let before = self.time.len();
         while let Some((number, field)) = group.field()? {
             match number {
-                1 => scopes.push(group.bytes(field)?),
+                1 => group.keep(&mut scopes, group.bytes(field)?)?,
                 2 => {
                     let record = group.message(field)?;
                     let (rows, text) = (self.time.len(), self.arena.0.len());
@@ -121,6 +121,7 @@ impl Logs {
         entries: &mut Vec<&'a [u8]>,
     ) -> Wire<Result<(), Refusal>> {
         entries.clear();
+        let whole = record;
         let (mut trace_id, mut span_id) = (&[][..], &[][..]);
         let (mut severity_text, mut event_name, mut body) = ("", "", None);
         let (mut severity_number, mut flags, mut dropped) = (0, 0, 0);
@@ -130,8 +131,8 @@ impl Logs {
                 1 => time = record.fixed64(field)?,
                 2 => severity_number = record.int32(field)?,
                 3 => severity_text = record.text(field)?,
-                5 => body = Some(record.message(field)?),
-                6 => entries.push(record.bytes(field)?),
+                5 => AnyValue::found(&mut body, &whole, number, record.message(field)?),
+                6 => record.keep(entries, record.bytes(field)?)?,
                 7 => dropped = record.uint32(field)?,
                 8 => flags = record.fixed32(field)?,
                 9 => trace_id = record.bytes(field)?,
@@ -169,16 +170,16 @@ impl Logs {
     }
 
     /// The body's text, and its typed value where it is not text.
-    fn body(&mut self, body: Option<Reader<'_>>) -> Wire<(u128, u128)> {
+    fn body(&mut self, body: Option<AnyValue<'_>>) -> Wire<(u128, u128)> {
         let Some(body) = body else {
             return Ok((NULL, NULL));
         };
-        match attributes::any(&body)? {
+        match body.any(MAX_VALUE_DEPTH)? {
             Any::Unset => Ok((NULL, NULL)),
             Any::Text(text) => Ok((self.arena.text(text), NULL)),
-            _ => {
+            any => {
                 let at = self.arena.0.len();
-                attributes::write_any(&body, &mut self.arena.0, MAX_VALUE_DEPTH)?;
+                body.write(any, &mut self.arena.0, MAX_VALUE_DEPTH)?;
                 let view = self.arena.view_from(at);
                 Ok((view, view))
             }
@@ -212,7 +213,7 @@ impl Logs {
 
     fn finish(mut self, tenant: &str) -> Result<RecordBatch> {
         let tenant = self.arena.text(tenant);
-        let arena = self.arena.finish();
+        let arena = self.arena.finish()?;
         let long = numbers::<Int64Type>;
         let mut columns: Vec<ArrayRef> = vec![
             micros(&self.time),

@@ -4,20 +4,33 @@
 //! points of every type share is `Points`; what is a type's own is in `metric_values.rs`.
 
 use arrow::array::{ArrayRef, RecordBatch};
+use arrow::buffer::Buffer;
 use arrow::datatypes::Int64Type;
 use otlake_base::{Result, Table};
 
 use crate::attributes;
 use crate::columns::{Arena, micros, numbers, texts};
 use crate::decode::Decoded;
-use crate::metric_values::{Exponentials, Fields, Histograms, Numbers, Summaries, Values};
+use crate::histograms::{Exponentials, Histograms};
+use crate::metric_values::{Fields, Numbers, Summaries, Values};
 use crate::origin::{Origin, OriginColumns};
 use crate::rejections::{Place, Refusal, Rejections, check_long, reason};
 use crate::series::{Unordered, series_id};
 use crate::wire::{Reader, Wire};
 
+/// The numbers of the members of `Metric.data`.
+mod data {
+    pub const GAUGE: u32 = 5;
+    pub const SUM: u32 = 7;
+    pub const HISTOGRAM: u32 = 9;
+    pub const EXPONENTIAL_HISTOGRAM: u32 = 10;
+    pub const SUMMARY: u32 = 11;
+}
+
 #[derive(Default)]
 struct Metrics {
+    /// All tables share it, so that a resource stands once.
+    arena: Arena,
     gauge: Points<Numbers>,
     sum: Points<Numbers>,
     histogram: Points<Histograms>,
@@ -28,7 +41,6 @@ struct Metrics {
 /// The rows of one metric table.
 #[derive(Default)]
 struct Points<V> {
-    arena: Arena,
     name: Vec<u128>,
     description: Vec<u128>,
     unit: Vec<u128>,
@@ -42,44 +54,55 @@ struct Points<V> {
     origins: OriginColumns,
 }
 
-/// A `Metric` without its points.
-#[derive(Default)]
+/// What the points of one metric have in common.
 struct Head<'a> {
     name: &'a str,
-    description: &'a str,
-    unit: &'a str,
-    metadata: Vec<&'a [u8]>,
+    name_view: u128,
+    description: u128,
+    unit: u128,
+    metadata: u128,
     temporality: i32,
     is_monotonic: bool,
+    origin: Origin,
+    place: Place,
+    /// Records of the request in other tables.
+    elsewhere: usize,
 }
 
-/// Where the points of one scope come from; a table's views of it are made on first use.
-struct Group<'a> {
-    reader: Reader<'a>,
-    resources: Vec<&'a [u8]>,
-    resource_schema_url: &'a str,
-    scopes: Vec<&'a [u8]>,
-    scope_schema_url: &'a str,
+/// Space that is used again for each metric.
+#[derive(Default)]
+struct Scratch<'a> {
+    metadata: Vec<&'a [u8]>,
+    data: Vec<Reader<'a>>,
+    points: Vec<Reader<'a>>,
+    attributes: Vec<&'a [u8]>,
+    /// Rows of data that other data of the same metric has replaced; nobody sees them.
+    replaced: Option<Box<Metrics>>,
 }
 
 pub fn decode(body: &[u8], tenant: &str) -> Result<Decoded> {
     let mut metrics = Metrics::default();
+    metrics.arena.0.reserve(body.len());
     let mut rejections = Rejections::default();
     metrics.request(Reader::new(body), &mut rejections)?;
+    let tenant = metrics.arena.text(tenant);
+    let arena = metrics.arena.finish()?;
     let mut tables = Vec::new();
-    metrics
-        .gauge
-        .finish(Table::MetricsGauge, tenant, &mut tables)?;
-    metrics.sum.finish(Table::MetricsSum, tenant, &mut tables)?;
-    metrics
-        .histogram
-        .finish(Table::MetricsHistogram, tenant, &mut tables)?;
-    metrics
-        .exponential
-        .finish(Table::MetricsExponentialHistogram, tenant, &mut tables)?;
-    metrics
-        .summary
-        .finish(Table::MetricsSummary, tenant, &mut tables)?;
+    for batch in [
+        metrics.gauge.finish(Table::MetricsGauge, tenant, &arena)?,
+        metrics.sum.finish(Table::MetricsSum, tenant, &arena)?,
+        metrics
+            .histogram
+            .finish(Table::MetricsHistogram, tenant, &arena)?,
+        metrics
+            .exponential
+            .finish(Table::MetricsExponentialHistogram, tenant, &arena)?,
+        metrics
+            .summary
+            .finish(Table::MetricsSummary, tenant, &arena)?,
+    ] {
+        tables.extend(batch);
+    }
     let accepted = tables
         .iter()
         .map(|(_, batch)| batch.num_rows() as u64)
@@ -93,6 +116,7 @@ pub fn decode(body: &[u8], tenant: &str) -> Result<Decoded> {
 
 impl Metrics {
     fn request(&mut self, mut request: Reader<'_>, rejections: &mut Rejections) -> Wire<()> {
+        let mut scratch = Scratch::default();
         let mut resource_index = 0;
         while let Some((number, field)) = request.field()? {
             if number != 1 {
@@ -102,14 +126,13 @@ impl Metrics {
             let (mut resources, mut scope_metrics, mut schema_url) = (Vec::new(), Vec::new(), "");
             while let Some((number, field)) = group.field()? {
                 match number {
-                    1 => resources.push(group.bytes(field)?),
-                    2 => scope_metrics.push(group.message(field)?),
+                    1 => group.keep(&mut resources, group.bytes(field)?)?,
+                    2 => group.keep(&mut scope_metrics, group.message(field)?)?,
                     3 => schema_url = group.text(field)?,
                     _ => {}
                 }
             }
-            // A resource without metrics must be well-formed, too.
-            Origin::resource(&group, &resources, schema_url, &mut Arena::default())?;
+            let origin = Origin::resource(&group, &resources, schema_url, &mut self.arena)?;
             for (scope_index, scope_metrics) in scope_metrics.into_iter().enumerate() {
                 let place = Place {
                     signal: "metrics",
@@ -118,7 +141,7 @@ impl Metrics {
                     record: 0,
                     point: None,
                 };
-                self.scope(scope_metrics, &resources, schema_url, place, rejections)?;
+                self.scope(scope_metrics, origin, place, &mut scratch, rejections)?;
             }
             resource_index += 1;
         }
@@ -127,145 +150,194 @@ impl Metrics {
 
     fn scope<'a>(
         &mut self,
-        mut reader: Reader<'a>,
-        resources: &[&'a [u8]],
-        resource_schema_url: &'a str,
+        mut group: Reader<'a>,
+        origin: Origin,
         mut place: Place,
+        scratch: &mut Scratch<'a>,
         rejections: &mut Rejections,
     ) -> Wire<()> {
-        let (mut scopes, mut metrics, mut scope_schema_url) = (Vec::new(), Vec::new(), "");
-        while let Some((number, field)) = reader.field()? {
+        // A series is known by its scope, which may follow its metrics.
+        let (mut scopes, mut metrics, mut schema_url) = (Vec::new(), Vec::new(), "");
+        while let Some((number, field)) = group.field()? {
             match number {
-                1 => scopes.push(reader.bytes(field)?),
-                2 => metrics.push(reader.message(field)?),
-                3 => scope_schema_url = reader.text(field)?,
+                1 => group.keep(&mut scopes, group.bytes(field)?)?,
+                2 => group.keep(&mut metrics, group.message(field)?)?,
+                3 => schema_url = group.text(field)?,
                 _ => {}
             }
         }
-        let group = Group {
-            reader,
-            resources: resources.to_vec(),
-            resource_schema_url,
-            scopes,
-            scope_schema_url,
-        };
-        // A scope without metrics must be well-formed, too.
-        group.origin(&mut Arena::default())?;
-        let (mut gauge, mut sum, mut histogram) = (None, None, None);
-        let (mut exponential, mut summary) = (None, None);
+        let origin = origin.with_scope(&group, &scopes, schema_url, &mut self.arena)?;
         for metric in metrics {
-            let mut metric = metric;
-            let mut head = Head::default();
-            let mut data = None;
-            while let Some((number, field)) = metric.field()? {
-                match number {
-                    1 => head.name = metric.text(field)?,
-                    2 => head.description = metric.text(field)?,
-                    3 => head.unit = metric.text(field)?,
-                    5 | 7 | 9 | 10 | 11 => data = Some((number, metric.message(field)?)),
-                    12 => head.metadata.push(metric.bytes(field)?),
-                    _ => {}
-                }
-            }
-            if let Some((kind, data)) = data {
-                let mut points = Vec::new();
-                let mut walk = data;
-                while let Some((number, field)) = walk.field()? {
-                    match number {
-                        1 => points.push(walk.message(field)?),
-                        2 => head.temporality = walk.int32(field)?,
-                        3 => head.is_monotonic = walk.number(field)? != 0,
-                        _ => {}
-                    }
-                }
-                let (head, points) = (&head, &points[..]);
-                match kind {
-                    5 => self
-                        .gauge
-                        .add(&group, &mut gauge, head, points, place, rejections)?,
-                    7 => self
-                        .sum
-                        .add(&group, &mut sum, head, points, place, rejections)?,
-                    9 => self.histogram.add(
-                        &group,
-                        &mut histogram,
-                        head,
-                        points,
-                        place,
-                        rejections,
-                    )?,
-                    10 => self.exponential.add(
-                        &group,
-                        &mut exponential,
-                        head,
-                        points,
-                        place,
-                        rejections,
-                    )?,
-                    _ => self
-                        .summary
-                        .add(&group, &mut summary, head, points, place, rejections)?,
-                }
-            }
+            self.metric(metric, origin, place, scratch, rejections)?;
             place.record += 1;
         }
         Ok(())
     }
-}
 
-impl Group<'_> {
-    fn origin(&self, arena: &mut Arena) -> Wire<Origin> {
-        Origin::resource(
-            &self.reader,
-            &self.resources,
-            self.resource_schema_url,
-            arena,
-        )?
-        .with_scope(&self.reader, &self.scopes, self.scope_schema_url, arena)
+    fn metric<'a>(
+        &mut self,
+        mut metric: Reader<'a>,
+        origin: Origin,
+        place: Place,
+        scratch: &mut Scratch<'a>,
+        rejections: &mut Rejections,
+    ) -> Wire<()> {
+        scratch.metadata.clear();
+        scratch.data.clear();
+        let (mut name, mut description, mut unit, mut kind) = ("", "", "", 0);
+        while let Some((number, field)) = metric.field()? {
+            match number {
+                1 => name = metric.text(field)?,
+                2 => description = metric.text(field)?,
+                3 => unit = metric.text(field)?,
+                data::GAUGE
+                | data::SUM
+                | data::HISTOGRAM
+                | data::EXPONENTIAL_HISTOGRAM
+                | data::SUMMARY => {
+                    if number != kind {
+                        self.replace(kind, origin, place, scratch)?;
+                        kind = number;
+                    }
+                    metric.keep(&mut scratch.data, metric.message(field)?)?;
+                }
+                12 => metric.keep(&mut scratch.metadata, metric.bytes(field)?)?,
+                _ => {}
+            }
+        }
+        let at = self.arena.0.len();
+        attributes::write_object(&metric, &scratch.metadata, &mut self.arena.0)?;
+        let head = Head {
+            name,
+            metadata: self.arena.view_from(at),
+            name_view: self.arena.text(name),
+            description: self.arena.optional(description),
+            unit: self.arena.optional(unit),
+            temporality: 0,
+            is_monotonic: false,
+            origin,
+            place,
+            elsewhere: 0,
+        };
+        self.data(kind, head, scratch, rejections)
+    }
+
+    /// Data that other data of the metric replaces makes no row, but must be well-formed.
+    fn replace<'a>(
+        &self,
+        kind: u32,
+        origin: Origin,
+        place: Place,
+        scratch: &mut Scratch<'a>,
+    ) -> Wire<()> {
+        if scratch.data.is_empty() {
+            return Ok(());
+        }
+        let mut replaced = scratch.replaced.take().unwrap_or_default();
+        let head = Head {
+            name: "",
+            name_view: 0,
+            description: 0,
+            unit: 0,
+            metadata: 0,
+            temporality: 0,
+            is_monotonic: false,
+            origin,
+            place,
+            elsewhere: self.records(),
+        };
+        replaced.data(kind, head, scratch, &mut Rejections::default())?;
+        scratch.data.clear();
+        scratch.replaced = Some(replaced);
+        Ok(())
+    }
+
+    /// Adds the points of a metric's data, whose messages are in `scratch`.
+    fn data<'a>(
+        &mut self,
+        kind: u32,
+        mut head: Head<'a>,
+        scratch: &mut Scratch<'a>,
+        rejections: &mut Rejections,
+    ) -> Wire<()> {
+        let has_temporality = !matches!(kind, data::GAUGE | data::SUMMARY);
+        scratch.points.clear();
+        for message in &scratch.data {
+            let mut message = *message;
+            while let Some((number, field)) = message.field()? {
+                match number {
+                    1 => message.keep(&mut scratch.points, message.message(field)?)?,
+                    2 if has_temporality => head.temporality = message.int32(field)?,
+                    3 if kind == data::SUM => head.is_monotonic = message.number(field)? != 0,
+                    _ => {}
+                }
+            }
+        }
+        let Scratch {
+            points,
+            attributes: entries,
+            ..
+        } = scratch;
+        head.elsewhere += self.records();
+        let arena = &mut self.arena;
+        match kind {
+            data::GAUGE => self.gauge.add(head, points, entries, arena, rejections),
+            data::SUM => self.sum.add(head, points, entries, arena, rejections),
+            data::HISTOGRAM => self.histogram.add(head, points, entries, arena, rejections),
+            data::EXPONENTIAL_HISTOGRAM => self
+                .exponential
+                .add(head, points, entries, arena, rejections),
+            data::SUMMARY => self.summary.add(head, points, entries, arena, rejections),
+            _ => Ok(()),
+        }
+    }
+
+    /// Rows of all tables, and the elements within them.
+    fn records(&self) -> usize {
+        self.gauge.records()
+            + self.sum.records()
+            + self.histogram.records()
+            + self.exponential.records()
+            + self.summary.records()
     }
 }
 
 impl<V: Values> Points<V> {
+    fn records(&self) -> usize {
+        self.time.len() + self.values.elements()
+    }
+
     /// Adds the points of one metric.
     fn add<'a>(
         &mut self,
-        group: &Group<'a>,
-        origin: &mut Option<Origin>,
-        head: &Head<'a>,
+        mut head: Head<'a>,
         points: &[Reader<'a>],
-        mut place: Place,
+        entries: &mut Vec<&'a [u8]>,
+        arena: &mut Arena,
         rejections: &mut Rejections,
     ) -> Wire<()> {
-        let origin = match origin {
-            Some(origin) => *origin,
-            None => *origin.insert(group.origin(&mut self.arena)?),
-        };
-        let at = self.arena.0.len();
-        attributes::write_object(&group.reader, &head.metadata, &mut self.arena.0)?;
-        let metadata = self.arena.view_from(at);
-        let name = self.arena.text(head.name);
-        let description = self.arena.optional(head.description);
-        let unit = self.arena.optional(head.unit);
+        head.elsewhere -= self.records();
         let before = self.time.len();
-        let mut entries = Vec::new();
         for (index, point) in points.iter().enumerate() {
-            let (rows, text) = (self.time.len(), self.arena.0.len());
-            point.check_records(rows + self.values.elements())?;
-            match self.point(*point, head, origin, &mut entries)? {
-                Ok(()) => {
-                    self.name.push(name);
-                    self.description.push(description);
-                    self.unit.push(unit);
-                    self.metadata.push(metadata);
-                }
-                Err(refusal) => {
-                    self.cut_back(rows, text);
-                    place.point = Some(index);
-                    rejections.add(place, &refusal);
-                }
+            let (rows, text) = (self.time.len(), arena.0.len());
+            let outcome = self.point(*point, &head, entries, arena)?;
+            point.check_records(head.elsewhere + self.records())?;
+            if let Err(refusal) = outcome {
+                self.cut_back(rows);
+                arena.0.truncate(text);
+                let place = Place {
+                    point: Some(index),
+                    ..head.place
+                };
+                rejections.add(place, &refusal);
             }
         }
-        self.origins.push(origin, self.time.len() - before);
+        let rows = self.time.len();
+        self.name.resize(rows, head.name_view);
+        self.description.resize(rows, head.description);
+        self.unit.resize(rows, head.unit);
+        self.metadata.resize(rows, head.metadata);
+        self.origins.push(head.origin, rows - before);
         Ok(())
     }
 
@@ -273,8 +345,8 @@ impl<V: Values> Points<V> {
         &mut self,
         mut point: Reader<'a>,
         head: &Head<'a>,
-        origin: Origin,
         entries: &mut Vec<&'a [u8]>,
+        arena: &mut Arena,
     ) -> Wire<Result<(), Refusal>> {
         entries.clear();
         let Fields {
@@ -287,21 +359,21 @@ impl<V: Values> Points<V> {
             match number {
                 2 => start = point.fixed64(field)?,
                 3 => time = point.fixed64(field)?,
-                _ if number == attributes_field => entries.push(point.bytes(field)?),
+                _ if number == attributes_field => point.keep(entries, point.bytes(field)?)?,
                 _ if number == flags_field => flags = point.uint32(field)?,
-                _ => self.values.field(number, &point, field, &mut self.arena)?,
+                _ => self.values.field(number, &point, field, arena)?,
             }
         }
-        let at = self.arena.0.len();
+        let at = arena.0.len();
         let mut hash = Unordered::default();
-        attributes::write_object_with(&point, entries, &mut self.arena.0, |_, _, text| {
+        attributes::write_object_with(&point, entries, &mut arena.0, |_, _, text| {
             hash.add(text);
         })?;
-        self.attributes.push(self.arena.view_from(at));
+        self.attributes.push(arena.view_from(at));
         let series = series_id(
             head.name,
-            origin.resource_hash,
-            origin.scope_hash,
+            head.origin.resource_hash,
+            head.origin.scope_hash,
             hash.value(),
         );
         self.series.push(series);
@@ -317,8 +389,7 @@ impl<V: Values> Points<V> {
     }
 
     #[cold]
-    fn cut_back(&mut self, rows: usize, text: usize) {
-        self.arena.0.truncate(text);
+    fn cut_back(&mut self, rows: usize) {
         for column in [
             &mut self.series,
             &mut self.start,
@@ -331,35 +402,32 @@ impl<V: Values> Points<V> {
         self.values.truncate(rows);
     }
 
+    /// The table's batch, where it has rows.
     fn finish(
-        mut self,
+        self,
         table: Table,
-        tenant: &str,
-        tables: &mut Vec<(Table, RecordBatch)>,
-    ) -> Result<()> {
+        tenant: u128,
+        arena: &Buffer,
+    ) -> Result<Option<(Table, RecordBatch)>> {
         if self.time.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
-        let tenant = self.arena.text(tenant);
-        let arena = self.arena.finish();
         let long = numbers::<Int64Type>;
         let mut columns: Vec<ArrayRef> = vec![
-            texts(self.name, &arena),
-            texts(self.description, &arena),
-            texts(self.unit, &arena),
-            texts(self.metadata, &arena),
+            texts(self.name, arena),
+            texts(self.description, arena),
+            texts(self.unit, arena),
+            texts(self.metadata, arena),
             long(self.series),
             micros(&self.start),
             micros(&self.time),
             long(self.start),
             long(self.time.clone()),
             long(self.flags),
-            texts(self.attributes, &arena),
+            texts(self.attributes, arena),
         ];
-        self.values.finish(table, &arena, &mut columns);
-        self.origins
-            .finish(tenant, &self.time, &arena, &mut columns);
-        tables.push((table, crate::decode::batch(table, columns)?));
-        Ok(())
+        self.values.finish(table, arena, &mut columns);
+        self.origins.finish(tenant, &self.time, arena, &mut columns);
+        Ok(Some((table, crate::decode::batch(table, columns)?)))
     }
 }

@@ -45,9 +45,9 @@ impl Origin {
             let mut resource = parent.within(resource);
             while let Some((number, field)) = resource.field()? {
                 match number {
-                    1 => entries.push(resource.bytes(field)?),
+                    1 => resource.keep(&mut entries, resource.bytes(field)?)?,
                     2 => dropped = resource.uint32(field)?,
-                    3 => entity_refs.push(resource.message(field)?),
+                    3 => resource.keep(&mut entity_refs, resource.message(field)?)?,
                     _ => {}
                 }
             }
@@ -92,7 +92,7 @@ impl Origin {
                 match number {
                     1 => name = scope.text(field)?,
                     2 => version = scope.text(field)?,
-                    3 => entries.push(scope.bytes(field)?),
+                    3 => scope.keep(&mut entries, scope.bytes(field)?)?,
                     4 => self.scope_dropped = scope.uint32(field)?,
                     _ => {}
                 }
@@ -128,8 +128,8 @@ fn write_entity_refs(entity_refs: &[Reader<'_>], arena: &mut Arena) -> Wire<u128
             match number {
                 1 => schema_url = entity_ref.text(field)?,
                 2 => kind = entity_ref.text(field)?,
-                3 => id_keys.push(entity_ref.text(field)?),
-                4 => description_keys.push(entity_ref.text(field)?),
+                3 => entity_ref.keep(&mut id_keys, entity_ref.text(field)?)?,
+                4 => entity_ref.keep(&mut description_keys, entity_ref.text(field)?)?,
                 _ => {}
             }
         }

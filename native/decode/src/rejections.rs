@@ -43,6 +43,17 @@ pub struct Refusal {
     pub what: String,
 }
 
+impl Refusal {
+    /// The field is one of an element of the record.
+    #[cold]
+    pub fn of_element(self, list: &str, index: usize) -> Self {
+        Self {
+            field: format!("{list}[{index}].{}", self.field),
+            ..self
+        }
+    }
+}
+
 /// Which record of a request.
 #[derive(Clone, Copy)]
 pub struct Place {

@@ -98,8 +98,8 @@ impl Spans {
             let (mut resources, mut scope_spans, mut schema_url) = (Vec::new(), Vec::new(), "");
             while let Some((number, field)) = group.field()? {
                 match number {
-                    1 => resources.push(group.bytes(field)?),
-                    2 => scope_spans.push(group.message(field)?),
+                    1 => group.keep(&mut resources, group.bytes(field)?)?,
+                    2 => group.keep(&mut scope_spans, group.message(field)?)?,
                     3 => schema_url = group.text(field)?,
                     _ => {}
                 }
@@ -132,7 +132,7 @@ impl Spans {
         let before = self.start.len();
         while let Some((number, field)) = group.field()? {
             match number {
-                1 => scopes.push(group.bytes(field)?),
+                1 => group.keep(&mut scopes, group.bytes(field)?)?,
                 2 => {
                     let span = group.message(field)?;
                     let mark = self.mark();
@@ -177,11 +177,11 @@ impl Spans {
                 6 => kind = span.int32(field)?,
                 7 => start = span.fixed64(field)?,
                 8 => end = span.fixed64(field)?,
-                9 => scratch.attributes.push(span.bytes(field)?),
+                9 => span.keep(&mut scratch.attributes, span.bytes(field)?)?,
                 10 => dropped_attributes = span.uint32(field)?,
-                11 => scratch.events.push(span.message(field)?),
+                11 => span.keep(&mut scratch.events, span.message(field)?)?,
                 12 => dropped_events = span.uint32(field)?,
-                13 => scratch.links.push(span.message(field)?),
+                13 => span.keep(&mut scratch.links, span.message(field)?)?,
                 14 => dropped_links = span.uint32(field)?,
                 15 => {
                     let mut status = span.message(field)?;
@@ -299,7 +299,7 @@ impl Spans {
 
     fn finish(mut self, tenant: &str) -> Result<RecordBatch> {
         let tenant = self.arena.text(tenant);
-        let arena = self.arena.finish();
+        let arena = self.arena.finish()?;
         let long = numbers::<Int64Type>;
         let durations = self
             .end
@@ -376,7 +376,7 @@ impl Events {
                 match number {
                     1 => time = event.fixed64(field)?,
                     2 => name = event.text(field)?,
-                    3 => nested.push(event.bytes(field)?),
+                    3 => event.keep(nested, event.bytes(field)?)?,
                     4 => dropped = event.uint32(field)?,
                     _ => {}
                 }
@@ -387,10 +387,9 @@ impl Events {
             self.name.push(arena.text(name));
             self.dropped.push(dropped);
             self.time.push(time as i64);
-            if i64::try_from(time).is_err() {
-                let field = format!("events[{index}].time_unix_nano");
-                outcome = outcome.and(check_long(&field, time, reason::TIME).map(|_| ()));
-            }
+            let checked = check_long("time_unix_nano", time, reason::TIME)
+                .map_err(|refusal| refusal.of_element("events", index));
+            outcome = outcome.and(checked.map(|_| ()));
         }
         self.offsets.push(self.time.len());
         Ok(outcome)
@@ -424,7 +423,7 @@ impl Links {
                     1 => trace_id = link.bytes(field)?,
                     2 => span_id = link.bytes(field)?,
                     3 => trace_state = link.text(field)?,
-                    4 => nested.push(link.bytes(field)?),
+                    4 => link.keep(nested, link.bytes(field)?)?,
                     5 => dropped = link.uint32(field)?,
                     6 => flags = link.fixed32(field)?,
                     _ => {}
@@ -440,20 +439,18 @@ impl Links {
             self.flags.push(flags);
             // A link to nowhere (all zero) is allowed by the SDKs; one of another length is not
             // an id.
-            let checked = if trace_id.len() == 16 && span_id.len() == 8 {
-                Ok(())
-            } else {
-                check_id::<16>(
-                    &format!("links[{index}].trace_id"),
-                    trace_id,
-                    true,
-                    reason::LINK,
-                )
-                .and_then(|()| {
-                    let field = format!("links[{index}].span_id");
-                    check_id::<8>(&field, span_id, true, reason::LINK)
+            let length = |field, id: &[u8], bytes| {
+                if id.len() == bytes {
+                    return Ok(());
+                }
+                Err(Refusal {
+                    reason: reason::LINK,
+                    field: format!("links[{index}].{field}"),
+                    what: format!("must be {bytes} bytes, got {}", id.len()),
                 })
             };
+            let checked =
+                length("trace_id", trace_id, 16).and_then(|()| length("span_id", span_id, 8));
             outcome = outcome.and(checked);
         }
         self.offsets.push(self.trace_id.len());

@@ -158,6 +158,15 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// Keeps a part of a message to read it later. The parts are counted before the records that
+    /// they become are: a few bytes here stand for two on the wire.
+    #[inline]
+    pub fn keep<T>(&self, parts: &mut Vec<T>, part: T) -> Wire<()> {
+        self.check_records(parts.len() + 1)?;
+        parts.push(part);
+        Ok(())
+    }
+
     #[inline]
     pub fn bytes(&self, value: Value<'a>) -> Wire<&'a [u8]> {
         match value {
