@@ -20,15 +20,20 @@ pub struct Auth {
 }
 
 impl Auth {
-    pub fn new(tokens: &[Token]) -> Self {
+    /// # Errors
+    /// `OTLP_TENANT` for a token of what is no tenant: the name becomes a folder's.
+    pub fn new(tokens: &[Token]) -> Result<Self> {
         let tokens = tokens
             .iter()
-            .map(|token| (token.sha256, Arc::from(token.tenant.as_str())))
-            .collect();
-        Self {
+            .map(|token| {
+                validate_tenant(&token.tenant)?;
+                Ok((token.sha256, Arc::from(token.tenant.as_str())))
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self {
             tokens,
             default: DEFAULT_TENANT.into(),
-        }
+        })
     }
 
     /// The tenant that a request with these headers sends for.
@@ -43,13 +48,17 @@ impl Auth {
                 .and_then(|value| value.split_once(' '))
                 .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
                 .map(|(_, token)| digest(&SHA256, token.trim().as_bytes()));
-            // What is compared are digests: how far they agree tells nothing of a token.
-            let found = token.and_then(|given| {
-                self.tokens
-                    .iter()
-                    .find(|(known, _)| given.as_ref() == known.as_slice())
-            });
-            return found.map(|(_, tenant)| tenant.clone()).ok_or_else(|| {
+            // Every token is compared in full, so that the time tells neither how far one
+            // agrees nor where it stands.
+            let mut found = None;
+            if let Some(given) = token {
+                for (known, tenant) in &self.tokens {
+                    if is_equal(given.as_ref(), known) {
+                        found = Some(tenant);
+                    }
+                }
+            }
+            return found.cloned().ok_or_else(|| {
                 Error::new(
                     Code::OtlpUnauthenticated,
                     "the request has no token that is known here",
@@ -65,6 +74,15 @@ impl Auth {
             }
         }
     }
+}
+
+/// Whether two digests are the same, in a time that does not depend on what they hold.
+fn is_equal(one: &[u8], other: &[u8; 32]) -> bool {
+    let differing = one
+        .iter()
+        .zip(other)
+        .fold(0, |differing, (one, other)| differing | (one ^ other));
+    one.len() == other.len() && std::hint::black_box(differing) == 0
 }
 
 /// Checks a tenant's name: 1 to 64 letters, digits, dots, hyphens or underscores, of which the

@@ -4,45 +4,82 @@ use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use otlake_base::{Code, Error, Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
-/// How long a body may send nothing.
-const IDLE: Duration = Duration::from_secs(30);
+/// The prefix of a gRPC message: a flag and the message's length.
+pub const GRPC_PREFIX: usize = 5;
 /// What the budget is counted in.
 const UNIT: usize = 1024;
-const DECOMPRESSION_CHUNK: usize = 64 * 1024;
+/// What a request may hold before its bytes have come; a larger one holds more as it grows, so
+/// that announcing a size takes nothing from others.
+const EAGER_BYTES: usize = 1024 * 1024;
+/// Larger bodies are decompressed on a thread that may be kept busy.
+const INLINE_COMPRESSED_BYTES: usize = 64 * 1024;
+/// Where a compressed body does not tell its size, it is guessed at this many times its own.
+const EXPANSION: usize = 8;
+/// Deflate's limit; a size that claims more is not believed.
+const MAX_DEFLATE_EXPANSION: usize = 1032;
+/// The largest zstd window that encoders of telemetry use (32 MiB) is always taken, and none
+/// beyond zstd's own default limit.
+const ZSTD_WINDOW_LOGS: std::ops::RangeInclusive<u32> = 25..=27;
+
+/// How slow a client may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// How long a connection may take to its first request, and to each request's headers.
+    pub headers: Duration,
+    /// How long a body may send nothing.
+    pub idle: Duration,
+    /// What a body must send each second, on average, after the first `idle`.
+    pub bytes_per_second: u64,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            headers: Duration::from_secs(10),
+            idle: Duration::from_secs(30),
+            bytes_per_second: 4 * 1024,
+        }
+    }
+}
 
 /// Bytes of all requests being received (I5).
 #[derive(Clone)]
 pub struct Budget {
     units: Arc<Semaphore>,
     max_request_bytes: usize,
+    pace: Pace,
 }
 
 /// What one request holds of the budget; it is given back when this is dropped.
 #[derive(Default)]
 pub struct Held {
-    permits: Vec<OwnedSemaphorePermit>,
+    permits: Option<OwnedSemaphorePermit>,
     bytes: usize,
 }
 
 impl Budget {
-    pub fn new(max_in_flight_bytes: usize, max_request_bytes: usize) -> Self {
-        // A request at its limit must fit, with its compressed form beside it.
+    pub fn new(max_in_flight_bytes: usize, max_request_bytes: usize, pace: Pace) -> Self {
+        // A request at its limit must fit, with its compressed or JSON form beside it.
         let bytes = max_in_flight_bytes.max(2 * max_request_bytes);
         let units = (bytes / UNIT + 2).min(Semaphore::MAX_PERMITS);
         Self {
             units: Arc::new(Semaphore::new(units)),
             max_request_bytes,
+            pace,
         }
     }
 
     /// Holds at least `bytes` for a request.
+    ///
+    /// # Errors
+    /// `INGEST_OVERLOADED` where the budget has no more.
     fn hold(&self, held: &mut Held, bytes: usize) -> Result<()> {
         if bytes <= held.bytes {
             return Ok(());
@@ -54,7 +91,10 @@ impl Budget {
             .ok_or_else(|| {
                 Error::new(Code::IngestOverloaded, "too many bytes are being received")
             })?;
-        held.permits.push(permit);
+        match &mut held.permits {
+            Some(permits) => permits.merge(permit),
+            None => held.permits = Some(permit),
+        }
         held.bytes += units * UNIT;
         Ok(())
     }
@@ -69,28 +109,33 @@ impl Budget {
         )
     }
 
-    /// Receives a whole body of at most the limit and `framing` bytes.
+    /// Receives a whole body of at most the limit and `prefix` bytes, which is [`GRPC_PREFIX`]
+    /// for gRPC and 0 for HTTP.
     ///
     /// # Errors
-    /// `OTLP_TOO_LARGE`, `INGEST_OVERLOADED`, `OTLP_MALFORMED` where it breaks off.
+    /// `OTLP_TOO_LARGE`; `INGEST_OVERLOADED`, also for a body that comes too slowly to be given
+    /// memory; `OTLP_MALFORMED` where it breaks off.
     pub async fn receive(
         &self,
         mut body: Incoming,
-        framing: usize,
+        prefix: usize,
         held: &mut Held,
     ) -> Result<Bytes> {
-        let limit = self.max_request_bytes + framing;
-        let announced = body.size_hint().lower() as usize;
-        if announced > limit {
-            return Err(self.too_large(announced));
+        let limit = self.max_request_bytes + prefix;
+        let mut expected = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
+        if expected > limit {
+            return Err(self.too_large(expected));
         }
-        self.hold(held, announced)?;
-        let mut first = None::<Bytes>;
-        let mut gathered = BytesMut::new();
+        self.hold(held, expected.min(EAGER_BYTES))?;
+        let mut patience = Patience::new(self.pace);
+        let mut first = Bytes::new();
+        let mut gathered = Vec::new();
         loop {
-            let frame = match timeout(IDLE, body.frame()).await {
+            let frame = match timeout_at(patience.deadline, body.frame()).await {
                 Err(_) => {
-                    return Err(Error::new(Code::OtlpMalformed, "the body stopped coming"));
+                    // The network's fault, or an attack; an honest client is to try again.
+                    let message = "the body comes too slowly to keep memory for it";
+                    return Err(Error::new(Code::IngestOverloaded, message));
                 }
                 Ok(None) => break,
                 Ok(Some(Err(error))) => {
@@ -104,89 +149,240 @@ impl Budget {
             let Ok(data) = frame.into_data() else {
                 continue;
             };
-            let length = first.as_ref().map_or(gathered.len(), Bytes::len) + data.len();
+            let length = first.len() + gathered.len() + data.len();
             if length > limit {
                 return Err(self.too_large(length));
             }
-            self.hold(held, length)?;
+            patience.received(length);
             // A body in one piece is not copied.
-            match first.take() {
-                None if gathered.is_empty() => first = Some(data),
-                None => gathered.extend_from_slice(&data),
-                Some(piece) => {
-                    gathered.reserve(announced.max(length));
-                    gathered.extend_from_slice(&piece);
-                    gathered.extend_from_slice(&data);
+            if first.is_empty() && gathered.is_empty() {
+                self.hold(held, length)?;
+                first = data;
+            } else {
+                if gathered.capacity() < length {
+                    if expected == 0 && prefix == GRPC_PREFIX {
+                        // gRPC clients announce no length but the message's.
+                        let so_far = if gathered.is_empty() {
+                            &first
+                        } else {
+                            &gathered[..]
+                        };
+                        expected = message_length(so_far).unwrap_or(0) + prefix;
+                        if expected > limit {
+                            return Err(self.too_large(expected));
+                        }
+                    }
+                    // What is there at most doubles, so that memory follows what has come.
+                    let capacity = expected.min(EAGER_BYTES.max(2 * length)).max(length);
+                    self.hold(held, capacity)?;
+                    gathered.reserve_exact(capacity - gathered.len());
+                    gathered.extend_from_slice(&std::mem::take(&mut first));
                 }
+                gathered.extend_from_slice(&data);
             }
         }
-        Ok(first.unwrap_or_else(|| gathered.freeze()))
+        Ok(if first.is_empty() {
+            Bytes::from(gathered)
+        } else {
+            first
+        })
     }
 
-    /// Undoes a compression, up to the limit.
+    /// Undoes a compression, up to the limit; what is held for `body` is given back.
     ///
     /// # Errors
-    /// `OTLP_ENCODING`, `OTLP_TOO_LARGE`, `OTLP_MALFORMED`, `INGEST_OVERLOADED`.
-    pub async fn decompress(&self, encoding: &str, body: Bytes, held: &mut Held) -> Result<Bytes> {
-        let compression = match encoding.trim() {
-            "" | "identity" => return Ok(body),
-            "gzip" => Compression::Gzip,
-            "zstd" => Compression::Zstd,
-            other => {
-                return Err(Error::new(
-                    Code::OtlpEncoding,
-                    format!("the encoding `{}` is not known here", other.escape_debug()),
-                ));
-            }
-        };
+    /// `OTLP_TOO_LARGE`, `OTLP_MALFORMED`, `INGEST_OVERLOADED`.
+    pub async fn decompress(
+        &self,
+        encoding: Encoding,
+        body: Bytes,
+        held: &mut Held,
+    ) -> Result<Bytes> {
+        if encoding == Encoding::Identity {
+            return Ok(body);
+        }
         let budget = self.clone();
-        let before = body.len();
-        let inflate = move || -> Result<(Bytes, Held)> {
-            let mut held = Held {
-                permits: Vec::new(),
-                bytes: 0,
+        let inline = body.len() < INLINE_COMPRESSED_BYTES;
+        let inflate = move || {
+            let mut held = Held::default();
+            let inflated = match encoding {
+                Encoding::Zstd => budget.zstd(&body, &mut held),
+                Encoding::Gzip | Encoding::Identity => budget.gzip(&body, &mut held),
             };
-            let inflated = budget.inflate(compression, &body, &mut held)?;
-            Ok((inflated, held))
+            inflated.map(|inflated| (inflated, held))
         };
         // Small bodies are not worth another thread's wake-up.
-        let inflated = if before < DECOMPRESSION_CHUNK {
+        let inflated = if inline {
             inflate()
         } else {
             tokio::task::spawn_blocking(inflate)
                 .await
                 .map_err(|error| Error::new(Code::Internal, format!("decompressing: {error}")))?
         };
-        let (inflated, mut more) = inflated?;
-        held.permits.append(&mut more.permits);
+        let (inflated, now_held) = inflated?;
+        *held = now_held;
         Ok(inflated)
     }
 
-    fn inflate(&self, compression: Compression, body: &[u8], held: &mut Held) -> Result<Bytes> {
-        let mut reader: Box<dyn Read + '_> = match compression {
-            Compression::Gzip => Box::new(flate2::read::MultiGzDecoder::new(body)),
-            Compression::Zstd => Box::new(zstd::stream::read::Decoder::new(body).map_err(damaged)?),
-        };
-        let mut inflated = Vec::new();
-        let mut chunk = vec![0; DECOMPRESSION_CHUNK];
-        loop {
-            let length = reader.read(&mut chunk).map_err(damaged)?;
-            if length == 0 {
+    fn gzip(&self, body: &[u8], held: &mut Held) -> Result<Bytes> {
+        // The last four bytes are the size of the last member: nearly always the only one.
+        let told = body
+            .last_chunk::<4>()
+            .map(|size| u32::from_le_bytes(*size) as usize);
+        let believable = body.len().saturating_mul(MAX_DEFLATE_EXPANSION);
+        let told = told.filter(|size| *size <= believable);
+        self.inflate(
+            flate2::bufread::MultiGzDecoder::new(body),
+            told,
+            body.len(),
+            held,
+        )
+    }
+
+    fn zstd(&self, body: &[u8], held: &mut Held) -> Result<Bytes> {
+        let told = zstd::zstd_safe::get_frame_content_size(body).ok().flatten();
+        let told = told.map(|size| usize::try_from(size).unwrap_or(usize::MAX));
+        if let Some(size) = told {
+            if size > self.max_request_bytes {
+                return Err(self.too_large(size));
+            }
+            // One frame of a known size needs no window and no zeroed memory. What does not
+            // turn out to be that is read as a stream, which also tells what is wrong with it.
+            self.hold(held, size)?;
+            if let Ok(inflated) = zstd::bulk::decompress(body, size) {
                 return Ok(Bytes::from(inflated));
             }
-            if inflated.len() + length > self.max_request_bytes {
-                return Err(self.too_large(inflated.len() + length));
-            }
-            self.hold(held, inflated.len() + length)?;
-            inflated.extend_from_slice(&chunk[..length]);
         }
+        let mut reader = zstd::stream::read::Decoder::with_buffer(body).map_err(damaged)?;
+        let window = self.max_request_bytes.next_power_of_two().ilog2();
+        reader
+            .window_log_max(window.clamp(*ZSTD_WINDOW_LOGS.start(), *ZSTD_WINDOW_LOGS.end()))
+            .map_err(damaged)?;
+        self.inflate(reader, told, body.len(), held)
+    }
+
+    fn inflate(
+        &self,
+        mut reader: impl Read,
+        told: Option<usize>,
+        compressed: usize,
+        held: &mut Held,
+    ) -> Result<Bytes> {
+        // One byte more than there should be lets the reader show that it has ended, and one
+        // more than the limit that it has not.
+        let ceiling = self.max_request_bytes.saturating_add(1);
+        let guess = told.unwrap_or(compressed.saturating_mul(EXPANSION));
+        let mut capacity = guess.saturating_add(1).min(ceiling).min(EAGER_BYTES);
+        self.hold(held, capacity)?;
+        let mut inflated = vec![0; capacity];
+        let mut filled = 0;
+        loop {
+            if filled == capacity {
+                if filled == ceiling {
+                    return Err(self.too_large(filled));
+                }
+                capacity = guess
+                    .saturating_add(1)
+                    .min(4 * filled)
+                    .max(2 * filled)
+                    .min(ceiling);
+                self.hold(held, capacity)?;
+                inflated.resize(capacity, 0);
+            }
+            let length = reader.read(&mut inflated[filled..]).map_err(damaged)?;
+            if length == 0 {
+                inflated.truncate(filled);
+                return Ok(Bytes::from(inflated));
+            }
+            filled += length;
+        }
+    }
+
+    /// Reads OTLP/JSON with `read`, within the limit: protobuf can be larger than its JSON,
+    /// whose `0,` is eight bytes of a bucket count.
+    ///
+    /// # Errors
+    /// `OTLP_MALFORMED`, `OTLP_TOO_LARGE`, `INGEST_OVERLOADED`.
+    pub async fn protobuf(
+        &self,
+        json: Bytes,
+        inline_bytes: usize,
+        read: impl FnOnce(&[u8]) -> Result<Vec<u8>> + Send + 'static,
+        held: &mut Held,
+    ) -> Result<Bytes> {
+        let before = json.len();
+        self.hold(held, 2 * before)?;
+        let protobuf = if before < inline_bytes {
+            read(&json)?
+        } else {
+            tokio::task::spawn_blocking(move || read(&json))
+                .await
+                .map_err(|error| Error::new(Code::Internal, format!("reading JSON: {error}")))??
+        };
+        if protobuf.len() > self.max_request_bytes {
+            return Err(self.too_large(protobuf.len()));
+        }
+        // The JSON is gone, so its share serves the protobuf.
+        self.hold(held, protobuf.len())?;
+        Ok(Bytes::from(protobuf))
     }
 }
 
-#[derive(Clone, Copy)]
-enum Compression {
+/// The deadline of a body that must keep coming.
+struct Patience {
+    pace: Pace,
+    started: Instant,
+    deadline: Instant,
+}
+
+impl Patience {
+    fn new(pace: Pace) -> Self {
+        let started = Instant::now();
+        Self {
+            pace,
+            started,
+            deadline: started + pace.idle,
+        }
+    }
+
+    fn received(&mut self, bytes: usize) {
+        let earned = Duration::from_secs_f64(bytes as f64 / self.pace.bytes_per_second as f64);
+        let longest = self.started + self.pace.idle + earned;
+        self.deadline = longest.min(Instant::now() + self.pace.idle);
+    }
+}
+
+/// The length that a gRPC prefix tells.
+pub fn message_length(body: &[u8]) -> Option<usize> {
+    let prefix = body.first_chunk::<GRPC_PREFIX>()?;
+    Some(u32::from_be_bytes([prefix[1], prefix[2], prefix[3], prefix[4]]) as usize)
+}
+
+/// A compression of requests.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Encoding {
+    Identity,
     Gzip,
     Zstd,
+}
+
+impl Encoding {
+    /// The compression of a name in `content-encoding` or `grpc-encoding`, whatever its case
+    /// (RFC 9110, 8.4.1).
+    ///
+    /// # Errors
+    /// `OTLP_ENCODING`.
+    pub fn from_name(name: &str) -> Result<Self> {
+        match name.trim().to_ascii_lowercase().as_str() {
+            "" | "identity" => Ok(Encoding::Identity),
+            "gzip" | "x-gzip" => Ok(Encoding::Gzip),
+            "zstd" => Ok(Encoding::Zstd),
+            other => Err(Error::new(
+                Code::OtlpEncoding,
+                format!("the encoding `{}` is not known here", other.escape_debug()),
+            )),
+        }
+    }
 }
 
 fn damaged(error: std::io::Error) -> Error {

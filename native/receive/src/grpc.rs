@@ -19,12 +19,11 @@ use hyper::body::Incoming;
 use otlake_base::{Code, Error, Result, Signal};
 use prost::Message;
 
-use crate::body::Held;
+use crate::body::{Encoding, GRPC_PREFIX, Held, message_length};
 use crate::config::Ack;
 use crate::server::Shared;
 use crate::status::{self, ExportResponse};
 
-const FRAMING: usize = 5;
 const DEADLINE_EXCEEDED: &str = "4";
 const UNIMPLEMENTED: &str = "12";
 
@@ -64,16 +63,13 @@ pub async fn answer(shared: &Shared, request: Request<Incoming>) -> Response<Fra
         return response;
     }
     if request.uri().path() == "/grpc.health.v1.Health/Check" {
-        // `HealthCheckResponse { status: SERVING }`
-        return success(&[8, 1], None);
+        // `HealthCheckResponse { status }`, SERVING or NOT_SERVING.
+        let status = if shared.check_running().is_ok() { 1 } else { 2 };
+        return success(&[8, status], None);
     }
     let Some(signal) = signal(request.uri().path()) else {
-        let path = request.uri().path().to_owned();
-        return failure(
-            UNIMPLEMENTED,
-            &format!("there is no method {path} here"),
-            None,
-        );
+        let message = format!("there is no method {} here", request.uri().path());
+        return failure(UNIMPLEMENTED, &status::shortened(message), None);
     };
     let deadline = request.headers().get("grpc-timeout").and_then(timeout);
     let work = AssertUnwindSafe(export(shared, signal, request)).catch_unwind();
@@ -117,33 +113,29 @@ async fn receive(
     shared.check_running()?;
     let tenant = shared.auth.tenant(request.headers())?;
     let (head, body) = request.into_parts();
-    let body = shared.budget.receive(body, FRAMING, held).await?;
+    // What is not known is refused before its bytes are received.
+    let encoding = match head.headers.get("grpc-encoding") {
+        None => Encoding::Identity,
+        Some(value) => Encoding::from_name(value.to_str().unwrap_or("?"))?,
+    };
+    let mut message = shared.budget.receive(body, GRPC_PREFIX, held).await?;
     let bad = |what: &str| Error::new(Code::OtlpMalformed, what);
-    let Some(framing) = body.first_chunk::<FRAMING>() else {
+    let Some(length) = message_length(&message) else {
         return Err(bad("the call has no message"));
     };
-    let length = u32::from_be_bytes([framing[1], framing[2], framing[3], framing[4]]) as usize;
-    let compressed = match framing[0] {
-        0 => false,
-        1 => true,
-        _ => return Err(bad("the message's framing is not gRPC's")),
-    };
-    if body.len() != FRAMING + length {
+    if message.len() != GRPC_PREFIX + length {
         return Err(bad("the call does not have exactly one message"));
     }
-    let message = body.slice(FRAMING..);
-    if !compressed {
-        return Ok((tenant, message));
+    let prefix = message.split_to(GRPC_PREFIX);
+    match (prefix[0], encoding) {
+        (0, _) => Ok((tenant, message)),
+        (1, Encoding::Identity) => Err(bad("the message is compressed, but not said how")),
+        (1, _) => Ok((
+            tenant,
+            shared.budget.decompress(encoding, message, held).await?,
+        )),
+        _ => Err(bad("the message's framing is not gRPC's")),
     }
-    let encoding = head
-        .headers
-        .get("grpc-encoding")
-        .and_then(|value| value.to_str().ok());
-    let encoding = encoding.unwrap_or("(none named)");
-    Ok((
-        tenant,
-        shared.budget.decompress(encoding, message, held).await?,
-    ))
 }
 
 fn signal(path: &str) -> Option<Signal> {
@@ -172,7 +164,7 @@ fn timeout(value: &HeaderValue) -> Option<Duration> {
 }
 
 fn success(message: &[u8], session: Option<&str>) -> Response<Frames> {
-    let mut framed = BytesMut::with_capacity(FRAMING + message.len());
+    let mut framed = BytesMut::with_capacity(GRPC_PREFIX + message.len());
     framed.put_u8(0);
     framed.put_u32(message.len() as u32);
     framed.put_slice(message);

@@ -10,24 +10,50 @@ use prost::Message;
 use tokio::net::TcpStream;
 
 use crate::Receiver;
+use crate::status::{ErrorInfo, RETRY_INFO, RetryInfo, Status};
 use crate::testing::{config, gzip, request, start, zstd};
 
-const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+pub const TRACES: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
-struct Answer {
-    status: StatusCode,
+pub struct Answer {
+    pub status: StatusCode,
     /// Headers and trailers together.
-    headers: HeaderMap,
-    body: Bytes,
+    pub headers: HeaderMap,
+    pub body: Bytes,
 }
 
 impl Answer {
-    fn grpc_status(&self) -> &str {
+    pub fn grpc_status(&self) -> &str {
         self.headers["grpc-status"].to_str().unwrap()
+    }
+
+    /// The `google.rpc.Status` of `grpc-status-details-bin`.
+    fn details(&self) -> Status {
+        let text = self.headers["grpc-status-details-bin"].as_bytes();
+        Status::decode(&unbase64(text)[..]).unwrap()
     }
 }
 
-fn framed(compressed: u8, message: &[u8]) -> Bytes {
+fn unbase64(text: &[u8]) -> Vec<u8> {
+    let digit = |letter: &u8| match letter {
+        b'A'..=b'Z' => letter - b'A',
+        b'a'..=b'z' => letter - b'a' + 26,
+        b'0'..=b'9' => letter - b'0' + 52,
+        b'+' => 62,
+        _ => 63,
+    };
+    let mut bytes = Vec::new();
+    for group in text.chunks(4) {
+        let bits = group
+            .iter()
+            .fold(0, |bits, letter| bits << 6 | u32::from(digit(letter)));
+        let bits = bits << (6 * (4 - group.len()));
+        bytes.extend_from_slice(&bits.to_be_bytes()[1..group.len()]);
+    }
+    bytes
+}
+
+pub fn framed(compressed: u8, message: &[u8]) -> Bytes {
     let mut bytes = BytesMut::new();
     bytes.put_u8(compressed);
     bytes.put_u32(message.len() as u32);
@@ -35,7 +61,12 @@ fn framed(compressed: u8, message: &[u8]) -> Bytes {
     bytes.freeze()
 }
 
-async fn call(receiver: &Receiver, path: &str, headers: &[(&str, &str)], body: Bytes) -> Answer {
+pub async fn call(
+    receiver: &Receiver,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Bytes,
+) -> Answer {
     let stream = TcpStream::connect(receiver.grpc_addr().unwrap())
         .await
         .unwrap();
@@ -170,9 +201,27 @@ async fn errors_have_the_codes_that_clients_act_on() {
         assert_eq!(answer.grpc_status(), expected, "{code:?}");
         let message = answer.headers["grpc-message"].to_str().unwrap();
         assert_eq!(message, format!("{}: told to refuse", code.as_str()));
-        // Only RetryInfo makes the details this long; it is there exactly where a retry helps.
-        let details = answer.headers["grpc-status-details-bin"].to_str().unwrap();
-        assert_eq!(details.len() > 100, retryable, "{code:?}: {details}");
+        let status = answer.details();
+        assert_eq!(
+            (status.code.to_string().as_str(), &*status.message),
+            (expected, message)
+        );
+        let info = ErrorInfo::decode(&status.details[0].value[..]).unwrap();
+        assert_eq!((&*info.reason, &*info.domain), (code.as_str(), "otlake"));
+        // RetryInfo is there exactly where a retry helps.
+        let retries: Vec<_> = status.details[1..]
+            .iter()
+            .map(|detail| {
+                assert_eq!(detail.type_url, RETRY_INFO);
+                RetryInfo::decode(&detail.value[..])
+                    .unwrap()
+                    .retry_delay
+                    .unwrap()
+            })
+            .map(|delay| (delay.seconds, delay.nanos))
+            .collect();
+        let expected: &[_] = if retryable { &[(1, 500_000_000)] } else { &[] };
+        assert_eq!(retries, expected, "{code:?}");
     }
 }
 
@@ -204,7 +253,7 @@ async fn i5_the_size_limit_holds_after_decompression_and_is_not_retryable() {
     let bomb = framed(1, &gzip(&request(5_000_000)));
     let answer = call(&receiver, TRACES, &[("grpc-encoding", "gzip")], bomb).await;
     assert_eq!(answer.grpc_status(), "8");
-    assert!(answer.headers["grpc-status-details-bin"].len() < 200);
+    assert_eq!(answer.details().details.len(), 1);
     assert_eq!(fake.received.lock().len(), 0);
 }
 

@@ -12,19 +12,20 @@ use hyper::body::Incoming;
 use otlake_base::{Code, Error, Result, Signal};
 use prost::Message;
 
-use crate::body::Held;
+use crate::body::{Encoding, Held};
 use crate::config::Ack;
 use crate::server::Shared;
 use crate::status::{self, ExportResponse};
 
-const PROTOBUF: HeaderValue = HeaderValue::from_static("application/x-protobuf");
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
 /// Beyond this many bytes JSON is read on a thread that may be kept busy.
 const INLINE_JSON_BYTES: usize = 256 * 1024;
 
 #[derive(Clone, Copy, PartialEq)]
 enum Media {
+    /// `application/x-protobuf`, which OTLP asks for.
     Protobuf,
+    /// `application/protobuf`, the registered name, which some clients send.
+    RegisteredProtobuf,
     Json,
 }
 
@@ -50,17 +51,17 @@ async fn route(shared: &Shared, request: Request<Incoming>) -> Response<Full<Byt
         "/v1/metrics" => Signal::Metrics,
         "/v1/logs" => Signal::Logs,
         _ => {
-            return plain(
-                StatusCode::NOT_FOUND,
-                "send to /v1/traces, /v1/metrics or /v1/logs\n",
-            );
+            let message = "send to /v1/traces, /v1/metrics or /v1/logs";
+            let error = Error::new(Code::HttpNotFound, message);
+            return refuse(shared, media(request.headers()), &error);
         }
     };
     if request.method() == Method::OPTIONS {
         return preflight(&request);
     }
     if request.method() != Method::POST {
-        let mut response = plain(StatusCode::METHOD_NOT_ALLOWED, "send with POST\n");
+        let error = Error::new(Code::HttpMethod, "send with POST");
+        let mut response = refuse(shared, media(request.headers()), &error);
         response
             .headers_mut()
             .insert(header::ALLOW, HeaderValue::from_static("POST, OPTIONS"));
@@ -107,30 +108,28 @@ async fn receive(
         )
     })?;
     let (head, body) = request.into_parts();
+    // What is not known is refused before its bytes are received.
     let encoding = match head.headers.get(header::CONTENT_ENCODING) {
-        None => "",
-        Some(value) => value.to_str().unwrap_or("?"),
+        None => Encoding::Identity,
+        Some(value) => Encoding::from_name(value.to_str().unwrap_or("?"))?,
     };
     let body = shared.budget.receive(body, 0, held).await?;
     let body = shared.budget.decompress(encoding, body, held).await?;
-    if media == Media::Protobuf {
+    if media != Media::Json {
         return Ok((tenant, body));
     }
-    let protobuf = if body.len() < INLINE_JSON_BYTES {
-        otlake_decode::json::to_protobuf(signal, &body)?
-    } else {
-        tokio::task::spawn_blocking(move || otlake_decode::json::to_protobuf(signal, &body))
-            .await
-            .map_err(|error| Error::new(Code::Internal, format!("reading JSON: {error}")))??
-    };
-    Ok((tenant, Bytes::from(protobuf)))
+    let read = move |json: &[u8]| otlake_decode::json::to_protobuf(signal, json);
+    let budget = &shared.budget;
+    let protobuf = budget.protobuf(body, INLINE_JSON_BYTES, read, held).await?;
+    Ok((tenant, protobuf))
 }
 
 fn media(headers: &HeaderMap) -> Option<Media> {
     let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
     let essence = value.split(';').next()?.trim();
     match essence.to_ascii_lowercase().as_str() {
-        "application/x-protobuf" | "application/protobuf" => Some(Media::Protobuf),
+        "application/x-protobuf" => Some(Media::Protobuf),
+        "application/protobuf" => Some(Media::RegisteredProtobuf),
         "application/json" => Some(Media::Json),
         _ => None,
     }
@@ -138,7 +137,7 @@ fn media(headers: &HeaderMap) -> Option<Media> {
 
 fn success(signal: Signal, media: Media, ack: &Ack) -> Response<Full<Bytes>> {
     let body = match media {
-        Media::Protobuf => ExportResponse::new(ack).encode_to_vec(),
+        Media::Protobuf | Media::RegisteredProtobuf => ExportResponse::new(ack).encode_to_vec(),
         Media::Json if ack.rejected == 0 => b"{}".to_vec(),
         Media::Json => {
             let name = match signal {
@@ -171,8 +170,10 @@ fn success(signal: Signal, media: Media, ack: &Ack) -> Response<Full<Bytes>> {
 fn refuse(shared: &Shared, media: Option<Media>, error: &Error) -> Response<Full<Bytes>> {
     let media = media.unwrap_or(Media::Json);
     let body = match media {
-        Media::Protobuf => status::status(error, shared.retry_after).encode_to_vec(),
         Media::Json => status::status_json(error, shared.retry_after),
+        Media::Protobuf | Media::RegisteredProtobuf => {
+            status::status(error, shared.retry_after).encode_to_vec()
+        }
     };
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status::http_status(error);
@@ -199,20 +200,11 @@ fn refuse(shared: &Shared, media: Option<Media>, error: &Error) -> Response<Full
 }
 
 fn content_type(media: Media) -> HeaderValue {
-    match media {
-        Media::Protobuf => PROTOBUF,
-        Media::Json => JSON,
-    }
-}
-
-fn plain(status: StatusCode, text: &'static str) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
-    *response.status_mut() = status;
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
-    response
+    HeaderValue::from_static(match media {
+        Media::Protobuf => "application/x-protobuf",
+        Media::RegisteredProtobuf => "application/protobuf",
+        Media::Json => "application/json",
+    })
 }
 
 fn allowed_origin(shared: &Shared, headers: &HeaderMap) -> Option<HeaderValue> {

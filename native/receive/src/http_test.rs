@@ -12,17 +12,17 @@ use ring::digest::{SHA256, digest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::status::{RetryInfo, Status};
+use crate::status::{ERROR_INFO, ErrorInfo, RetryInfo, Status};
 use crate::testing::{config, gzip, request, start, zstd};
 use crate::{Receiver, ReceiverConfig, Token};
 
-struct Answer {
-    status: StatusCode,
-    headers: HeaderMap,
-    body: Bytes,
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
 }
 
-async fn exchange(address: SocketAddr, request: Request<Full<Bytes>>) -> Answer {
+pub async fn exchange(address: SocketAddr, request: Request<Full<Bytes>>) -> Answer {
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
@@ -36,7 +36,12 @@ async fn exchange(address: SocketAddr, request: Request<Full<Bytes>>) -> Answer 
     }
 }
 
-async fn post(receiver: &Receiver, path: &str, headers: &[(&str, &str)], body: Vec<u8>) -> Answer {
+pub async fn post(
+    receiver: &Receiver,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Vec<u8>,
+) -> Answer {
     let mut request = Request::post(path).header("host", "otlake");
     for (name, value) in headers {
         request = request.header(*name, *value);
@@ -48,8 +53,17 @@ async fn post(receiver: &Receiver, path: &str, headers: &[(&str, &str)], body: V
     .await
 }
 
-const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
-const JSON: (&str, &str) = ("content-type", "application/json; charset=utf-8");
+/// The codes that a status' only `ErrorInfo` gives, where it has no other detail.
+fn reasons(status: &Status) -> Vec<String> {
+    let reason = |detail: &crate::status::Any| {
+        assert_eq!(detail.type_url, ERROR_INFO);
+        ErrorInfo::decode(&detail.value[..]).unwrap().reason
+    };
+    status.details.iter().map(reason).collect()
+}
+
+pub const PROTOBUF: (&str, &str) = ("content-type", "application/x-protobuf");
+pub const JSON: (&str, &str) = ("content-type", "application/json; charset=utf-8");
 
 #[tokio::test]
 async fn protobuf_json_and_each_compression_reach_storage_as_the_same_bytes() {
@@ -150,7 +164,7 @@ async fn what_is_wrong_for_good_is_400_with_a_status_in_the_requests_media_type(
         (status.code, status.message.as_str()),
         (3, "OTLP_MALFORMED: told to refuse")
     );
-    assert!(status.details.is_empty());
+    assert_eq!(reasons(&status), ["OTLP_MALFORMED"]);
     let answer = post(
         &receiver,
         "/v1/traces",
@@ -190,7 +204,7 @@ async fn passing_faults_are_retryable_and_say_when() {
         assert_eq!(answer.headers["retry-after"], "2");
         let status = Status::decode(answer.body).unwrap();
         assert_eq!(status.code, 14);
-        let retry = RetryInfo::decode(&status.details[0].value[..])
+        let retry = RetryInfo::decode(&status.details[1].value[..])
             .unwrap()
             .retry_delay
             .unwrap();

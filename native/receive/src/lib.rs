@@ -21,9 +21,13 @@ mod server;
 mod status;
 
 #[cfg(test)]
+mod bounds_test;
+#[cfg(test)]
 mod grpc_test;
 #[cfg(test)]
 mod http_test;
+#[cfg(test)]
+mod rules_test;
 #[cfg(test)]
 mod testing;
 

@@ -1,12 +1,12 @@
 //! Listening, connections, and stopping in good order.
 
 use std::convert::Infallible;
-use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use http_body_util::Either;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -16,7 +16,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::Auth;
-use crate::body::Budget;
+use crate::body::{Budget, Pace};
 use crate::config::{Ingest, ReceiverConfig};
 use crate::{grpc, http};
 
@@ -30,8 +30,8 @@ const MAX_HEADER_BYTES: u32 = 64 * 1024;
 /// default window).
 const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
 const FRAME_BYTES: u32 = 1024 * 1024;
-/// How long a connection may take to send its request's headers.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// What a connection that never had a request is given to say goodbye.
+const HANDSHAKE_GRACE: Duration = Duration::from_millis(500);
 /// How long to wait when the process is out of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -43,6 +43,8 @@ pub struct Shared {
     pub cors_origins: Vec<String>,
     pub retry_after: Duration,
     metrics: Arc<Metrics>,
+    pace: Pace,
+    max_connections: usize,
     stopping: AtomicBool,
 }
 
@@ -87,19 +89,33 @@ impl Receiver {
     /// Binds the ports and begins to take requests.
     ///
     /// # Errors
-    /// `NODE_PORT_TAKEN` where an address cannot be listened on.
+    /// `NODE_PORT_TAKEN` where an address cannot be listened on; `OTLP_TENANT` for a token of
+    /// what is no tenant.
     pub async fn start(
         config: ReceiverConfig,
         ingest: Arc<dyn Ingest>,
         metrics: Arc<Metrics>,
     ) -> Result<Receiver> {
+        Self::start_with(config, ingest, metrics, Pace::default(), MAX_CONNECTIONS).await
+    }
+
+    /// Starts with limits that a test can reach.
+    pub(crate) async fn start_with(
+        config: ReceiverConfig,
+        ingest: Arc<dyn Ingest>,
+        metrics: Arc<Metrics>,
+        pace: Pace,
+        max_connections: usize,
+    ) -> Result<Receiver> {
         let shared = Arc::new(Shared {
             ingest,
-            auth: Auth::new(&config.tokens),
-            budget: Budget::new(config.max_in_flight_bytes, config.max_request_bytes),
+            auth: Auth::new(&config.tokens)?,
+            budget: Budget::new(config.max_in_flight_bytes, config.max_request_bytes, pace),
             cors_origins: config.cors_origins,
             retry_after: Duration::from_millis(config.retry_after_ms),
             metrics,
+            pace,
+            max_connections,
             stopping: AtomicBool::new(false),
         });
         let mut receiver = Receiver {
@@ -185,7 +201,7 @@ async fn accept(
         while connections.try_join_next().is_some() {}
         match accepted {
             // Closing it is the answer: the client connects again later.
-            Ok((stream, _)) if connections.len() >= MAX_CONNECTIONS => drop(stream),
+            Ok((stream, _)) if connections.len() >= shared.max_connections => drop(stream),
             Ok((stream, _)) => {
                 let (shared, stop) = (shared.clone(), stop.clone());
                 connections.spawn(connection(stream, transport, shared, stop));
@@ -215,7 +231,7 @@ async fn connection(
     builder
         .http1()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
+        .header_read_timeout(shared.pace.headers)
         .http2()
         .timer(TokioTimer::new())
         .initial_stream_window_size(WINDOW_BYTES)
@@ -224,39 +240,45 @@ async fn connection(
         .max_concurrent_streams(MAX_STREAMS)
         .max_header_list_size(MAX_HEADER_BYTES)
         .keep_alive_interval(Some(Duration::from_secs(60)));
-    let io = TokioIo::new(stream);
-    match transport {
-        Transport::Grpc => {
-            let builder = builder.http2_only();
-            let service = service_fn(move |request| {
-                let shared = shared.clone();
-                async move { Ok::<_, Infallible>(grpc::answer(&shared, request).await) }
-            });
-            let served = builder.serve_connection(io, service);
-            tokio::pin!(served);
-            tokio::select! {
-                _ = served.as_mut() => return,
-                () = stop.cancelled() => served.as_mut().graceful_shutdown(),
+    let builder = match transport {
+        Transport::Grpc => builder.http2_only(),
+        Transport::Http => builder,
+    };
+    let used = Arc::new(AtomicBool::new(false));
+    let headers = shared.pace.headers;
+    let service = service_fn({
+        let used = used.clone();
+        move |request| {
+            used.store(true, Ordering::Relaxed);
+            let shared = shared.clone();
+            async move {
+                Ok::<_, Infallible>(match transport {
+                    Transport::Grpc => grpc::answer(&shared, request).await.map(Either::Left),
+                    Transport::Http => http::answer(&shared, request).await.map(Either::Right),
+                })
             }
-            finish(served).await;
         }
-        Transport::Http => {
-            let service = service_fn(move |request| {
-                let shared = shared.clone();
-                async move { Ok::<_, Infallible>(http::answer(&shared, request).await) }
-            });
-            let served = builder.serve_connection(io, service);
-            tokio::pin!(served);
-            tokio::select! {
-                _ = served.as_mut() => return,
-                () = stop.cancelled() => served.as_mut().graceful_shutdown(),
-            }
-            finish(served).await;
+    });
+    // hyper's own time-out begins once it knows the protocol: a client that sends less than
+    // that, or an HTTP/2 preface and no more, would keep its place for ever.
+    let unused = async {
+        tokio::time::sleep(headers).await;
+        if used.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
         }
+    };
+    let served = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(served);
+    // How a connection ends is the client's to know; here it only matters that it has.
+    tokio::select! {
+        _ = served.as_mut() => return,
+        () = stop.cancelled() => {}
+        () = unused => {}
     }
-}
-
-/// How a connection ends is the client's to know; here it only matters that it has.
-async fn finish<T, E>(served: impl Future<Output = std::result::Result<T, E>>) {
-    let _ = served.await;
+    served.as_mut().graceful_shutdown();
+    // An HTTP/2 handshake that stands still has nothing in flight, and is not ended by that.
+    let ended = tokio::time::timeout(HANDSHAKE_GRACE, served.as_mut()).await;
+    if ended.is_err() && used.load(Ordering::Relaxed) {
+        let _ = served.await;
+    }
 }

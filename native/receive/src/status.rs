@@ -35,6 +35,15 @@ pub struct RetryInfo {
     pub retry_delay: Option<Delay>,
 }
 
+/// `google.rpc.ErrorInfo`, without metadata: the stable code for programs to act on.
+#[derive(Clone, PartialEq, Message)]
+pub struct ErrorInfo {
+    #[prost(string, tag = "1")]
+    pub reason: String,
+    #[prost(string, tag = "2")]
+    pub domain: String,
+}
+
 /// `google.protobuf.Duration`.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub struct Delay {
@@ -71,7 +80,12 @@ impl ExportResponse {
     }
 }
 
-const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
+pub const RETRY_INFO: &str = "type.googleapis.com/google.rpc.RetryInfo";
+pub const ERROR_INFO: &str = "type.googleapis.com/google.rpc.ErrorInfo";
+const DOMAIN: &str = "otlake";
+/// A gRPC error stands in headers twice, percent-encoded and as base64, and clients take as
+/// little as 8 KiB of them.
+const MAX_MESSAGE_BYTES: usize = 1024;
 
 /// The gRPC status code of an error: a passing fault is always one that clients try again.
 pub fn grpc_code(error: &Error) -> i32 {
@@ -92,6 +106,7 @@ pub fn grpc_code(error: &Error) -> i32 {
 pub fn http_status(error: &Error) -> StatusCode {
     match (error.code, error.kind()) {
         (Code::OtlpMediaType | Code::OtlpEncoding, _) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+        (Code::HttpMethod, _) => StatusCode::METHOD_NOT_ALLOWED,
         (Code::IngestOverloaded, _) => StatusCode::TOO_MANY_REQUESTS,
         (_, Kind::Invalid) => StatusCode::BAD_REQUEST,
         (_, Kind::Denied) => StatusCode::UNAUTHORIZED,
@@ -109,12 +124,29 @@ pub fn is_retryable(error: &Error) -> bool {
 
 /// What the client is told: the code that the documentation lists, and what happened.
 pub fn message(error: &Error) -> String {
-    format!("{}: {}", error.code.as_str(), error.message)
+    shortened(format!("{}: {}", error.code.as_str(), error.message))
+}
+
+/// The beginning of a message that may quote what a client sent.
+pub fn shortened(mut message: String) -> String {
+    if message.len() > MAX_MESSAGE_BYTES {
+        message.truncate(message.floor_char_boundary(MAX_MESSAGE_BYTES));
+        message.push('…');
+    }
+    message
 }
 
 /// The error as `google.rpc.Status`.
 pub fn status(error: &Error, retry_after: Duration) -> Status {
-    let details = is_retryable(error).then(|| Any {
+    let reason = Any {
+        type_url: ERROR_INFO.into(),
+        value: ErrorInfo {
+            reason: error.code.as_str().into(),
+            domain: DOMAIN.into(),
+        }
+        .encode_to_vec(),
+    };
+    let retry = is_retryable(error).then(|| Any {
         type_url: RETRY_INFO.into(),
         value: RetryInfo {
             retry_delay: Some(Delay {
@@ -127,20 +159,30 @@ pub fn status(error: &Error, retry_after: Duration) -> Status {
     Status {
         code: grpc_code(error),
         message: message(error),
-        details: details.into_iter().collect(),
+        details: std::iter::once(reason).chain(retry).collect(),
     }
 }
 
 /// The error as the JSON form of `google.rpc.Status`.
 pub fn status_json(error: &Error, retry_after: Duration) -> Vec<u8> {
-    let mut body = serde_json::json!({ "code": grpc_code(error), "message": message(error) });
+    let mut details = vec![serde_json::json!({
+        "@type": ERROR_INFO,
+        "reason": error.code.as_str(),
+        "domain": DOMAIN,
+    })];
     if is_retryable(error) {
-        body["details"] = serde_json::json!([{
+        details.push(serde_json::json!({
             "@type": RETRY_INFO,
             "retryDelay": format!("{}s", retry_after.as_secs_f64()),
-        }]);
+        }));
     }
-    body.to_string().into_bytes()
+    serde_json::json!({
+        "code": grpc_code(error),
+        "message": message(error),
+        "details": details,
+    })
+    .to_string()
+    .into_bytes()
 }
 
 /// The outcome's label in the metrics.

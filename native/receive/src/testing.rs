@@ -12,6 +12,7 @@ use otlake_base::{Code, Error, Metrics, Result, Signal};
 use parking_lot::Mutex;
 use prost::Message;
 
+use crate::body::Pace;
 use crate::{Ack, Ingest, Receiver, ReceiverConfig};
 
 /// Storage that keeps what it is given and answers as it is told.
@@ -63,6 +64,21 @@ pub fn config() -> ReceiverConfig {
         tokens: Vec::new(),
         retry_after_ms: 1500,
     }
+}
+
+/// A receiver whose clients may be no slower than a test can wait, with a few connections.
+pub async fn start_impatient(config: ReceiverConfig) -> (Arc<Fake>, Receiver) {
+    let pace = Pace {
+        headers: Duration::from_millis(300),
+        idle: Duration::from_millis(300),
+        bytes_per_second: 10_000,
+    };
+    let fake = Arc::new(Fake::default());
+    let metrics = Arc::new(Metrics::new());
+    let receiver = Receiver::start_with(config, fake.clone(), metrics, pace, 3)
+        .await
+        .unwrap();
+    (fake, receiver)
 }
 
 pub async fn start(config: ReceiverConfig) -> (Arc<Fake>, Receiver) {

@@ -1,0 +1,260 @@
+//! Bounds of memory, time and connections (I5), seen from clients that push against them.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+use crate::ReceiverConfig;
+use crate::grpc_test::{TRACES, call, framed};
+use crate::http_test::{JSON, PROTOBUF, post};
+use crate::testing::{config, gzip, request, start, start_impatient, zstd};
+
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+fn head(length: usize) -> Vec<u8> {
+    format!(
+        "POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-protobuf\r\n\
+         content-length: {length}\r\n\r\n"
+    )
+    .into_bytes()
+}
+
+async fn connect(address: SocketAddr, first: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(first).await.unwrap();
+    stream
+}
+
+/// Everything the server sends until it closes, which it does soon.
+async fn until_closed(mut stream: TcpStream) -> Vec<u8> {
+    let mut all = Vec::new();
+    let read = timeout(Duration::from_secs(5), stream.read_to_end(&mut all)).await;
+    let _ = read.expect("the server closes the connection");
+    all
+}
+
+#[tokio::test]
+async fn i5_a_connection_without_a_request_is_closed() {
+    let (_fake, receiver) = start_impatient(config()).await;
+    let (http, grpc) = (receiver.http_addr().unwrap(), receiver.grpc_addr().unwrap());
+    for (address, first) in [
+        (http, &b""[..]),
+        (http, b"PO"),
+        (http, b"PRI * HT"),
+        (http, PREFACE),
+        (http, b"POST /v1/traces HTTP/1.1\r\nho"),
+        (grpc, b""),
+        (grpc, b"PRI * HT"),
+        (grpc, PREFACE),
+    ] {
+        until_closed(connect(address, first).await).await;
+    }
+}
+
+#[tokio::test]
+async fn i5_a_body_that_stalls_or_trickles_is_refused_for_now() {
+    let (fake, receiver) = start_impatient(config()).await;
+    let address = receiver.http_addr().unwrap();
+    let stalled = connect(address, &head(90_000)).await;
+    let answer = String::from_utf8_lossy(&until_closed(stalled).await).into_owned();
+    assert!(answer.starts_with("HTTP/1.1 429"), "{answer}");
+    assert!(answer.contains("retry-after: 2\r\n"), "{answer}");
+
+    let (mut reader, mut writer) = connect(address, &head(90_000)).await.into_split();
+    let trickle = async {
+        loop {
+            let _ = writer.write_all(b"x").await;
+            sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let mut answer = [0; 12];
+    tokio::select! {
+        read = timeout(Duration::from_secs(5), reader.read_exact(&mut answer)) => {
+            read.expect("the body is not waited for").unwrap();
+        }
+        () = trickle => {}
+    }
+    assert_eq!(&answer, b"HTTP/1.1 429");
+    assert_eq!(fake.received.lock().len(), 0);
+}
+
+#[tokio::test]
+async fn i5_a_body_at_a_steady_pace_is_taken_however_long_it_is() {
+    let (fake, receiver) = start_impatient(config()).await;
+    let body = request(8_000);
+    let stream = connect(receiver.http_addr().unwrap(), &head(body.len())).await;
+    let (mut reader, mut writer) = stream.into_split();
+    // Twice the pace that is asked for, for longer than the body may be silent.
+    for piece in body.chunks(1_000) {
+        writer.write_all(piece).await.unwrap();
+        sleep(Duration::from_millis(50)).await;
+    }
+    let mut answer = [0; 15];
+    reader.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200 OK");
+    assert!(fake.received.lock()[0].2[..] == body[..]);
+}
+
+#[tokio::test]
+async fn i5_connections_beyond_the_limit_are_closed_and_their_places_are_given_again() {
+    let (_fake, receiver) = start_impatient(config()).await;
+    let address = receiver.http_addr().unwrap();
+    let mut kept = Vec::new();
+    for _ in 0..3 {
+        kept.push(connect(address, b"PO").await);
+    }
+    sleep(Duration::from_millis(50)).await;
+    let at_once = Duration::from_millis(150);
+    let refused = timeout(at_once, until_closed(connect(address, b"").await)).await;
+    assert!(refused.expect("it is closed at once").is_empty());
+    drop(kept);
+    sleep(Duration::from_millis(50)).await;
+    let answer = post(&receiver, "/v1/traces", &[PROTOBUF], vec![]).await;
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn i5_an_announced_size_takes_nothing_from_others() {
+    let roomy = ReceiverConfig {
+        max_request_bytes: 20_000_000,
+        max_in_flight_bytes: 40_000_000,
+        ..config()
+    };
+    let (_fake, receiver) = start(roomy).await;
+    let address = receiver.http_addr().unwrap();
+    let mut idle = Vec::new();
+    for _ in 0..4 {
+        idle.push(connect(address, &head(20_000_000)).await);
+    }
+    sleep(Duration::from_millis(50)).await;
+    let answer = post(&receiver, "/v1/traces", &[PROTOBUF], request(9_000_000)).await;
+    assert_eq!(answer.status, 200);
+}
+
+#[tokio::test]
+async fn i5_bodies_of_every_size_and_compression_arrive_whole() {
+    let roomy = ReceiverConfig {
+        max_request_bytes: 8_000_000,
+        max_in_flight_bytes: 64_000_000,
+        ..config()
+    };
+    let (fake, receiver) = start(roomy).await;
+    for length in [0, 1, 4_000, 70_000, 1_048_500, 3_000_000, 7_900_000] {
+        // Bytes that hardly compress, so that compressed bodies come in pieces too.
+        let mut body = request(length);
+        let mut state = 88_172_645_463_325_252_u64;
+        for byte in body.iter_mut().skip(60) {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            *byte = (state >> 60) as u8;
+        }
+        let streamed = {
+            use std::io::Write;
+            // A stream that is written in pieces does not tell its size.
+            let mut encoder = zstd::stream::Encoder::new(Vec::new(), 3).unwrap();
+            encoder.write_all(&body).unwrap();
+            encoder.finish().unwrap()
+        };
+        let two_members = {
+            let (left, right) = body.split_at(body.len() / 2);
+            [gzip(left), gzip(right)].concat()
+        };
+        let two_frames = {
+            let (left, right) = body.split_at(body.len() / 2);
+            [zstd::bulk::compress(left, 3).unwrap(), zstd(right)].concat()
+        };
+        for (encoding, sent) in [
+            ("identity", body.clone()),
+            ("gzip", gzip(&body)),
+            ("gzip", two_members),
+            ("zstd", zstd::bulk::compress(&body, 3).unwrap()),
+            ("zstd", streamed),
+            ("zstd", two_frames),
+        ] {
+            let headers = [PROTOBUF, ("content-encoding", encoding)];
+            let answer = post(&receiver, "/v1/traces", &headers, sent.clone()).await;
+            assert_eq!(answer.status, 200, "{length} {encoding} over HTTP");
+            let flag = u8::from(encoding != "identity");
+            let headers = [("grpc-encoding", encoding)];
+            let answer = call(&receiver, TRACES, &headers, framed(flag, &sent)).await;
+            assert_eq!(answer.grpc_status(), "0", "{length} {encoding} over gRPC");
+            let received = std::mem::take(&mut *fake.received.lock());
+            assert_eq!(received.len(), 2);
+            assert!(received.iter().all(|received| received.2[..] == body[..]));
+        }
+    }
+}
+
+#[tokio::test]
+async fn i5_protobuf_that_outgrows_its_json_is_too_large() {
+    let (fake, receiver) = start(config()).await;
+    let counts = "0,".repeat(49_000);
+    let json = format!(
+        "{{\"resourceMetrics\":[{{\"scopeMetrics\":[{{\"metrics\":[{{\"histogram\":\
+         {{\"dataPoints\":[{{\"bucketCounts\":[{counts}0]}}]}}}}]}}]}}]}}"
+    );
+    assert!(json.len() < 100_000);
+    let answer = post(&receiver, "/v1/metrics", &[JSON], json.into_bytes()).await;
+    assert_eq!(answer.status, 413);
+    assert_eq!(fake.received.lock().len(), 0);
+}
+
+#[tokio::test]
+async fn i5_a_grpc_message_beyond_the_budget_is_refused_for_now() {
+    let (fake, receiver) = start(ReceiverConfig {
+        max_in_flight_bytes: 200_000,
+        ..config()
+    })
+    .await;
+    *fake.delay.lock() = Duration::from_millis(300);
+    let calls = (0..4).map(|_| call(&receiver, TRACES, &[], framed(0, &request(90_000))));
+    let answers = futures::future::join_all(calls).await;
+    let mut statuses: Vec<_> = answers.iter().map(|answer| answer.grpc_status()).collect();
+    statuses.sort_unstable();
+    assert_eq!(statuses, ["0", "0", "14", "14"]);
+}
+
+#[tokio::test]
+async fn damaged_compression_is_malformed() {
+    let (fake, receiver) = start(config()).await;
+    let body = request(5_000);
+    let mut wrong_sum = gzip(&body);
+    let sum = wrong_sum.len() - 8;
+    wrong_sum[sum] ^= 1;
+    let cut = |mut whole: Vec<u8>| {
+        whole.truncate(whole.len() / 2);
+        whole
+    };
+    for (encoding, sent) in [
+        ("gzip", wrong_sum),
+        ("gzip", cut(gzip(&body))),
+        ("gzip", b"neither".to_vec()),
+        ("zstd", cut(zstd(&body))),
+        ("zstd", b"neither".to_vec()),
+    ] {
+        let headers = [PROTOBUF, ("content-encoding", encoding)];
+        let answer = post(&receiver, "/v1/traces", &headers, sent.clone()).await;
+        assert_eq!(answer.status, 400, "{encoding}");
+        let headers = [("grpc-encoding", encoding)];
+        let answer = call(&receiver, TRACES, &headers, framed(1, &sent)).await;
+        assert_eq!(answer.grpc_status(), "3", "{encoding}");
+    }
+    assert_eq!(fake.received.lock().len(), 0);
+}
+
+#[tokio::test]
+async fn a_large_body_that_is_refused_gets_its_answer() {
+    let (_fake, receiver) = start(config()).await;
+    for _ in 0..5 {
+        let mut stream = connect(receiver.http_addr().unwrap(), &head(20_000_000)).await;
+        // The server may stop reading; the answer has to come through all the same.
+        let _ = stream.write_all(&vec![0; 20_000_000]).await;
+        let mut answer = [0; 12];
+        stream.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"HTTP/1.1 413");
+    }
+}
