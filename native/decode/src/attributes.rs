@@ -6,7 +6,7 @@
 use otlake_base::limits::MAX_VALUE_DEPTH;
 
 use crate::json::base64;
-use crate::wire::{Reader, Value, Wire};
+use crate::wire::{Reader, Text, Value, Wire, plain_text, whole_varint};
 
 /// Writes a list of `KeyValue` messages as one object.
 pub fn write_object(reader: &Reader<'_>, entries: &[&[u8]], out: &mut Vec<u8>) -> Wire<()> {
@@ -27,15 +27,68 @@ pub fn write_object_with<'a>(
             out.push(b',');
         }
         let start = out.len();
+        if write_usual(entry, out, &mut each) {
+            continue;
+        }
         let (key, value) = key_value(&reader.within(entry))?;
-        write_text(key, out);
+        write_json_text(key, out);
         out.push(b':');
         let any = value.any(MAX_VALUE_DEPTH)?;
         value.write(any, out, MAX_VALUE_DEPTH)?;
-        each(key, any, &out[start..]);
+        each(key.text, any, &out[start..]);
     }
     out.push(b'}');
     Ok(())
+}
+
+/// Writes an entry as encoders write nearly all of them: the key, then a value of one member
+/// that is no container, lengths of one byte, text that JSON takes as it is. Nothing is written
+/// of any other, and false returned. Without this, a value passes through memory several times:
+/// it takes as long again.
+#[inline(always)]
+fn write_usual<'a>(
+    entry: &'a [u8],
+    out: &mut Vec<u8>,
+    each: &mut impl FnMut(&'a str, Any<'a>, &[u8]),
+) -> bool {
+    let &[0x0a, key_length @ ..0x80, ref rest @ ..] = entry else {
+        return false;
+    };
+    let Some((key, &[0x12, value_length @ ..0x80, ref value @ ..])) =
+        rest.split_at_checked(usize::from(key_length))
+    else {
+        return false;
+    };
+    if usize::from(value_length) != value.len() {
+        return false;
+    }
+    let Some(key) = plain_text(key) else {
+        return false;
+    };
+    let start = out.len();
+    out.reserve(key.len() + value.len() + 24);
+    match value {
+        [0x0a, length @ ..0x80, text @ ..] if usize::from(*length) == text.len() => {
+            let Some(text) = plain_text(text) else {
+                return false;
+            };
+            write_plain(key, out);
+            out.push(b':');
+            write_plain(text, out);
+            each(key, Any::Text(Text { text, plain: true }), &out[start..]);
+        }
+        [0x18, number @ ..] => {
+            let Some(number) = whole_varint(number) else {
+                return false;
+            };
+            write_plain(key, out);
+            out.push(b':');
+            out.extend_from_slice(itoa::Buffer::new().format(number as i64).as_bytes());
+            each(key, Any::Int(number as i64), &out[start..]);
+        }
+        _ => return false,
+    }
+    true
 }
 
 /// Writes the entries of a value that is a list of keys and values.
@@ -54,10 +107,10 @@ fn write_entries(
         }
         let (key, value) = key_value(&reader.within(entry))?;
         out.push(b'"');
-        if escape_marker && key.starts_with('$') {
+        if escape_marker && key.text.starts_with('$') {
             out.push(b'$');
         }
-        escape(key, out);
+        escape(key.text, out);
         out.extend_from_slice(b"\":");
         value.write(value.any(depth)?, out, depth)?;
     }
@@ -66,13 +119,13 @@ fn write_entries(
 }
 
 /// The key and the value of a `KeyValue`.
-#[inline]
-fn key_value<'a>(entry: &Reader<'a>) -> Wire<(&'a str, AnyValue<'a>)> {
+#[inline(always)]
+fn key_value<'a>(entry: &Reader<'a>) -> Wire<(Text<'a>, AnyValue<'a>)> {
     let mut fields = *entry;
-    let (mut key, mut value) = ("", None);
+    let (mut key, mut value) = (Text::default(), None);
     while let Some((number, field)) = fields.field()? {
         match number {
-            1 => key = fields.text(field)?,
+            1 => key = fields.json_text(field)?,
             2 => AnyValue::found(&mut value, entry, number, fields.message(field)?),
             _ => {}
         }
@@ -84,7 +137,7 @@ fn key_value<'a>(entry: &Reader<'a>) -> Wire<(&'a str, AnyValue<'a>)> {
 #[derive(Clone, Copy)]
 pub enum Any<'a> {
     Unset,
-    Text(&'a str),
+    Text(Text<'a>),
     Bool(bool),
     Int(i64),
     Double(f64),
@@ -152,19 +205,25 @@ impl<'a> AnyValue<'a> {
     }
 
     /// Finds the member that is set; `depth` containers may open within it.
-    #[inline]
+    #[inline(always)]
     pub fn any(&self, depth: usize) -> Wire<Any<'a>> {
+        // Nearly every value is one message with one member.
+        let mut reader = self.reader;
+        if self.merged.is_none()
+            && let Some((number, field)) = reader.field()?
+            && reader.is_empty()
+        {
+            return Ok(member(&reader, number, field, 0)?.unwrap_or(Any::Unset));
+        }
+        self.last_member(depth)
+    }
+
+    #[inline(never)]
+    fn last_member(&self, depth: usize) -> Wire<Any<'a>> {
         let (mut any, mut seen, mut replaced) = (Any::Unset, 0, false);
         self.members(|reader, number, field| {
-            let next = match number {
-                1 => Any::Text(reader.text(field)?),
-                2 => Any::Bool(reader.number(field)? != 0),
-                3 => Any::Int(reader.number(field)? as i64),
-                4 => Any::Double(reader.double(field)?),
-                ARRAY => Any::Array(seen),
-                KEY_VALUES => Any::KeyValues(seen),
-                7 => Any::Bytes(reader.bytes(field)?),
-                _ => return Ok(()),
+            let Some(next) = member(reader, number, field, seen)? else {
+                return Ok(());
             };
             seen += 1;
             match (any, next) {
@@ -218,7 +277,7 @@ impl<'a> AnyValue<'a> {
     pub fn write(&self, any: Any<'a>, out: &mut Vec<u8>, depth: usize) -> Wire<()> {
         match any {
             Any::Unset => out.extend_from_slice(b"null"),
-            Any::Text(text) => write_text(text, out),
+            Any::Text(text) => write_json_text(text, out),
             Any::Bool(value) => out.extend_from_slice(if value { b"true" } else { b"false" }),
             Any::Int(value) => out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes()),
             Any::Double(value) => write_double(value, out),
@@ -279,6 +338,26 @@ impl<'a> AnyValue<'a> {
     }
 }
 
+/// The member that a field of an `AnyValue` sets, the `seen`th of its message.
+#[inline(always)]
+fn member<'a>(
+    reader: &Reader<'a>,
+    number: u32,
+    field: Value<'a>,
+    seen: usize,
+) -> Wire<Option<Any<'a>>> {
+    Ok(Some(match number {
+        1 => Any::Text(reader.json_text(field)?),
+        2 => Any::Bool(reader.number(field)? != 0),
+        3 => Any::Int(reader.number(field)? as i64),
+        4 => Any::Double(reader.double(field)?),
+        ARRAY => Any::Array(seen),
+        KEY_VALUES => Any::KeyValues(seen),
+        7 => Any::Bytes(reader.bytes(field)?),
+        _ => return Ok(None),
+    }))
+}
+
 fn write_element(reader: Reader<'_>, out: &mut Vec<u8>, depth: usize) -> Wire<()> {
     let value = AnyValue {
         reader,
@@ -293,8 +372,24 @@ fn deeper(reader: &Reader<'_>, depth: usize) -> Wire<usize> {
         .ok_or_else(|| reader.malformed("a value is nested too deep"))
 }
 
+#[inline(always)]
+fn write_json_text(text: Text<'_>, out: &mut Vec<u8>) {
+    if text.plain {
+        write_plain(text.text, out);
+    } else {
+        write_text(text.text, out);
+    }
+}
+
+#[inline(always)]
+fn write_plain(text: &str, out: &mut Vec<u8>) {
+    out.reserve(text.len() + 2);
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
+}
+
 /// Writes text in quotes.
-#[inline]
 pub fn write_text(text: &str, out: &mut Vec<u8>) {
     out.push(b'"');
     escape(text, out);

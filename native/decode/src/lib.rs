@@ -32,6 +32,10 @@ mod wire;
 #[cfg(test)]
 mod decode_test;
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
+mod reference_test;
+#[cfg(test)]
 mod wire_test;
 
 pub use decode::{Decoded, decode};

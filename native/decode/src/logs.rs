@@ -176,7 +176,7 @@ impl Logs {
         };
         match body.any(MAX_VALUE_DEPTH)? {
             Any::Unset => Ok((NULL, NULL)),
-            Any::Text(text) => Ok((self.arena.text(text), NULL)),
+            Any::Text(text) => Ok((self.arena.text(text.text), NULL)),
             any => {
                 let at = self.arena.0.len();
                 body.write(any, &mut self.arena.0, MAX_VALUE_DEPTH)?;

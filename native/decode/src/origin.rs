@@ -57,7 +57,7 @@ impl Origin {
         attributes::write_object_with(parent, &entries, &mut arena.0, |key, value, text| {
             hash.add(text);
             if let ("service.name", Any::Text(name), None) = (key, value, service_name) {
-                service_name = Some(name);
+                service_name = Some(name.text);
             }
         })?;
         let resource_attributes = arena.view_from(start);

@@ -210,7 +210,7 @@ impl Spans {
             |key, value, _| match value {
                 Any::Text(text) => {
                     if let Some(column) = text_column(key) {
-                        hot_text[column].get_or_insert(text);
+                        hot_text[column].get_or_insert(text.text);
                     }
                 }
                 Any::Int(number) if is_status(key) => {

@@ -27,14 +27,14 @@ pub struct Malformed {
     pub code: Code,
 }
 
-impl From<Malformed> for Error {
-    fn from(malformed: Malformed) -> Self {
-        let Malformed { at, what, code } = malformed;
+impl From<Box<Malformed>> for Error {
+    fn from(malformed: Box<Malformed>) -> Self {
+        let Malformed { at, what, code } = *malformed;
         Error::new(code, format!("the message is refused at byte {at}: {what}"))
     }
 }
 
-pub type Wire<T> = Result<T, Malformed>;
+pub type Wire<T> = Result<T, Box<Malformed>>;
 
 /// Walks the fields of one message.
 #[derive(Clone, Copy)]
@@ -65,7 +65,10 @@ impl<'a> Reader<'a> {
     }
 
     /// The next field's number and value; None at the end.
-    #[inline]
+    ///
+    /// It is made part of each loop that walks a message, so that nothing of what it returns
+    /// passes through memory.
+    #[inline(always)]
     pub fn field(&mut self) -> Wire<Option<(u32, Value<'a>)>> {
         if self.at >= self.bytes.len() {
             return Ok(None);
@@ -93,7 +96,7 @@ impl<'a> Reader<'a> {
         Ok(Some((number, value)))
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn varint(&mut self) -> Wire<u64> {
         if let Some(&byte) = self.bytes.get(self.at)
             && byte < 0x80
@@ -104,6 +107,7 @@ impl<'a> Reader<'a> {
         self.long_varint()
     }
 
+    #[inline(never)]
     fn long_varint(&mut self) -> Wire<u64> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
@@ -137,12 +141,13 @@ impl<'a> Reader<'a> {
 
     /// An error at the current place.
     #[cold]
-    pub fn malformed(&self, what: &'static str) -> Malformed {
-        Malformed {
+    #[inline(never)]
+    pub fn malformed(&self, what: &'static str) -> Box<Malformed> {
+        Box::new(Malformed {
             at: self.bytes.as_ptr() as usize + self.at - self.origin,
             what,
             code: Code::OtlpMalformed,
-        }
+        })
     }
 
     /// Checks that what a request becomes in memory stays within bounds (I5): a row of a few
@@ -150,12 +155,17 @@ impl<'a> Reader<'a> {
     #[inline]
     pub fn check_records(&self, records: usize) -> Wire<()> {
         if records > MAX_REQUEST_RECORDS {
-            return Err(Malformed {
-                code: Code::OtlpTooLarge,
-                ..self.malformed("a request has too many records")
-            });
+            return Err(self.too_large());
         }
         Ok(())
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn too_large(&self) -> Box<Malformed> {
+        let mut refused = self.malformed("a request has too many records");
+        refused.code = Code::OtlpTooLarge;
+        refused
     }
 
     /// Keeps a part of a message to read it later. The parts are counted before the records that
@@ -167,7 +177,7 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn bytes(&self, value: Value<'a>) -> Wire<&'a [u8]> {
         match value {
             Value::Bytes(bytes) => Ok(bytes),
@@ -175,17 +185,31 @@ impl<'a> Reader<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn text(&self, value: Value<'a>) -> Wire<&'a str> {
-        std::str::from_utf8(self.bytes(value)?).map_err(|_| self.malformed("text is not UTF-8"))
+        Ok(self.json_text(value)?.text)
     }
 
-    #[inline]
+    /// Text that will be written as JSON: one pass tells whether it is UTF-8 and can stand as it
+    /// is, where it is ASCII, as nearly all is.
+    #[inline(always)]
+    pub fn json_text(&self, value: Value<'a>) -> Wire<Text<'a>> {
+        let bytes = self.bytes(value)?;
+        if let Some(text) = plain_text(bytes) {
+            return Ok(Text { text, plain: true });
+        }
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Ok(Text { text, plain: false }),
+            Err(_) => Err(self.malformed("text is not UTF-8")),
+        }
+    }
+
+    #[inline(always)]
     pub fn message(&self, value: Value<'a>) -> Wire<Reader<'a>> {
         Ok(self.within(self.bytes(value)?))
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn number(&self, value: Value<'a>) -> Wire<u64> {
         match value {
             Value::Varint(number) => Ok(number),
@@ -194,13 +218,13 @@ impl<'a> Reader<'a> {
     }
 
     /// A `uint32`: of a longer varint the low bits count, as everywhere in protobuf.
-    #[inline]
+    #[inline(always)]
     pub fn uint32(&self, value: Value<'a>) -> Wire<i64> {
         Ok(i64::from(self.number(value)? as u32))
     }
 
     /// An `int32` or an enum.
-    #[inline]
+    #[inline(always)]
     pub fn int32(&self, value: Value<'a>) -> Wire<i32> {
         Ok(self.number(value)? as i32)
     }
@@ -212,7 +236,7 @@ impl<'a> Reader<'a> {
         Ok((number >> 1) as i32 ^ -((number & 1) as i32))
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn fixed64(&self, value: Value<'a>) -> Wire<u64> {
         match value {
             Value::Fixed64(number) => Ok(number),
@@ -220,12 +244,12 @@ impl<'a> Reader<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn double(&self, value: Value<'a>) -> Wire<f64> {
         self.fixed64(value).map(f64::from_bits)
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn fixed32(&self, value: Value<'a>) -> Wire<i64> {
         match value {
             Value::Fixed32(number) => Ok(i64::from(number)),
@@ -266,5 +290,67 @@ impl<'a> Reader<'a> {
             _ => return Err(self.malformed("a field has another wire type than OTLP says")),
         }
         Ok(())
+    }
+}
+
+/// UTF-8 text.
+#[derive(Clone, Copy, Default)]
+pub struct Text<'a> {
+    pub text: &'a str,
+    /// Whether it can stand in a JSON string as it is.
+    pub plain: bool,
+}
+
+/// Text that can stand in a JSON string as it is.
+#[inline(always)]
+pub fn plain_text(bytes: &[u8]) -> Option<&str> {
+    // SAFETY: every byte is ASCII.
+    is_plain(bytes).then(|| unsafe { std::str::from_utf8_unchecked(bytes) })
+}
+
+/// The varint that all the bytes are.
+#[inline(always)]
+pub fn whole_varint(bytes: &[u8]) -> Option<u64> {
+    let (last, others) = bytes.split_last()?;
+    // Nine bytes hold 63 bits, so nothing overflows; longer ones are left to `Reader`.
+    if *last >= 0x80 || others.len() > 8 {
+        return None;
+    }
+    let mut number = u64::from(*last);
+    for byte in others.iter().rev() {
+        if *byte < 0x80 {
+            return None;
+        }
+        number = number << 7 | u64::from(byte & 0x7f);
+    }
+    Some(number)
+}
+
+/// Whether all bytes are ASCII that JSON does not escape; eight are looked at together.
+#[inline(always)]
+fn is_plain(bytes: &[u8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    // The high bit of each byte that is not plain. A borrow can mark a byte above one that is
+    // not plain itself, which does no harm.
+    let odd = |word: u64| {
+        let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word;
+        let equal = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+        (word | below(word, 0x20) | equal(b'"') | equal(b'\\')) & (ONES * 0x80)
+    };
+    let eight = |bytes: &[u8; 8]| odd(u64::from_ne_bytes(*bytes));
+    let four = |bytes: &[u8; 4]| u64::from(u32::from_ne_bytes(*bytes));
+    if let Some(last) = bytes.last_chunk::<8>() {
+        // The last eight overlap those before them.
+        let mut found = eight(last);
+        for chunk in bytes.chunks_exact(8) {
+            found |= chunk.first_chunk().map_or(0, eight);
+        }
+        return found == 0;
+    }
+    match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        (Some(first), Some(last)) => odd(four(first) | four(last) << 32) == 0,
+        _ => bytes
+            .iter()
+            .all(|byte| matches!(byte, b' '..=0x7f) && !matches!(byte, b'"' | b'\\')),
     }
 }

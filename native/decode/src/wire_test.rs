@@ -7,6 +7,7 @@ use bytes::Bytes;
 use otlake_base::{Code, Signal, Table};
 
 use crate::encode::wire_writer::WireWriter;
+use crate::wire::{Reader, plain_text, whole_varint};
 use crate::{Decoded, decode};
 
 /// A message whose fields `write` writes.
@@ -337,4 +338,43 @@ fn i5_parts_of_a_record_are_counted_before_they_are_kept() {
     ] {
         assert_eq!(code(signal, body), Code::OtlpTooLarge);
     }
+}
+
+#[test]
+fn plain_text_is_found_whatever_its_length_and_wherever_it_is_not_plain() {
+    for length in 0..40 {
+        for base in [b' ', b'a', b'~', 0x7f, b'!', b'#'] {
+            let mut bytes = vec![base; length];
+            assert_eq!(plain_text(&bytes).map(str::len), Some(length));
+            for at in 0..length {
+                for byte in 0..=255 {
+                    bytes[at] = byte;
+                    let plain = (0x20..0x80).contains(&byte) && byte != b'"' && byte != b'\\';
+                    assert_eq!(
+                        plain_text(&bytes).is_some(),
+                        plain,
+                        "{byte} at {at} of {length}"
+                    );
+                }
+                bytes[at] = base;
+            }
+        }
+    }
+}
+
+#[test]
+fn a_varint_read_whole_is_what_the_reader_reads() {
+    let mut numbers = vec![0, 1, 127, 128, 300, u64::from(u32::MAX), i64::MAX as u64];
+    numbers.extend((0..63).map(|shift| 1 << shift));
+    for number in numbers {
+        let bytes = message(|it| it.varint(number));
+        assert_eq!(whole_varint(&bytes), Some(number));
+        assert_eq!(Reader::new(&bytes).varint().unwrap(), number);
+        assert_eq!(whole_varint(&[&bytes[..], &[0]].concat()), None);
+        assert_eq!(whole_varint(&[&[0x80], &bytes[..0]].concat()), None);
+    }
+    // A longer form than needed is the same number; ten bytes are left to the reader.
+    assert_eq!(whole_varint(&[0x81, 0x80, 0x00]), Some(1));
+    assert_eq!(whole_varint(&message(|it| it.varint(u64::MAX))), None);
+    assert_eq!(whole_varint(&[]), None);
 }
