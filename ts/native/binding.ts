@@ -22,6 +22,8 @@ export interface EngineConfig {
   logSegmentBytes: number
   logMaxBytes: number
   liveMaxBytes: number
+  dedupeWindowMs: number
+  dedupeRequests: number
   flushBytes: number
   flushRows: number
   flushIntervalMs: number

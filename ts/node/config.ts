@@ -149,6 +149,16 @@ function describe(limits: Record<string, number>): Record<string, Setting> {
       schema: bytes,
       default: limit('liveMaxBytes'),
     },
+    'dedupe.window_ms': {
+      about: 'How long an identical request is taken for a resend and stored once; 0: not at all',
+      schema: z.coerce.number().int().nonnegative(),
+      default: limit('dedupeWindowMs'),
+    },
+    'dedupe.requests': {
+      about: 'Requests of one signal that are known for that',
+      schema: count,
+      default: limit('dedupeRequests'),
+    },
     'flush.bytes': {
       about: 'Live bytes of a signal that start a flush',
       schema: bytes,
@@ -383,6 +393,8 @@ function normalise(raw: Raw): NodeConfig {
       logSegmentBytes: number('log.segment_bytes'),
       logMaxBytes: number('log.max_bytes'),
       liveMaxBytes: number('live.max_bytes'),
+      dedupeWindowMs: number('dedupe.window_ms'),
+      dedupeRequests: number('dedupe.requests'),
       flushBytes: number('flush.bytes'),
       flushRows: number('flush.rows'),
       flushIntervalMs: number('flush.interval_ms'),

@@ -19,6 +19,11 @@ pub const LOG_GROUP_RECORDS: usize = 1024;
 pub const LOG_GROUP_BYTES: usize = 8 * 1024 * 1024;
 /// Live batches of all signals in memory, in bytes; at it, requests are refused (I5).
 pub const LIVE_MAX_BYTES: usize = 384 * 1024 * 1024;
+/// How long an identical request is known for a resend, in milliseconds: longer than SDKs and
+/// Collectors go on retrying by default (60 s and 300 s).
+pub const DEDUPE_WINDOW_MS: u64 = 600_000;
+/// Requests of one signal that are known for that: 24 bytes each on disk, about 60 in memory.
+pub const DEDUPE_REQUESTS: usize = 262_144;
 /// A signal's live batches are sealed at this many bytes.
 pub const FLUSH_BYTES: usize = 96 * 1024 * 1024;
 /// A signal's live batches are sealed at this many rows.

@@ -41,6 +41,8 @@ pub struct Metrics {
     pub records_acknowledged: Family<Labels, Counter>,
     /// Records refused, by `signal` and `reason` (I4).
     pub records_rejected: Family<Labels, Counter>,
+    /// Acknowledged records that an identical earlier request had stored (I3), by `signal`.
+    pub records_deduplicated: Family<Labels, Counter>,
     /// Seconds from a whole request to its acknowledgement, by `signal`.
     pub ack_seconds: Seconds,
     /// Bytes appended to the log.
@@ -128,6 +130,11 @@ impl Metrics {
                 "Records acknowledged as durable (I4)",
                 counters()
             ),
+            records_deduplicated: add!(
+                "records_deduplicated",
+                "Acknowledged records that an identical earlier request had stored (I3)",
+                counters()
+            ),
             records_rejected: add!(
                 "records_rejected",
                 "Records refused, by reason (I4)",
@@ -208,6 +215,7 @@ impl Metrics {
                 &metrics.request_bytes,
                 &metrics.records_received,
                 &metrics.records_acknowledged,
+                &metrics.records_deduplicated,
                 &metrics.flush_failures,
             ] {
                 drop(counters.get_or_create(&labels));

@@ -26,6 +26,8 @@ pub struct EngineConfig {
     /// Bytes of live batches and requests in flight.
     pub live_max_bytes: f64,
     /// Live bytes of a signal that start a flush.
+    pub dedupe_window_ms: f64,
+    pub dedupe_requests: f64,
     pub flush_bytes: f64,
     /// Live rows of a signal that start a flush.
     pub flush_rows: f64,
@@ -69,6 +71,8 @@ impl EngineConfig {
             log_segment_bytes: self.log_segment_bytes as u64,
             log_max_bytes: self.log_max_bytes as u64,
             live_max_bytes: self.live_max_bytes as usize,
+            dedupe_window_ms: self.dedupe_window_ms as u64,
+            dedupe_requests: self.dedupe_requests as usize,
             flush_bytes: self.flush_bytes as usize,
             flush_rows: self.flush_rows as usize,
             flush_interval_ms: self.flush_interval_ms as u64,
@@ -256,11 +260,13 @@ pub fn error_table() -> Vec<ErrorInfo> {
 /// The defaults of every limit a user can set, by the name `EngineConfig` and
 /// `ReceiverConfig` give it.
 pub fn limits() -> HashMap<String, f64> {
-    let all: [(&str, u64); 12] = [
+    let all: [(&str, u64); 14] = [
         ("maxRequestBytes", defaults::MAX_REQUEST_BYTES as u64),
         ("logSegmentBytes", defaults::LOG_SEGMENT_BYTES),
         ("logMaxBytes", defaults::LOG_MAX_BYTES),
         ("liveMaxBytes", defaults::LIVE_MAX_BYTES as u64),
+        ("dedupeWindowMs", defaults::DEDUPE_WINDOW_MS),
+        ("dedupeRequests", defaults::DEDUPE_REQUESTS as u64),
         ("flushBytes", defaults::FLUSH_BYTES as u64),
         ("flushRows", defaults::FLUSH_ROWS as u64),
         ("flushIntervalMs", defaults::FLUSH_INTERVAL_MS),

@@ -37,6 +37,10 @@ pub enum Step {
 /// Called at each step: a place for simulations to look on, or to fail the attempt.
 pub type OnStep = Arc<dyn Fn(Step) -> Result<()> + Send + Sync>;
 
+/// Called when every table holds a signal's rows, before the log may forget them; an error is
+/// tried again like the rest of the flush. May block.
+pub type BeforeRelease = Arc<dyn Fn(Signal) -> Result<()> + Send + Sync>;
+
 /// What a flusher works with.
 #[derive(Clone)]
 pub struct FlusherParts {
@@ -52,6 +56,8 @@ pub struct FlusherParts {
     pub clock: Arc<dyn Clock>,
     /// The counters.
     pub metrics: Arc<Metrics>,
+    /// Makes durable what the log's records are needed for besides their rows.
+    pub before_release: BeforeRelease,
     /// Called at each step.
     pub on_step: Option<OnStep>,
     /// Kept until the last task has ended, such as the lock of the folder they write in.
@@ -202,6 +208,10 @@ impl Worker {
         for table in self.signal.tables() {
             self.attempt_table(seal, *table).await?;
         }
+        let (signal, before_release) = (self.signal, Arc::clone(&self.parts.before_release));
+        tokio::task::spawn_blocking(move || before_release(signal))
+            .await
+            .map_err(|error| Error::new(Code::Internal, format!("a thread ended: {error}")))??;
         self.step(Step::Releasing(self.signal))
     }
 

@@ -18,6 +18,10 @@ pub struct ProcessorConfig {
     pub log_max_bytes: u64,
     /// Requests in flight and live batches together, in bytes; at it, requests are refused.
     pub live_max_bytes: usize,
+    /// How long an identical request is known for a resend, in milliseconds; 0: not at all.
+    pub dedupe_window_ms: u64,
+    /// Requests of one signal that are known for that.
+    pub dedupe_requests: usize,
     /// A signal's live batches are sealed at this many bytes.
     pub flush_bytes: usize,
     /// A signal's live batches are sealed at this many rows.
@@ -39,6 +43,8 @@ impl ProcessorConfig {
             log_segment_bytes: limits::LOG_SEGMENT_BYTES,
             log_max_bytes: limits::LOG_MAX_BYTES,
             live_max_bytes: limits::LIVE_MAX_BYTES,
+            dedupe_window_ms: limits::DEDUPE_WINDOW_MS,
+            dedupe_requests: limits::DEDUPE_REQUESTS,
             flush_bytes: limits::FLUSH_BYTES,
             flush_rows: limits::FLUSH_ROWS,
             flush_interval_ms: limits::FLUSH_INTERVAL_MS,

@@ -71,6 +71,11 @@ impl DataDir {
         self.root.join("log")
     }
 
+    /// The folder of the windows that tell resends.
+    pub fn dedupe(&self) -> PathBuf {
+        self.root.join("dedupe")
+    }
+
     /// The tables' folder.
     pub fn tables(&self) -> PathBuf {
         self.root.join("tables")

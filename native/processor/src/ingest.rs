@@ -12,6 +12,7 @@ use otlake_log::Record;
 use tokio::sync::oneshot;
 
 use crate::Processor;
+use crate::dedupe::{Claim, ContentHash, Ticket};
 use crate::ledger::Entry;
 
 /// Bodies below this are decoded on the worker that received them: it takes about 2 ms at most,
@@ -127,10 +128,25 @@ impl Processor {
             entry.refused(error.code);
             return Err(error);
         }
+        let received_unix_nano = self.clock.unix_nano();
+        let hash = ContentHash::of(&tenant, &body);
+        let Some(ticket) = self.claim(signal, hash, received_unix_nano).await else {
+            self.metrics
+                .records_deduplicated
+                .get_or_create(&by_signal(signal))
+                .inc_by(accepted);
+            entry.acknowledged();
+            // It covers the first one's position, whichever stream that is in.
+            return Ok(Ack {
+                accepted,
+                rejections,
+                position: Some(self.session()),
+            });
+        };
         let record = Record {
             signal,
             tenant: Arc::clone(&tenant),
-            received_unix_nano: self.clock.unix_nano(),
+            received_unix_nano,
             payload: body,
         };
         let (sender, durable) = oneshot::channel();
@@ -144,6 +160,7 @@ impl Processor {
                         let _ = reservation.try_resize(bytes);
                         let batch = LiveBatch::measured(*position, signal, tenant, tables, bytes);
                         live.insert(batch, reservation);
+                        ticket.stored(received_unix_nano);
                         entry.acknowledged();
                     }
                     Err(error) => entry.refused(error.code),
@@ -165,6 +182,21 @@ impl Processor {
             rejections,
             position: Some(position),
         })
+    }
+}
+
+impl Processor {
+    /// The right to store a request; none where the same one is stored already (I3).
+    async fn claim(&self, signal: Signal, hash: ContentHash, now: u64) -> Option<Ticket> {
+        loop {
+            match self.dedupe.claim(signal, hash, now) {
+                Claim::First(ticket) => return Some(ticket),
+                Claim::Stored => return None,
+                // The sender goes with the entry: an error is the sign that the first one ended,
+                // well or badly, which the next claim tells.
+                Claim::InFlight(mut ended) => while ended.changed().await.is_ok() {},
+            }
+        }
     }
 }
 

@@ -10,10 +10,12 @@
 //!  <data>/LOCK                            held while open (flock)
 //!  <data>/log/<stream>/<sequence>.seg     what is acknowledged
 //!  <data>/tables/<table>/...              what is flushed
+//!  <data>/dedupe/<signal>.window          what a resend is told by
 //! ```
 //!
 //! - `config`: what a node is opened with.
 //! - `data_dir`: the folder and its lock.
+//! - `dedupe`: requests stored a moment ago, so that a resend is stored once (I3).
 //! - `gate`: who may come in; waits for those inside when the node stops.
 //! - `ingest`: one request, from bytes to acknowledgement.
 //! - `ledger`: received = acknowledged + rejected (I4).
@@ -22,6 +24,7 @@
 
 mod config;
 mod data_dir;
+mod dedupe;
 mod gate;
 mod ingest;
 mod ledger;
@@ -37,6 +40,8 @@ pub use processor::{Processor, Stats};
 mod crash_test;
 #[cfg(test)]
 mod data_dir_test;
+#[cfg(test)]
+mod dedupe_test;
 #[cfg(test)]
 mod ingest_test;
 #[cfg(test)]

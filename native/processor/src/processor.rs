@@ -15,6 +15,7 @@ use tokio::runtime::Handle;
 use tokio::sync::{Mutex, broadcast};
 
 use crate::data_dir::DataDir;
+use crate::dedupe::{Dedupe, WindowLimits};
 use crate::gate::Gate;
 use crate::{ProcessorConfig, replay};
 
@@ -47,6 +48,7 @@ pub struct Processor {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) gate: Gate,
+    pub(crate) dedupe: Arc<Dedupe>,
     pub(crate) live: Arc<LiveSet>,
     tables: Tables,
     stream: StreamId,
@@ -99,6 +101,13 @@ impl Processor {
         let (log, records) =
             blocking(move || Log::open(log_config, log_clock, log_metrics)).await?;
         let stream = log.stream();
+        let window = WindowLimits {
+            nanos: config.dedupe_window_ms.saturating_mul(1_000_000),
+            requests: config.dedupe_requests,
+        };
+        let folder = data_dir.dedupe();
+        let dedupe = Arc::new(blocking(move || Dedupe::open(&folder, window)).await?);
+        let windows = Arc::clone(&dedupe);
         let log = Arc::new(log);
         let limits = SealLimits {
             bytes: config.flush_bytes,
@@ -124,10 +133,13 @@ impl Processor {
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
             on_step,
+            before_release: Arc::new(move |signal| windows.persist(signal)),
             guard: Arc::clone(&data_dir) as _,
         });
         let (into, handles, runtime) = (Arc::clone(&live), tables.clone(), Handle::current());
-        let replayed = blocking(move || replay::replay(records, &handles, &into, &runtime)).await?;
+        let windows = Arc::clone(&dedupe);
+        let replayed =
+            blocking(move || replay::replay(records, &handles, &into, &windows, &runtime)).await?;
         if replayed.records > 0 || replayed.damaged > 0 {
             tracing::info!(
                 target: "otlake::log", records = replayed.records, rows = replayed.rows,
@@ -138,6 +150,7 @@ impl Processor {
             clock,
             metrics,
             gate: Gate::new(),
+            dedupe,
             live,
             tables,
             stream,

@@ -7,6 +7,8 @@ use otlake_flush::{LiveBatch, LiveSet, Tables, covers};
 use otlake_log::{Record, Replay};
 use tokio::runtime::Handle;
 
+use crate::dedupe::{ContentHash, Dedupe};
+
 /// What a replay found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Replayed {
@@ -31,6 +33,7 @@ pub(crate) fn replay(
     records: Replay,
     tables: &Tables,
     live: &LiveSet,
+    dedupe: &Dedupe,
     runtime: &Handle,
 ) -> Result<Replayed> {
     let watermarks = Table::ALL.map(|table| tables.handle(table).snapshot().watermarks.clone());
@@ -50,6 +53,8 @@ pub(crate) fn replay(
             Err(error) => return Err(error),
         };
         replayed.records += 1;
+        let hash = ContentHash::of(&record.tenant, &record.payload);
+        dedupe.replayed(record.signal, hash, record.received_unix_nano);
         let batch = rows_not_in_files(position, record, &watermarks)?;
         replayed.rows += batch.rows;
         let budget = live.budget();
