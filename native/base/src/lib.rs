@@ -9,6 +9,7 @@
 //! - `signal`: the three signals and the seven tables.
 //! - `source`: what a query sees of a table: live batches and files, captured consistently.
 
+pub mod checksum;
 pub mod clock;
 pub mod error;
 pub mod invariant;

@@ -69,6 +69,9 @@ pub struct Metrics {
     pub flushed_bytes: Family<Labels, Counter>,
     /// Seconds from seal to commit, by `signal`.
     pub flush_seconds: Seconds,
+    /// Damaged bytes that a read found and did not serve (I6), by `kind` (log, file, commit,
+    /// checkpoint).
+    pub corruption: Family<Labels, Counter>,
     /// Files of the newest snapshot, by `table`.
     pub table_files: Family<Labels, Gauge>,
     /// Bytes of those files, by `table`.
@@ -182,6 +185,11 @@ impl Metrics {
                 Unit::Seconds,
                 family()
             ),
+            corruption: add!(
+                "corruption_detected",
+                "Damaged bytes that a read found and did not serve (I6)",
+                counters()
+            ),
             table_files: add!("table_files", "Files of the newest snapshot", gauges()),
             table_bytes: add!(
                 "table_size",
@@ -226,6 +234,9 @@ impl Metrics {
         for table in Table::ALL {
             drop(metrics.flushes.get_or_create(&by_table(table)));
         }
+        for kind in ["log", "file", "commit", "checkpoint"] {
+            drop(metrics.corruption.get_or_create(&vec![("kind", kind)]));
+        }
         for invariant in [
             Invariant::I1DurableAck,
             Invariant::I2NothingLost,
@@ -242,6 +253,11 @@ impl Metrics {
             drop(metrics.invariant_violations.get_or_create(&labels));
         }
         metrics
+    }
+
+    /// Counts damage that was found.
+    pub fn damaged(&self, kind: &'static str) {
+        self.corruption.get_or_create(&vec![("kind", kind)]).inc();
     }
 
     /// Counts a broken invariant; debug builds and tests stop at once.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
+use crate::checksum::BlockSums;
 use crate::{Code, Error, Position, Result, Table};
 
 /// How fresh an answer must be (I7).
@@ -65,6 +66,8 @@ pub struct DataFile {
     pub min_time: i64,
     /// Greatest value of the table's time column, in ns; `i64::MAX` where unknown.
     pub max_time: i64,
+    /// What its bytes are checked by; none where another writer wrote it.
+    pub sums: Option<Arc<BlockSums>>,
 }
 
 /// Acknowledged rows that no file holds yet.

@@ -27,7 +27,8 @@ use url::Url;
 
 use crate::columns::{CHECKPOINT_INTERVAL, columns, properties};
 use crate::durable_store::DurableStore;
-use crate::snapshot::{Snapshot, files};
+use crate::recover::{load_newest, unreadable};
+use crate::snapshot::{SUMS_TAG, Snapshot, files};
 use crate::sweep::sweep;
 use crate::watermarks::{self, app_id};
 
@@ -50,18 +51,6 @@ fn storage(table: Table, what: &str, error: impl std::fmt::Display) -> Error {
     Error::new(Code::TableIo, format!("{}: {what}: {error}", table.name()))
 }
 
-/// A log that is there but cannot be understood, unless storage itself failed.
-fn unreadable(table: Table, error: DeltaTableError) -> Error {
-    let code = match &error {
-        DeltaTableError::ObjectStore { .. } | DeltaTableError::Io { .. } => Code::TableIo,
-        _ => Code::TableCorrupt,
-    };
-    Error::new(
-        code,
-        format!("{}: cannot load the table: {error}", table.name()),
-    )
-}
-
 fn state(table: Table, delta: &DeltaTable) -> Result<&DeltaTableState> {
     delta.snapshot().map_err(|error| unreadable(table, error))
 }
@@ -80,8 +69,10 @@ impl DeltaTableHandle {
             .map_err(|error| storage(table, "cannot find its folder", error))?;
         let url = Url::from_directory_path(&root)
             .map_err(|()| storage(table, "not a folder", root.display()))?;
+        let store = DurableStore::new(Arc::clone(&metrics));
+        let backend = Arc::new(store.clone());
         let mut delta = DeltaTableBuilder::from_url(url.clone())
-            .map(|builder| builder.with_storage_backend(Arc::new(DurableStore::default()), url))
+            .map(|builder| builder.with_storage_backend(backend, url))
             .and_then(DeltaTableBuilder::build)
             .map_err(|error| unreadable(table, error))?;
         // Whether there is a table is asked of the folder itself: a table that merely failed to
@@ -95,11 +86,14 @@ impl DeltaTableHandle {
                 })
             })
             .map_err(|error| storage(table, "cannot list its log", error))?;
-        if exists {
-            delta
-                .load()
-                .await
-                .map_err(|error| unreadable(table, error))?;
+        let read = async |delta: &DeltaTable| {
+            check_columns(table, delta)?;
+            let snapshot = Arc::new(load(table, &root, delta).await?);
+            let tombstones = tombstones(table, delta).await?;
+            Ok((snapshot, tombstones))
+        };
+        let (snapshot, tombstones) = if exists {
+            load_newest(table, &mut delta, &store, read).await?
         } else {
             delta = CreateBuilder::new()
                 .with_log_store(delta.log_store())
@@ -109,10 +103,9 @@ impl DeltaTableHandle {
                 .with_configuration(properties(table))
                 .await
                 .map_err(|error| storage(table, "cannot create the table", error))?;
-        }
-        check_columns(table, &delta)?;
-        let snapshot = Arc::new(load(table, &root, &delta).await?);
-        sweep_orphans(table, &snapshot, &delta).await?;
+            read(&delta).await?
+        };
+        sweep_orphans(table, &snapshot, tombstones).await?;
         let handle = DeltaTableHandle {
             table,
             root,
@@ -360,7 +353,10 @@ pub(crate) fn add(written: &Written, millis: i64) -> Add {
         modification_time: millis,
         data_change: true,
         stats: Some(written.stats_json.clone()),
-        tags: None,
+        tags: file
+            .sums
+            .as_ref()
+            .map(|sums| HashMap::from([(SUMS_TAG.to_owned(), Some(sums.to_text()))])),
         deletion_vector: None,
         base_row_id: None,
         default_row_commit_version: None,
@@ -397,20 +393,28 @@ fn check_columns(table: Table, delta: &DeltaTable) -> Result<()> {
     Err(Error::new(Code::TableCorrupt, message))
 }
 
-async fn sweep_orphans(table: Table, snapshot: &Snapshot, delta: &DeltaTable) -> Result<()> {
-    let mut known: HashSet<String> = snapshot
-        .files
-        .iter()
-        .map(|file| file.path.clone())
-        .collect();
+/// The paths of removed files that are not vacuumed yet.
+async fn tombstones(table: Table, delta: &DeltaTable) -> Result<Vec<String>> {
     let store = delta.log_store();
-    // A removed file is another reader's until it is vacuumed.
     let tombstones: Vec<_> = state(table, delta)?
         .all_tombstones(store.as_ref())
         .try_collect()
         .await
         .map_err(|error| unreadable(table, error))?;
-    known.extend(tombstones.iter().map(|removed| removed.path().into_owned()));
+    Ok(tombstones
+        .iter()
+        .map(|removed| removed.path().into_owned())
+        .collect())
+}
+
+async fn sweep_orphans(table: Table, snapshot: &Snapshot, tombstones: Vec<String>) -> Result<()> {
+    let mut known: HashSet<String> = snapshot
+        .files
+        .iter()
+        .map(|file| file.path.clone())
+        .collect();
+    // A removed file is another reader's until it is vacuumed.
+    known.extend(tombstones);
     let root = snapshot.root.clone();
     let deleted = tokio::task::spawn_blocking(move || sweep(&root, &known))
         .await

@@ -17,14 +17,20 @@
 //! - `watermarks`: every `txn` action of a version.
 //! - `columns`: Arrow schema to Delta schema, table properties.
 //! - `durable_store`: the object store below the log, which syncs what it writes.
+//! - `integrity`: checksums of the log's own files.
+//! - `verify`: reads everything and tells what is damaged.
+//! - `recover`: loads a table whose log is damaged.
 //! - `sweep`: removes what a crash left and nothing refers to.
 
 mod catalog;
 mod columns;
 mod durable_store;
 mod handle;
+mod integrity;
+mod recover;
 mod snapshot;
 mod sweep;
+pub mod verify;
 mod watermarks;
 
 pub use catalog::Catalog;
@@ -33,3 +39,5 @@ pub use snapshot::Snapshot;
 
 #[cfg(test)]
 mod catalog_test;
+#[cfg(test)]
+mod verify_test;

@@ -8,8 +8,12 @@ use arrow::compute::kernels::cast_utils::Parser;
 use arrow::datatypes::Date32Type;
 use deltalake_core::kernel::LogicalFileView;
 use deltalake_core::table::state::DeltaTableState;
+use otlake_base::checksum::BlockSums;
 use otlake_base::{Code, DataFile, Error, Position, Result, StreamId, Table};
 use serde_json::Value;
+
+/// The tag of an add action that holds its file's checksums, of 64 KiB each.
+pub(crate) const SUMS_TAG: &str = "otlake.crc32c";
 
 /// One version of a table, in memory; it never changes.
 #[derive(Clone, Debug)]
@@ -69,14 +73,30 @@ fn file(table: Table, view: &LogicalFileView) -> Result<DataFile> {
         .stats()
         .and_then(|text| serde_json::from_str(&text).ok())
         .unwrap_or(Value::Null);
+    let size = u64::try_from(view.size()).map_err(|_| broken("has a negative size"))?;
+    let sums = match tag(view, SUMS_TAG) {
+        None => None,
+        Some(text) => Some(
+            BlockSums::from_text(&text)
+                .filter(|sums| sums.fits(size))
+                .ok_or_else(|| broken("has checksums of another length"))?,
+        ),
+    };
     let time = |bound: &str| stats[bound][table.time_column()].as_i64();
     Ok(DataFile {
-        size: u64::try_from(view.size()).map_err(|_| broken("has a negative size"))?,
+        size,
         rows: stats["numRecords"].as_u64().unwrap_or_default(),
         tenant,
         day,
         min_time: time("minValues").unwrap_or(i64::MIN),
         max_time: time("maxValues").unwrap_or(i64::MAX),
         path,
+        sums: sums.map(Arc::new),
     })
+}
+
+fn tag(view: &LogicalFileView, name: &str) -> Option<String> {
+    #[expect(deprecated, reason = "nothing else gives a file's tags")]
+    let tags = view.add_action().tags;
+    tags?.remove(name).flatten()
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::temporal_conversions::date32_to_datetime;
+use otlake_base::checksum::{BlockSums, Summing};
 use otlake_base::{Code, DataFile, Error, Result, Table};
 use otlake_decode::schema::{file_schema, schema};
 use parquet::arrow::ArrowSchemaConverter;
@@ -165,7 +166,7 @@ fn write_one(
         .map_err(|error| io("cannot create", &staged, error))?;
     undo.paths.push(staged.clone());
     let rows = &order.rows[partition.rows.clone()];
-    let (file, stats) = encode(table, batches, rows, file, options, &staged)?;
+    let (file, sums, stats) = encode(table, batches, rows, file, options, &staged)?;
     file.sync_all()
         .map_err(|error| io("cannot sync", &staged, error))?;
     let size = file
@@ -189,6 +190,7 @@ fn write_one(
             day: partition.day,
             min_time,
             max_time,
+            sums: Some(Arc::new(sums)),
         },
     })
 }
@@ -202,7 +204,7 @@ fn encode(
     file: File,
     options: &WriteOptions,
     path: &Path,
-) -> Result<(File, Stats)> {
+) -> Result<(File, BlockSums, Stats)> {
     let failed = |error: &dyn Display| io("cannot write", path, error);
     let schema = file_schema(table);
     let group_rows = options.row_group_rows.max(1);
@@ -211,7 +213,7 @@ fn encode(
         .map_err(|error| failed(&error))?;
     let properties = properties(table, &schema, &leaves, group_rows.min(rows.len()), options)?;
     let writer = ArrowWriter::try_new_with_options(
-        BufWriter::with_capacity(FILE_BUFFER_BYTES, file),
+        BufWriter::with_capacity(FILE_BUFFER_BYTES, Summing::new(file)),
         Arc::clone(&schema),
         ArrowWriterOptions::new().with_properties(properties),
     )
@@ -245,8 +247,9 @@ fn encode(
         group.close().map_err(|error| failed(&error))?;
     }
     let buffered = writer.into_inner().map_err(|error| failed(&error))?;
-    let file = buffered
+    let summing = buffered
         .into_inner()
         .map_err(|error| failed(&error.error()))?;
-    Ok((file, stats))
+    let (file, sums) = summing.finish();
+    Ok((file, sums, stats))
 }

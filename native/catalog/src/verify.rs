@@ -1,0 +1,155 @@
+//! Reads every file of a table and tells what is damaged, beside a running node or without one.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use deltalake_core::DeltaTableBuilder;
+use otlake_base::checksum::{BLOCK_BYTES, BlockSums};
+use otlake_base::{Code, DataFile, Error, Metrics, Result, Table};
+use url::Url;
+
+use crate::durable_store::{DurableStore, sums_beside};
+use crate::integrity::{self, Kind, Verdict};
+use crate::recover::unreadable;
+use crate::snapshot::files;
+
+/// What checking one file came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// Every byte is what was written.
+    Whole,
+    /// Another writer left it without checksums.
+    NoChecksum,
+    /// It went between the listing and the check, as superseded files do.
+    Gone,
+    /// What is wrong with it.
+    Damaged(String),
+}
+
+/// The files of a table's log that readers depend on, in the order of their names.
+///
+/// # Errors
+/// `TABLE_IO` where the folder cannot be listed.
+pub fn log_files(root: &Path) -> Result<Vec<PathBuf>> {
+    let folder = root.join("_delta_log");
+    let list = || -> io::Result<Vec<PathBuf>> {
+        let mut paths = Vec::new();
+        for entry in fs::read_dir(&folder)? {
+            let path = entry?.path();
+            if path.to_str().and_then(Kind::of).is_some() {
+                paths.push(path);
+            }
+        }
+        paths.sort();
+        Ok(paths)
+    };
+    list().map_err(|error| Error::new(Code::TableIo, format!("{}: {error}", folder.display())))
+}
+
+/// The files that the newest version names.
+///
+/// # Errors
+/// `TABLE_CORRUPT`, `TABLE_IO` where the version cannot be read. Nothing is repaired.
+pub async fn data_files(table: Table, root: &Path) -> Result<Vec<DataFile>> {
+    let io = |error: &dyn std::fmt::Display| {
+        Error::new(Code::TableIo, format!("{}: {error}", root.display()))
+    };
+    let root = root.canonicalize().map_err(|error| io(&error))?;
+    let url = Url::from_directory_path(&root).map_err(|()| io(&"not a folder"))?;
+    let store = DurableStore::new(Arc::new(Metrics::new()));
+    let backend = Arc::new(store.clone());
+    let mut delta = DeltaTableBuilder::from_url(url.clone())
+        .map(|builder| builder.with_storage_backend(backend, url))
+        .and_then(DeltaTableBuilder::build)
+        .map_err(|error| unreadable(table, error))?;
+    let loaded = match delta.load().await {
+        Ok(()) => delta
+            .snapshot()
+            .map_err(|error| unreadable(table, error))
+            .and_then(|state| files(table, state)),
+        Err(error) => Err(unreadable(table, error)),
+    };
+    loaded.map_err(|error| match store.take_damage() {
+        Some(damage) => damage.error,
+        None => error,
+    })
+}
+
+/// Checks one file of a table's log.
+///
+/// # Errors
+/// `TABLE_IO` where it cannot be read.
+pub fn check_log_file(path: &Path) -> Result<Checked> {
+    let Some(kind) = path.to_str().and_then(Kind::of) else {
+        return Ok(Checked::NoChecksum);
+    };
+    let read = || -> io::Result<Checked> {
+        let bytes = match fs::read(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Checked::Gone),
+            read => read?,
+        };
+        let verdict = match kind {
+            Kind::Commit => integrity::check_commit(&bytes),
+            Kind::Checkpoint | Kind::Hint => {
+                integrity::check_beside(&bytes, sums_beside(path)?.as_deref())
+            }
+        };
+        Ok(match verdict {
+            Verdict::Whole => Checked::Whole,
+            Verdict::Unknown => Checked::NoChecksum,
+            Verdict::Damaged(what) => Checked::Damaged(what.to_owned()),
+        })
+    };
+    read().map_err(|error| Error::new(Code::TableIo, format!("{}: {error}", path.display())))
+}
+
+/// Checks every block of a data file below `root`.
+///
+/// # Errors
+/// `TABLE_IO` where it cannot be read.
+pub fn check_data_file(root: &Path, file: &DataFile) -> Result<Checked> {
+    let path = root.join(&file.path);
+    let io = |error: io::Error| Error::new(Code::TableIo, format!("{}: {error}", path.display()));
+    let length = match fs::metadata(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Checked::Gone),
+        metadata => metadata.map_err(io)?.len(),
+    };
+    if length != file.size {
+        let text = format!("it has {length} bytes instead of {}", file.size);
+        return Ok(Checked::Damaged(text));
+    }
+    let Some(sums) = &file.sums else {
+        return Ok(Checked::NoChecksum);
+    };
+    let opened = fs::File::open(&path).map_err(io)?;
+    damaged_block(sums, opened)
+        .map_err(io)
+        .map(|damaged| match damaged {
+            None => Checked::Whole,
+            Some(block) => Checked::Damaged(format!(
+                "bytes {} to {} are not what was written",
+                block * BLOCK_BYTES,
+                ((block + 1) * BLOCK_BYTES).min(file.size)
+            )),
+        })
+}
+
+/// The first damaged block of a file, read piece by piece.
+fn damaged_block(sums: &BlockSums, mut file: fs::File) -> io::Result<Option<u64>> {
+    use std::io::Read;
+    let mut buffer = Vec::with_capacity(BLOCK_BYTES as usize);
+    let mut offset = 0;
+    loop {
+        buffer.clear();
+        file.by_ref().take(BLOCK_BYTES).read_to_end(&mut buffer)?;
+        if buffer.is_empty() {
+            return Ok(None);
+        }
+        if let Some(block) = sums.first_damaged(offset, &buffer) {
+            return Ok(Some(block));
+        }
+        offset += BLOCK_BYTES;
+    }
+}
