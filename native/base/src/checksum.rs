@@ -66,6 +66,19 @@ impl BlockSums {
     }
 }
 
+/// What checking one file came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Checked {
+    /// Every byte is what was written.
+    Whole,
+    /// Another writer left it without checksums.
+    NoChecksum,
+    /// It went between the listing and the check, as superseded files do.
+    Gone,
+    /// What is wrong with it.
+    Damaged(String),
+}
+
 /// A writer that sums what goes through it.
 pub struct Summing<W> {
     inner: W,

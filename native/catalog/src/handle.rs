@@ -55,6 +55,17 @@ fn state(table: Table, delta: &DeltaTable) -> Result<&DeltaTableState> {
     delta.snapshot().map_err(|error| unreadable(table, error))
 }
 
+/// The snapshot of a loaded version, and the files that it says are removed.
+async fn newest(
+    table: Table,
+    root: PathBuf,
+    delta: &DeltaTable,
+) -> Result<(Arc<Snapshot>, Vec<String>)> {
+    check_columns(table, delta)?;
+    let snapshot = Arc::new(load(table, &root, delta).await?);
+    Ok((snapshot, tombstones(table, delta).await?))
+}
+
 impl DeltaTableHandle {
     pub(crate) async fn open(
         table: Table,
@@ -86,14 +97,11 @@ impl DeltaTableHandle {
                 })
             })
             .map_err(|error| storage(table, "cannot list its log", error))?;
-        let read = async |delta: &DeltaTable| {
-            check_columns(table, delta)?;
-            let snapshot = Arc::new(load(table, &root, delta).await?);
-            let tombstones = tombstones(table, delta).await?;
-            Ok((snapshot, tombstones))
-        };
         let (snapshot, tombstones) = if exists {
-            load_newest(table, &mut delta, &store, read).await?
+            load_newest(table, &mut delta, &store, |delta| {
+                Box::pin(newest(table, root.clone(), delta))
+            })
+            .await?
         } else {
             delta = CreateBuilder::new()
                 .with_log_store(delta.log_store())
@@ -103,7 +111,7 @@ impl DeltaTableHandle {
                 .with_configuration(properties(table))
                 .await
                 .map_err(|error| storage(table, "cannot create the table", error))?;
-            read(&delta).await?
+            newest(table, root.clone(), &delta).await?
         };
         sweep_orphans(table, &snapshot, tombstones).await?;
         let handle = DeltaTableHandle {

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 
 use deltalake_core::{DeltaTable, DeltaTableError};
+use futures::future::BoxFuture;
 use otlake_base::{Code, Error, Result, Table};
 use otlake_shard::durable::sync_dir;
 
@@ -35,7 +36,7 @@ pub(crate) async fn load_newest<T>(
     table: Table,
     delta: &mut DeltaTable,
     store: &DurableStore,
-    read: impl AsyncFn(&DeltaTable) -> Result<T>,
+    read: impl for<'a> Fn(&'a DeltaTable) -> BoxFuture<'a, Result<T>>,
 ) -> Result<T> {
     for _ in 0..CHECKPOINTS_SET_ASIDE {
         store.take_damage();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use deltalake_core::DeltaTableBuilder;
-use otlake_base::checksum::{BLOCK_BYTES, BlockSums};
+use otlake_base::checksum::{BLOCK_BYTES, BlockSums, Checked};
 use otlake_base::{Code, DataFile, Error, Metrics, Result, Table};
 use url::Url;
 
@@ -14,19 +14,6 @@ use crate::durable_store::{DurableStore, sums_beside};
 use crate::integrity::{self, Kind, Verdict};
 use crate::recover::unreadable;
 use crate::snapshot::files;
-
-/// What checking one file came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Checked {
-    /// Every byte is what was written.
-    Whole,
-    /// Another writer left it without checksums.
-    NoChecksum,
-    /// It went between the listing and the check, as superseded files do.
-    Gone,
-    /// What is wrong with it.
-    Damaged(String),
-}
 
 /// The files of a table's log that readers depend on, in the order of their names.
 ///

@@ -2,11 +2,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use otlake_base::checksum::Checked;
 use otlake_base::{Code, Error, Metrics, Position, StreamId, SystemClock, Table};
 use otlake_shard::{WriteOptions, write};
 
 use crate::columns::CHECKPOINT_INTERVAL;
-use crate::verify::{Checked, check_data_file, check_log_file, data_files, log_files};
+use crate::verify::{check_data_file, check_log_file, data_files, log_files};
 use crate::{Catalog, Snapshot};
 
 #[path = "../../shard/testing/rows.rs"]

@@ -29,6 +29,7 @@
 //! - `replay.rs`: finds the streams of earlier starts, and reads them.
 //! - `reading.rs`: reads one segment, and past damage in it.
 //! - `retention.rs`: which segments exist, and when they may go.
+//! - `verify.rs`: reads every segment and tells what is damaged.
 //! - `log.rs`: the handle that the others are reached through.
 
 mod disk;
@@ -37,6 +38,7 @@ mod log;
 mod reading;
 mod replay;
 mod retention;
+pub mod verify;
 mod writer;
 
 #[cfg(test)]

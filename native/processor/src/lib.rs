@@ -20,6 +20,7 @@
 //! - `ingest`: one request, from bytes to acknowledgement.
 //! - `ledger`: received = acknowledged + rejected (I4).
 //! - `processor`: open, close and what lies between.
+//! - `verify`: reads every file of the folder and tells what is damaged (I6).
 //! - `replay`: what the log holds and no file does, back into the live set.
 
 mod config;
@@ -30,11 +31,15 @@ mod ingest;
 mod ledger;
 mod processor;
 mod replay;
+mod verify;
 
 pub use config::ProcessorConfig;
 pub use data_dir::DataDir;
 pub use ingest::Ack;
 pub use processor::{Processor, Stats};
+pub use verify::{Finding, Verification};
+
+use processor::blocking;
 
 #[cfg(test)]
 mod crash_test;
@@ -48,3 +53,5 @@ mod ingest_test;
 mod processor_test;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod verify_test;

@@ -137,9 +137,11 @@ impl Processor {
             guard: Arc::clone(&data_dir) as _,
         });
         let (into, handles, runtime) = (Arc::clone(&live), tables.clone(), Handle::current());
-        let windows = Arc::clone(&dedupe);
-        let replayed =
-            blocking(move || replay::replay(records, &handles, &into, &windows, &runtime)).await?;
+        let (windows, counters) = (Arc::clone(&dedupe), Arc::clone(&metrics));
+        let replayed = blocking(move || {
+            replay::replay(records, &handles, &into, &windows, &counters, &runtime)
+        })
+        .await?;
         if replayed.records > 0 || replayed.damaged > 0 {
             tracing::info!(
                 target: "otlake::log", records = replayed.records, rows = replayed.rows,
@@ -249,7 +251,7 @@ impl Processor {
 }
 
 /// Runs what blocks on a thread made for it.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     tokio::task::spawn_blocking(work)

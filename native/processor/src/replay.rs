@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use otlake_base::{Code, Error, Position, Result, StreamId, Table};
+use otlake_base::{Code, Error, Metrics, Position, Result, StreamId, Table};
 use otlake_flush::{LiveBatch, LiveSet, Tables, covers};
 use otlake_log::{Record, Replay};
 use tokio::runtime::Handle;
@@ -34,6 +34,7 @@ pub(crate) fn replay(
     tables: &Tables,
     live: &LiveSet,
     dedupe: &Dedupe,
+    metrics: &Metrics,
     runtime: &Handle,
 ) -> Result<Replayed> {
     let watermarks = Table::ALL.map(|table| tables.handle(table).snapshot().watermarks.clone());
@@ -44,6 +45,7 @@ pub(crate) fn replay(
             // It is reported and never served (I6); the records after it are whole.
             Err(error) if error.code == Code::LogChecksumMismatch => {
                 replayed.damaged += 1;
+                metrics.damaged("log");
                 tracing::error!(
                     target: "otlake::log", code = error.code.as_str(),
                     "a log record is damaged and its rows are lost: {error}"

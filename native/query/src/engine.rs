@@ -17,7 +17,6 @@ use datafusion::catalog::{
 };
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::datasource::physical_plan::ParquetFileReaderFactory;
-use datafusion::datasource::physical_plan::parquet::CachedParquetFileReaderFactory;
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
@@ -28,13 +27,13 @@ use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use futures::{FutureExt, Stream};
-use object_store::local::LocalFileSystem;
 use otlake_base::{Clock, Code, Consistency, Error, Metrics, Result, Table, TableSource};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Sleep, sleep};
 
 use crate::error::{from_datafusion, near};
 use crate::memory::Share;
+use crate::reader::CheckedReaderFactory;
 use crate::statement::{self, Parameters};
 use crate::syntax::{Ids, Syntax};
 use crate::table::LakeTable;
@@ -139,9 +138,9 @@ impl QueryEngine {
             .with_temp_file_path(&config.temp_dir)
             .build_arc()
             .map_err(fail)?;
-        let reader = Arc::new(CachedParquetFileReaderFactory::new(
-            Arc::new(LocalFileSystem::new()),
+        let reader = Arc::new(CheckedReaderFactory::new(
             runtime.cache_manager.get_file_metadata_cache(),
+            Arc::clone(&metrics),
         ));
         let mut session = SessionConfig::new()
             .with_default_catalog_and_schema(CATALOG, SCHEMA)

@@ -67,12 +67,16 @@ pub(crate) fn from_arrow(error: &ArrowError) -> Error {
 }
 
 fn from_parquet(error: &ParquetError) -> Error {
-    if let ParquetError::External(inner) = error
-        && let Some(inner) = inner.downcast_ref::<DataFusionError>()
-    {
-        return from_datafusion(inner);
+    let ParquetError::External(inner) = error else {
+        return Error::new(Code::TableIo, error);
+    };
+    match inner.downcast_ref::<DataFusionError>() {
+        Some(inner) => from_datafusion(inner),
+        None => match inner.downcast_ref::<Error>() {
+            Some(own) => own.clone(),
+            None => Error::new(Code::TableIo, error),
+        },
     }
-    Error::new(Code::TableIo, error)
 }
 
 /// DataFusion lists every column; a few near names tell more.

@@ -7,6 +7,7 @@
 //! - `syntax`: `attributes['key']`, ids as hexadecimal text.
 //! - `functions`, `attribute`: SQL functions, and the one-pass reader of attribute text.
 //! - `table`: a table of one moment and one tenant: live batches and pruned files.
+//! - `reader`: Parquet files, each byte checked before it is used.
 //! - `trace`: a trace by its id, past the planner.
 //! - `memory`: what one query may hold of what all may hold.
 //! - `format`, `json`: batches to JSON, NDJSON, CSV, Arrow IPC or Parquet, a chunk at a time.
@@ -29,6 +30,7 @@ mod functions;
 mod json;
 mod memory;
 mod plain;
+mod reader;
 mod statement;
 mod syntax;
 mod table;
@@ -45,6 +47,8 @@ mod engine_test;
 mod flight_test;
 #[cfg(test)]
 mod format_test;
+#[cfg(test)]
+mod reader_test;
 #[cfg(test)]
 mod sample_test;
 #[cfg(test)]

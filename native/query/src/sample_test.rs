@@ -9,6 +9,7 @@ use arrow::array::{
     StringViewArray, TimestampMicrosecondArray,
 };
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use otlake_base::checksum::BlockSums;
 use otlake_base::{
     Capture, Consistency, DataFile, LiveRows, Metrics, Result, SystemClock, Table, TableSource,
 };
@@ -108,6 +109,7 @@ impl Spans {
             day,
             min_time: start,
             max_time: start + (batch.num_rows() as i64 - 1) * 1_000,
+            sums: Some(Arc::new(BlockSums::of(&fs::read(&whole).unwrap()))),
         });
         self
     }

@@ -328,6 +328,9 @@ fn partitioned(root: &StorePath, file: &DataFile) -> Result<PartitionedFile> {
     let mut partitioned = PartitionedFile::new("", file.size);
     // The name is taken as it is; `new` would escape it once more.
     partitioned.object_meta.location = location;
+    if let Some(sums) = &file.sums {
+        partitioned = partitioned.with_extension(Arc::clone(sums));
+    }
     Ok(partitioned.with_partition_values(vec![
         ScalarValue::Utf8View(Some(file.tenant.clone())),
         ScalarValue::Date32(Some(file.day)),
