@@ -77,6 +77,7 @@ export function platformManifest(name, { version, license, engines, repository }
     description: `The native module of otlake for ${name}.`,
     license,
     ...(repository ? { repository } : {}),
+    type: 'commonjs',
     engines,
     os: [os],
     cpu: [cpu],

@@ -26,7 +26,7 @@ export interface OpenOptions {
   /** Folder of the log and the tables. */
   dataDir: string
   /** Any setting of docs/settings.md, by its path: `{ 'flush.interval_ms': 1000 }`. */
-  settings?: Raw
+  settings?: Record<string, unknown>
   /** Where the store logs to; nowhere by default. */
   logger?: Logger
 }
