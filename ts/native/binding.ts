@@ -92,12 +92,17 @@ export interface TailRequest {
 }
 
 export interface Stats {
+  /** The log stream that this start of the store writes. */
   stream: string
+  /** The last sequence of it that is durable and readable; 0 before the first. */
   lastDurable: bigint
+  /** Batches that no file holds yet. */
   liveBytes: number
   liveRows: number
+  /** The log on disk. */
   logBytes: number
   logSegments: number
+  /** The Parquet files of the newest snapshots of all tables. */
   files: number
   fileBytes: number
   fileRows: number

@@ -40,11 +40,15 @@ export interface ReadOptions {
   tenant?: string
 }
 
+/** `HOST:PORT` of each server; what is left out does not listen. Port 0 takes any. */
 export interface ServeOptions {
-  /** `HOST:PORT` of each server; what is left out does not listen. Port 0 takes any. */
+  /** OTLP/gRPC. */
   otlpGrpc?: string
+  /** OTLP/HTTP. */
   otlpHttp?: string
+  /** SQL, traces, health, metrics. */
   http?: string
+  /** Arrow Flight SQL. */
   flight?: string
 }
 
@@ -55,7 +59,10 @@ export class Otlake {
     private readonly options: OpenOptions,
   ) {}
 
-  /** Opens the store below `dataDir` and replays its log. Rejects with an `OtlakeError`. */
+  /**
+   * Opens the store below `dataDir` and replays its log. Rejects with an `OtlakeError`, as every
+   * call does.
+   */
   static async open(options: OpenOptions): Promise<Otlake> {
     const node = makeNode(options, OFF)
     await node.start()
