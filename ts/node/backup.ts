@@ -3,7 +3,7 @@
  *
  * ```text
  * 1. dedupe/             what it says is stored has to be in the copy
- * 2. log/                each stream's segments, as one listing has them
+ * 2. log/               each stream's segments, newest first
  * 3. tables/*\/_delta_log  commits and checkpoints, as one listing has them
  * 4. tables/             the files that those commits name
  * ```
@@ -57,8 +57,7 @@ export async function backup(from: string, to: string): Promise<Backup> {
   try {
     await mkdir(partial, { recursive: true })
     await copier.folder('dedupe')
-    await copier.folder('log')
-    for (const stream of await folders(join(from, 'log'))) await copier.folder(join('log', stream))
+    for (const stream of await folders(join(from, 'log'))) await copier.stream(join('log', stream))
     const tables = await folders(join(from, 'tables'))
     for (const table of tables) await copier.tableLog(join('tables', table, LOG))
     for (const table of tables) await copier.data(join('tables', table))
@@ -87,6 +86,16 @@ class Copier {
   /** The files of one folder as one listing has them; one that is gone since is in no need. */
   async folder(path: string): Promise<void> {
     await this.#copy(path, await files(join(this.from, path)))
+  }
+
+  /**
+   * The log's segments of one stream, newest first. They are deleted oldest first, once the tables
+   * hold them, so where one is gone the older ones are in no need either; without them the copy
+   * has no hole, which a replay would report as damage.
+   */
+  async stream(path: string): Promise<void> {
+    const names = (await files(join(this.from, path))).sort().reverse()
+    for (const name of names) if (!(await this.#copy(path, [name]))) break
   }
 
   /**
