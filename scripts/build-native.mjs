@@ -2,14 +2,23 @@
  * Builds the native module and puts it where ts/native looks for it:
  * native/otlake.<platform>-<arch>[-<libc>].node.
  *
+ * `--published` builds what is published instead: the profile `dist`, for any platform of
+ * scripts/platforms.mjs (`--platform NAME`; this machine's by default), and leaves native/ alone:
+ * packages/otlake.<platform>.node, which scripts/pack.mjs takes. Linux modules are linked by zig,
+ * against the glibc or musl of the table, whatever this machine has: `pip install cargo-zigbuild`.
+ *
  * Only node: modules are imported, because this runs before `npm ci` on a fresh checkout.
  */
 
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
-import { copyFileSync, renameSync, rmSync } from 'node:fs'
+import { copyFileSync, mkdirSync, renameSync, rmSync, statSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath, pathToFileURL } from 'node:url'
-import { cargoEnvironment, nativeModule } from './places.mjs'
+import { parseArgs } from 'node:util'
+import { compareVersions, highestGlibc } from './glibc.mjs'
+import { cargoEnvironment, nativeModule, publishedModule } from './places.mjs'
+import { GLIBC_MOST, platformOf, thisPlatform } from './platforms.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const LIBRARIES = {
@@ -19,9 +28,12 @@ const LIBRARIES = {
 }
 const REPORT_INTERVAL_MS = 30_000
 
+function has(command) {
+  return spawnSync(command, ['--version'], { stdio: 'ignore' }).status === 0
+}
+
 /** Fails with the sentence that names the fix when a tool the build needs is absent. */
 function requireTools() {
-  const has = (command) => spawnSync(command, ['--version'], { stdio: 'ignore' }).status === 0
   if (!has('cargo')) {
     throw new Error(
       'cargo is not on the PATH: install Rust from https://rustup.rs, then run this again.',
@@ -65,7 +77,7 @@ function clock(milliseconds) {
 }
 
 /** Runs cargo and says how far it is; resolves when it succeeded. */
-async function compile(environment) {
+async function compile(build, environment) {
   const total = countPackages()
   const started = performance.now()
   const done = new Set()
@@ -77,15 +89,7 @@ async function compile(environment) {
 
   const cargo = spawn(
     'cargo',
-    [
-      'build',
-      '--release',
-      '--locked',
-      '-p',
-      'otlake-binding',
-      '--message-format',
-      'json-render-diagnostics',
-    ],
+    [...build, '--locked', '-p', 'otlake-binding', '--message-format', 'json-render-diagnostics'],
     { cwd: root, env: environment, stdio: ['ignore', 'pipe', 'inherit'] },
   )
   const timer = setInterval(show, terminal ? 1000 : REPORT_INTERVAL_MS)
@@ -111,7 +115,7 @@ async function compile(environment) {
   }
 }
 
-/** Builds the module and returns its path. */
+/** Builds the module for this machine and returns its path. */
 export async function buildNative() {
   requireTools()
   const library = LIBRARIES[process.platform]
@@ -121,12 +125,43 @@ export async function buildNative() {
   console.log(
     'Building the native module; the first build compiles every dependency and takes a while.',
   )
-  await compile(environment)
-  // A running node may have the old file mapped: a rename replaces the name and leaves its bytes alone.
-  const target = nativeModule()
+  await compile(['build', '--release'], environment)
+  return put(`${environment.CARGO_TARGET_DIR}/release/${library}`, nativeModule())
+}
+
+/** Builds a platform's module as it is published and returns its path. */
+export async function buildPublished(name) {
+  requireTools()
+  const { os, libc, target, linker } = platformOf(name)
+  const environment = cargoEnvironment()
+  if (linker === 'zig' && !has('cargo-zigbuild')) {
+    throw new Error(
+      'cargo-zigbuild is not on the PATH: run `pip install cargo-zigbuild`, then run this again.',
+    )
+  }
+  if (libc === 'musl') {
+    // A module is a shared library: it has to take its C library from the process.
+    environment.RUSTFLAGS = `${environment.RUSTFLAGS ?? ''} -C target-feature=-crt-static`.trim()
+  }
+  const build = linker === 'zig' ? 'zigbuild' : 'build'
+  const triple = libc === 'glibc' ? `${target}.${GLIBC_MOST}` : target
+  await compile([build, '--profile', 'dist', '--target', triple], environment)
+  const built = `${environment.CARGO_TARGET_DIR}/${target}/dist/${LIBRARIES[os]}`
+  const highest = os === 'linux' ? highestGlibc(built) : null
+  if (highest !== null && (libc === 'musl' || compareVersions(highest, GLIBC_MOST) > 0)) {
+    throw new Error(`${built} needs glibc ${highest}; ${name} may need ${GLIBC_MOST} at most.`)
+  }
+  const megabytes = (statSync(built).size / 1e6).toFixed(1)
+  console.log(`${name}: ${megabytes} MB, ${highest === null ? 'no glibc' : `glibc ${highest}`}`)
+  return put(built, publishedModule(name))
+}
+
+/** A running node may have the old file mapped: a rename replaces the name and leaves its bytes alone. */
+function put(built, target) {
   const temporary = `${target}.${process.pid}.tmp`
+  mkdirSync(dirname(target), { recursive: true })
   try {
-    copyFileSync(`${environment.CARGO_TARGET_DIR}/release/${library}`, temporary)
+    copyFileSync(built, temporary)
     renameSync(temporary, target)
   } finally {
     rmSync(temporary, { force: true })
@@ -136,7 +171,13 @@ export async function buildNative() {
 
 if (import.meta.url === pathToFileURL(process.argv[1]).href) {
   try {
-    console.log(await buildNative())
+    const { values } = parseArgs({
+      options: { published: { type: 'boolean' }, platform: { type: 'string' } },
+    })
+    const published = values.published || values.platform !== undefined
+    console.log(
+      await (published ? buildPublished(values.platform ?? thisPlatform()) : buildNative()),
+    )
   } catch (error) {
     console.error(error.message)
     process.exitCode = 1

@@ -3,17 +3,19 @@
 import { homedir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { thisPlatform } from './platforms.mjs'
+
+/** The folder of packages that are ready to be published, and of the modules that go into them. */
+export const PACKAGES = fileURLToPath(new URL('../packages', import.meta.url))
 
 /** The path of this machine's native module. */
 export function nativeModule() {
-  let name = `${process.platform}-${process.arch}`
-  if (process.platform === 'linux') {
-    // Only glibc reports its version; its absence means musl.
-    const glibc = process.report.getReport().header.glibcVersionRuntime
-    name += glibc === undefined ? '-musl' : '-gnu'
-  }
-  if (process.platform === 'win32') name += '-msvc'
-  return fileURLToPath(new URL(`../native/otlake.${name}.node`, import.meta.url))
+  return fileURLToPath(new URL(`../native/otlake.${thisPlatform()}.node`, import.meta.url))
+}
+
+/** The path of a platform's module as it is published. */
+export function publishedModule(name) {
+  return join(PACKAGES, `otlake.${name}.node`)
 }
 
 /** The environment for cargo: one target directory for every checkout, unless the caller names one. */

@@ -129,6 +129,19 @@ Examples:
     })
 
   otlake
+    .command('backup')
+    .description('copy a data directory while its node runs, or after it stopped')
+    .requiredOption('--data-dir <folder>', 'the data directory')
+    .requiredOption('--to <folder>', 'the copy, which must not exist yet')
+    .addHelpText('after', '\nThe copy is a data directory: `otlake serve --data-dir <copy>`.')
+    .action(async ({ dataDir, to }: { dataDir: string; to: string }) => {
+      const { backup } = await import('../node/backup.js')
+      const { files, bytes } = await backup(dataDir, to)
+      console.log(`${to}: ${files} files, ${bytes} bytes`)
+      exit(0)
+    })
+
+  otlake
     .command('settings')
     .description('list every setting with its default and variable')
     .option('--markdown', 'as docs/settings.md has it', false)

@@ -1,16 +1,14 @@
 /**
- * The only importer of the native module: finds the .node file, gives its exports their types,
- * and turns its errors into `OtlakeError`.
+ * The native module with types: gives the exports of the .node file that `loader.ts` finds their
+ * types, and turns their errors into `OtlakeError`.
  *
  * The inventory below has the names, order and nesting of `native/binding/src/lib.rs`;
  * `binding.test.ts` compares them. Every field is present and `null` means none; u64 cross as
  * `bigint`. A buffer that was given to a call must not be written to afterwards.
  */
 
-import { existsSync, readFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
-import { fileURLToPath } from 'node:url'
 import { OtlakeError } from '../base/errors.js'
+import { loadNative, manifest } from './loader.js'
 
 export type Signal = 'traces' | 'metrics' | 'logs'
 export type Durability = 'fsync' | 'relaxed'
@@ -94,12 +92,17 @@ export interface TailRequest {
 }
 
 export interface Stats {
+  /** The log stream that this start of the store writes. */
   stream: string
+  /** The last sequence of it that is durable and readable; 0 before the first. */
   lastDurable: bigint
+  /** Batches that no file holds yet. */
   liveBytes: number
   liveRows: number
+  /** The log on disk. */
   logBytes: number
   logSegments: number
+  /** The Parquet files of the newest snapshots of all tables. */
   files: number
   fileBytes: number
   fileRows: number
@@ -162,47 +165,17 @@ export interface NativeModule {
   openEngine(config: EngineConfig, onLog: (event: LogEvent) => void): Promise<Engine>
 }
 
-/** `linux-x64-gnu` and the like: the platform part of the file's and the package's name. */
-export function platformName(): string {
-  const { platform, arch } = process
-  if (platform === 'linux') {
-    const report = process.report.getReport() as { header?: { glibcVersionRuntime?: string } }
-    return `linux-${arch}-${report.header?.glibcVersionRuntime ? 'gnu' : 'musl'}`
-  }
-  return platform === 'win32' ? `win32-${arch}-msvc` : `${platform}-${arch}`
-}
-
 let loaded: NativeModule | undefined
 
 /** The native module. Throws `NATIVE_MISSING` where no file fits this machine. */
 export function native(): NativeModule {
-  loaded ??= load()
+  loaded ??= loadNative<NativeModule>()
   return loaded
-}
-
-function load(): NativeModule {
-  const require = createRequire(import.meta.url)
-  const name = platformName()
-  const built = fileURLToPath(new URL(`../../native/otlake.${name}.node`, import.meta.url))
-  const source = existsSync(built) ? built : `@otlake/${name}`
-  let module: NativeModule
-  try {
-    module = require(source) as NativeModule
-  } catch (error) {
-    throw new OtlakeError('NATIVE_MISSING', `no native module for ${name}`, { cause: error })
-  }
-  const wanted = packageVersion()
-  if (module.version() !== wanted) {
-    const found = module.version()
-    throw new OtlakeError('NATIVE_MISSING', `${source} is version ${found}, not ${wanted}`)
-  }
-  return module
 }
 
 /** The version of this package. */
 export function packageVersion(): string {
-  const path = new URL('../../package.json', import.meta.url)
-  return (JSON.parse(readFileSync(path, 'utf8')) as { version: string }).version
+  return manifest().version
 }
 
 /** Opens a store whose every call throws `OtlakeError`. */

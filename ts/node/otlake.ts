@@ -26,7 +26,7 @@ export interface OpenOptions {
   /** Folder of the log and the tables. */
   dataDir: string
   /** Any setting of docs/settings.md, by its path: `{ 'flush.interval_ms': 1000 }`. */
-  settings?: Raw
+  settings?: Record<string, unknown>
   /** Where the store logs to; nowhere by default. */
   logger?: Logger
 }
@@ -40,11 +40,15 @@ export interface ReadOptions {
   tenant?: string
 }
 
+/** `HOST:PORT` of each server; what is left out does not listen. Port 0 takes any. */
 export interface ServeOptions {
-  /** `HOST:PORT` of each server; what is left out does not listen. Port 0 takes any. */
+  /** OTLP/gRPC. */
   otlpGrpc?: string
+  /** OTLP/HTTP. */
   otlpHttp?: string
+  /** SQL, traces, health, metrics. */
   http?: string
+  /** Arrow Flight SQL. */
   flight?: string
 }
 
@@ -55,7 +59,10 @@ export class Otlake {
     private readonly options: OpenOptions,
   ) {}
 
-  /** Opens the store below `dataDir` and replays its log. Rejects with an `OtlakeError`. */
+  /**
+   * Opens the store below `dataDir` and replays its log. Rejects with an `OtlakeError`, as every
+   * call does.
+   */
   static async open(options: OpenOptions): Promise<Otlake> {
     const node = makeNode(options, OFF)
     await node.start()

@@ -24,6 +24,14 @@ export interface Addresses {
   cluster: string | null
 }
 
+/** What is started in place of the checkout's command line. */
+export interface Program {
+  /** The program and its first arguments. */
+  command: [string, ...string[]]
+  cwd?: string
+  env?: NodeJS.ProcessEnv
+}
+
 /** A running `otlake serve`. */
 export class ServerProcess {
   private constructor(
@@ -34,12 +42,18 @@ export class ServerProcess {
   ) {}
 
   /** Starts a node; `args` are added to the command line. Rejects with its log if it ends. */
-  static async start(dataDir: string, args: string[] = []): Promise<ServerProcess> {
+  static async start(
+    dataDir: string,
+    args: string[] = [],
+    program: Program = { command: [process.execPath, MAIN] },
+  ): Promise<ServerProcess> {
     const any = '127.0.0.1:0'
+    const { cwd, env } = program
+    const [file, ...first] = program.command
     const child = spawn(
-      process.execPath,
+      file,
       [
-        MAIN,
+        ...first,
         'serve',
         '--data-dir',
         dataDir,
@@ -47,7 +61,7 @@ export class ServerProcess {
         ...['--cluster', 'off'],
         ...args,
       ],
-      { stdio: ['ignore', 'pipe', 'pipe'] },
+      { stdio: ['ignore', 'pipe', 'pipe'], cwd, env },
     )
     const log: string[] = []
     const addresses = await new Promise<Addresses>((resolve, reject) => {
