@@ -142,6 +142,20 @@ Examples:
     })
 
   otlake
+    .command('verify')
+    .description('check every segment, file and commit of a data folder; exit code 1 on damage')
+    .option(
+      '--data-dir <folder>',
+      'what `otlake serve` was given; a node may be running on it',
+      process.env.OTLAKE_DATA_DIR ?? './otlake-data',
+    )
+    .option('--json', 'a line of JSON for each file', false)
+    .action(async ({ dataDir, json }: { dataDir: string; json: boolean }) => {
+      const { runVerify } = await import('./verify.js')
+      exit(await runVerify(dataDir, { json }))
+    })
+
+  otlake
     .command('settings')
     .description('list every setting with its default and variable')
     .option('--markdown', 'as docs/settings.md has it', false)

@@ -163,6 +163,7 @@ export interface NativeModule {
   errorTable(): ErrorInfo[]
   limits(): Record<string, number>
   openEngine(config: EngineConfig, onLog: (event: LogEvent) => void): Promise<Engine>
+  verify(dataDir: string): Promise<ByteStream>
 }
 
 let loaded: NativeModule | undefined

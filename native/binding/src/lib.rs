@@ -10,6 +10,7 @@
 //! - `records.rs`: the plain records, and their conversions.
 //! - `servers.rs`: the OTLP receiver and the Flight SQL server as handles.
 //! - `byte_stream.rs`: results that the consumer pulls, chunk by chunk.
+//! - `verification.rs`: the check of a data folder.
 //! - `log_sink.rs`: what the native module has to say, into the node's log.
 //! - `failure.rs`: otlake's error as JavaScript's.
 
@@ -19,6 +20,7 @@ mod failure;
 mod log_sink;
 mod records;
 mod servers;
+mod verification;
 
 use std::collections::HashMap;
 
@@ -70,6 +72,12 @@ pub fn limits() -> HashMap<String, f64> {
 pub async fn open_engine(config: EngineConfig, on_log: OnLog) -> Result<Engine> {
     log_sink::attach(on_log);
     Ok(Engine(engine::Engine::open(config).await?))
+}
+
+/// Checks every file of a data folder: a line of JSON for each.
+#[napi]
+pub async fn verify(data_dir: String) -> Result<ByteStream> {
+    Ok(verification::verify(&data_dir).await?)
 }
 
 /// An open store: storage, queries and the servers started on it.

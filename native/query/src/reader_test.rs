@@ -137,9 +137,13 @@ async fn i6_no_flipped_bit_of_a_file_is_ever_served() {
     assert!(counted.get() > 45);
     // A file cut short is damaged, too.
     fs::write(&lake.path, &whole[..whole.len() - 1]).unwrap();
-    for sql in STATEMENTS {
-        assert!(ask(&lake, sql).await.is_err(), "{sql}");
+    for (sql, truth) in STATEMENTS.iter().zip(&truth) {
+        // A count comes from the table's log, and needs no byte of the file.
+        if let Ok(answer) = ask(&lake, sql).await {
+            assert_eq!(&answer, truth, "{sql}");
+        }
     }
+    assert!(ask(&lake, STATEMENTS[1]).await.is_err());
     fs::write(&lake.path, &whole).unwrap();
     assert_eq!(ask(&lake, STATEMENTS[1]).await.unwrap(), truth[1]);
 }
