@@ -33,7 +33,7 @@ SCHEMA_URL = "https://opentelemetry.io/schemas/1.30.0"
 DAY = 1_700_000_000_000_000_000
 
 
-def send_traces(resource: Resource) -> tuple[dict[str, str], Context]:
+def send_traces(resource: Resource) -> tuple[dict[str, str | int], Context]:
     """Returns the ids and a context that holds the root span."""
     provider = TracerProvider(resource=resource)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
@@ -82,6 +82,7 @@ def send_traces(resource: Resource) -> tuple[dict[str, str], Context]:
         "trace": trace.format_trace_id(cart.get_span_context().trace_id),
         "cart": span_id(cart),
         "query": span_id(query),
+        "flags": int(cart.get_span_context().trace_flags),
     }, inside
 
 
@@ -109,7 +110,7 @@ def send_metrics(resource: Resource) -> None:
     spread = meter.create_histogram("spread")
     for value in (1.0, 2.0, 4.0, 8.0):
         spread.record(value)
-    finish(provider)
+    provider.shutdown()  # one export; a flush before it would send every point twice
 
 
 def send_logs(resource: Resource, inside: Context) -> None:
@@ -146,7 +147,7 @@ def send_logs(resource: Resource, inside: Context) -> None:
     finish(provider)
 
 
-def finish(provider: TracerProvider | MeterProvider | LoggerProvider) -> None:
+def finish(provider: TracerProvider | LoggerProvider) -> None:
     if not provider.force_flush():
         sys.exit("an export failed")
     provider.shutdown()

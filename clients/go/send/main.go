@@ -31,7 +31,7 @@ func must(err error) {
 
 func main() {
 	ctx := context.Background()
-	shop, err := resource.New(ctx, resource.WithFromEnv(), resource.WithAttributes(
+	shop, err := resource.New(ctx, resource.WithFromEnv(), resource.WithTelemetrySDK(), resource.WithAttributes(
 		attribute.String("service.version", "1.4.0"),
 		attribute.Int("host.cpus", 8),
 		attribute.IntSlice("deployment.ports", []int{4317, 4318}),

@@ -17,7 +17,7 @@ import (
 func overGrpc() bool { return os.Getenv("OTEL_EXPORTER_OTLP_PROTOCOL") == "grpc" }
 
 // sendTraces returns the ids and a context that holds the root span.
-func sendTraces(ctx context.Context, shop *resource.Resource) (map[string]string, context.Context) {
+func sendTraces(ctx context.Context, shop *resource.Resource) (map[string]any, context.Context) {
 	var exporter *otlptrace.Exporter
 	var err error
 	if overGrpc() {
@@ -68,11 +68,12 @@ func sendTraces(ctx context.Context, shop *resource.Resource) (map[string]string
 	must(provider.ForceFlush(ctx))
 	must(provider.Shutdown(ctx))
 
-	return map[string]string{
+	return map[string]any{
 		"linkedTrace": linked.SpanContext().TraceID().String(),
 		"linked":      linked.SpanContext().SpanID().String(),
 		"trace":       cart.SpanContext().TraceID().String(),
 		"cart":        cart.SpanContext().SpanID().String(),
 		"query":       query.SpanContext().SpanID().String(),
+		"flags":       byte(cart.SpanContext().TraceFlags()),
 	}, cartCtx
 }

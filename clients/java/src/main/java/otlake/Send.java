@@ -74,7 +74,8 @@ public final class Send {
       sendMetrics(sdk);
       sendLogs(sdk, cart);
       finish(sdk.getSdkTracerProvider().forceFlush());
-      finish(sdk.getSdkMeterProvider().forceFlush());
+      // One export; a flush before the end would send every point twice.
+      finish(sdk.getSdkMeterProvider().shutdown());
       finish(sdk.getSdkLoggerProvider().forceFlush());
     }
   }
@@ -130,12 +131,13 @@ public final class Send {
     cart.setStatus(StatusCode.ERROR, "timed out");
     cart.end(at(999_999_999));
     System.out.printf(
-        "{\"linkedTrace\":\"%s\",\"linked\":\"%s\",\"trace\":\"%s\",\"cart\":\"%s\",\"query\":\"%s\"}%n",
+        "{\"linkedTrace\":\"%s\",\"linked\":\"%s\",\"trace\":\"%s\",\"cart\":\"%s\",\"query\":\"%s\",\"flags\":%d}%n",
         linked.getSpanContext().getTraceId(),
         linked.getSpanContext().getSpanId(),
         cart.getSpanContext().getTraceId(),
         cart.getSpanContext().getSpanId(),
-        query.getSpanContext().getSpanId());
+        query.getSpanContext().getSpanId(),
+        cart.getSpanContext().getTraceFlags().asByte());
     return cart;
   }
 
