@@ -5,7 +5,7 @@
  * built fails the test that asked for it, with the builder's own words.
  */
 
-import { execFile, type SpawnOptions, spawn } from 'node:child_process'
+import { type ChildProcess, execFile, type SpawnOptions, spawn } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { cp, mkdir, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises'
@@ -51,8 +51,12 @@ export function run(
 }
 
 /** Starts a program that runs on; the caller ends it. */
-export function start(command: string, args: string[], options: SpawnOptions = {}) {
-  return spawn(command, args, { ...options, env: environment() })
+export function start(
+  command: string,
+  args: string[],
+  options: { env: Record<string, string>; stdio: SpawnOptions['stdio'] },
+): ChildProcess {
+  return spawn(command, args, { ...options, env: environment(options.env) })
 }
 
 let toolchains: Promise<string> | undefined
