@@ -1,8 +1,8 @@
 /**
  * A Collector with its queue on disk in front of otlake, which is killed again and again under
  * load; at the end the Collector too is restarted with a full queue. Everything that telemetrygen
- * sent is there (I2), once (I3): what was stored but not acknowledged when the process died comes a
- * second time, as the same request.
+ * sent is there (I2), once (I3): before each kill the answers are swallowed on their way, so requests
+ * that are stored come again after it.
  */
 
 import type { ChildProcess } from 'node:child_process'
@@ -13,6 +13,7 @@ import { createInterface } from 'node:readline'
 import { setTimeout as pause } from 'node:timers/promises'
 import { afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { ServerProcess, temporaryFolder } from '../../testing/server.js'
+import { Relay } from './relay.js'
 import { BUILD_TIMEOUT_MS, clientFile, collector, run, start, telemetrygen } from './toolchain.js'
 
 const KILLS = 5
@@ -26,12 +27,12 @@ const LOGS = 4_000
 const RECORDS_PER_SECOND = 500
 const POLL_MS = 50
 const ARRIVAL_TIMEOUT_MS = 90_000
-/** Addresses of their own, so that no other program takes a port while its owner is down. */
-const OTLAKE_HOST = '127.0.0.7'
+/** An address of its own, so that no other program takes the port before its owner starts. */
 const COLLECTOR_HOST = '127.0.0.8'
 
 let folder: Awaited<ReturnType<typeof temporaryFolder>>
 let server: ServerProcess | undefined
+let relay: Relay | undefined
 let process: CollectorProcess | undefined
 
 beforeAll(async () => {
@@ -41,6 +42,7 @@ beforeAll(async () => {
 
 afterEach(async () => {
   await process?.stop()
+  await relay?.close()
   await server?.kill()
   await folder?.remove()
 })
@@ -97,21 +99,28 @@ async function atLeast(wanted: number, ask: () => Promise<number>): Promise<numb
   return answer
 }
 
+/** The records that this process recognised as sent before. */
+async function deduplicated(node: ServerProcess): Promise<number> {
+  const metrics = await (await fetch(node.url('/metrics'))).text()
+  const samples = metrics.matchAll(/^otlake_records_deduplicated_total\S* (\d+)/gm)
+  return [...samples].reduce((sum, [, value]) => sum + Number(value), 0)
+}
+
 describe.each(['otlp', 'otlphttp'] as const)('a Collector with the exporter %s', (exporter) => {
   test('delivers everything once while otlake is killed', { timeout: 240_000 }, async () => {
     folder = await temporaryFolder()
     const data = join(folder.path, 'data')
-    const flag = exporter === 'otlp' ? '--otlp-grpc' : '--otlp-http'
-    const address = `${OTLAKE_HOST}:${await freePort(OTLAKE_HOST)}`
-    const node = () => ServerProcess.start(data, [flag, address])
+    const address = (node: ServerProcess) =>
+      exporter === 'otlp' ? node.addresses.otlpGrpc : node.addresses.otlpHttp
     const listen = `${COLLECTOR_HOST}:${await freePort(COLLECTOR_HOST)}`
+    server = await ServerProcess.start(data)
+    relay = await Relay.start(address(server))
     const environment = {
-      OTLAKE: address,
+      OTLAKE: relay.address,
       EXPORTER: exporter,
       LISTEN: listen,
       QUEUE_DIRECTORY: join(folder.path, 'queue'),
     }
-    server = await node()
     process = await CollectorProcess.start(environment)
 
     const count = (statement: string) => async () => (await server?.count(statement)) ?? 0
@@ -129,20 +138,26 @@ describe.each(['otlp', 'otlphttp'] as const)('a Collector with the exporter %s',
       generate('metrics', '--metrics', `${METRICS}`, '--rate', `${RECORDS_PER_SECOND}`),
       generate('logs', '--logs', `${LOGS}`, '--rate', `${RECORDS_PER_SECOND}`),
     ])
+    let resent = 0
     for (let kill = 1; kill <= KILLS; kill++) {
       // Each falls into the load: the generator is far from done at this count.
       const reached = (SPANS * kill) / (KILLS + 2)
       expect(await atLeast(reached, spans)).toBeGreaterThanOrEqual(reached)
+      relay.mute()
+      const unanswered = (await spans()) + 1
+      expect(await atLeast(unanswered, spans)).toBeGreaterThanOrEqual(unanswered)
+      resent += await deduplicated(server)
       await server.kill()
-      server = await node()
+      if (kill === KILLS) break
+      server = await ServerProcess.start(data)
+      relay.restore(address(server))
     }
-    await server.kill()
     await generated
     // The Collector holds the rest, on disk alone.
     await process.stop()
-    server = await node()
-    const before = await spans()
-    expect(before).toBeLessThan(SPANS)
+    server = await ServerProcess.start(data)
+    relay.restore(address(server))
+    expect(await spans()).toBeLessThan(SPANS)
     process = await CollectorProcess.start(environment)
 
     expect(await atLeast(SPANS, spans)).toBe(SPANS)
@@ -150,6 +165,8 @@ describe.each(['otlp', 'otlphttp'] as const)('a Collector with the exporter %s',
     expect(await atLeast(LOGS, count('SELECT count(*) FROM logs'))).toBe(LOGS)
     // A stop sends or keeps what is left: nothing more came after the counts were reached.
     await process.stop()
+    resent += await deduplicated(server)
+    expect(resent, 'records that came again').toBeGreaterThan(0)
     const [totals] = await server.rows(
       `SELECT count(*) AS spans, count(DISTINCT span_id) AS ids, count(DISTINCT trace_id) AS traces,
          count(DISTINCT parent_span_id) AS parents FROM spans WHERE service_name = 'generated'`,
