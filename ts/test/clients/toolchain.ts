@@ -61,16 +61,17 @@ export function start(
 
 let toolchains: Promise<string> | undefined
 
-/** The folder that `build` filled for this state of `clients/<name>`. */
+/** The folder that `build` filled for this state of the files of `clients/<name>` that it reads. */
 async function built(
   name: string,
+  reads: (file: string) => boolean,
   build: (source: string, result: string) => Promise<unknown>,
 ): Promise<string> {
   const source = join(CLIENTS, name)
   const hash = createHash('sha256').update(`${process.platform}-${process.arch}`)
   const entries = await readdir(source, { withFileTypes: true, recursive: true })
-  const files = entries.filter((entry) => entry.isFile())
-  const paths = files.map((entry) => join(entry.parentPath, entry.name)).sort()
+  const files = entries.filter((entry) => entry.isFile() && reads(entry.name))
+  const paths = files.map((entry) => join(entry.parentPath ?? entry.path, entry.name)).sort()
   for (const path of paths) hash.update(relative(source, path)).update(await readFile(path))
   const result = join(CACHE, `${name}-${hash.digest('hex').slice(0, 16)}`)
   if (existsSync(result)) return result
@@ -93,9 +94,12 @@ async function built(
 
 const slow = { timeout: BUILD_TIMEOUT_MS }
 
+const all = () => true
+const isPins = (file: string) => file === 'requirements.txt'
+
 /** The interpreter whose packages are those of clients/python/requirements.txt. */
 export async function python(): Promise<string> {
-  const folder = await built('python', async (source, result) => {
+  const folder = await built('python', isPins, async (source, result) => {
     await run('python3', ['-m', 'venv', result], slow)
     const pins = join(source, 'requirements.txt')
     const pip = ['-m', 'pip', 'install', '--quiet', '--no-deps', '--only-binary', ':all:']
@@ -109,7 +113,7 @@ export async function goPrograms(
   name: 'go' | 'collector' | 'telemetrygen',
   packages: string[] = ['./...'],
 ): Promise<string> {
-  return built(name, (source, result) =>
+  return built(name, all, (source, result) =>
     run('go', ['build', '-mod=readonly', '-o', `${result}/`, ...packages], {
       ...slow,
       cwd: source,
@@ -131,7 +135,7 @@ export const telemetrygen = async () =>
 
 /** The arguments that let `java` find the classes of clients/java. */
 export async function javaArguments(): Promise<string[]> {
-  const folder = await built('java', async (source, result) => {
+  const folder = await built('java', all, async (source, result) => {
     await cp(source, result, { recursive: true })
     const quiet = ['--quiet', '--batch-mode', '--no-transfer-progress']
     await run('mvn', [...quiet, 'process-classes'], { ...slow, cwd: result })
