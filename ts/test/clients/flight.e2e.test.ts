@@ -85,7 +85,7 @@ describe('ADBC', () => {
       TABLES.map((table) => ['otlake', 'public', table, 'TABLE']),
     )
     expect(answer.columns).toMatchObject({
-      trace_id: 'binary',
+      trace_id: 'fixed_size_binary[16]',
       name: 'string',
       kind: 'int32',
       start_time: 'timestamp[us, tz=UTC]',

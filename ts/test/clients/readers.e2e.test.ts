@@ -110,8 +110,8 @@ function ingest() {
   const work = (async () => {
     for (let number = SHOP_REQUESTS; going; number++) {
       const request = traceRequest('moving', number, SPANS_PER_REQUEST)
-      while (going && !(await send(server, 'traces', request))) await pause(POLL_MS)
-      if (going) acknowledged = number + 1 - SHOP_REQUESTS
+      while (!(await send(server, 'traces', request))) await pause(POLL_MS)
+      acknowledged++
       await pause(POLL_MS / 5)
     }
   })()
@@ -176,4 +176,13 @@ test('outside readers find the rows of our SQL while rows stream in and files me
       traces: sent,
     })
   }
+})
+
+test('the shortest program reads every committed row', async () => {
+  const output = await run(await python(), [
+    clientFile('python/tables.py'),
+    join(tables(), 'spans'),
+  ])
+  const rows = await server.count('SELECT count(*) FROM spans')
+  expect(output.trim()).toBe(`${rows} ${rows}`)
 })

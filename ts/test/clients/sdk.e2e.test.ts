@@ -95,24 +95,29 @@ const routes = (['grpc', 'http/protobuf'] as const).flatMap((protocol) =>
   (['none', 'gzip'] as const).map((compression) => ({ protocol, compression })),
 )
 
+/** Runs a program that sends one span, as docs/clients.md shows it, and looks for the span. */
+async function hello(name: string, [program, ...args]: [string, ...string[]], address: string) {
+  const service = `hello-${name.toLowerCase()}`
+  await run(program, args, {
+    env: { OTEL_SERVICE_NAME: service, OTEL_EXPORTER_OTLP_ENDPOINT: `http://${address}` },
+  })
+  const rows = await server.rows('SELECT name FROM spans WHERE service_name = $1', [service])
+  expect(rows).toEqual([{ name: `hello from ${name}` }])
+}
+
+test('the shortest program of the JavaScript SDK is in SQL when it has ended', async () => {
+  const program = clientFile('javascript/hello.mjs')
+  await hello('JavaScript', [process.execPath, program], server.addresses.otlpHttp)
+})
+
 describe.each(languages)('the $name SDK', ({ sdk, name, command }) => {
   beforeAll(async () => {
     await command('send')
   }, BUILD_TIMEOUT_MS)
 
   test('the shortest program is in SQL when it has ended', async () => {
-    const [program, ...args] = await command('hello')
-    const port = sdk === 'python' ? server.addresses.otlpHttp : server.addresses.otlpGrpc
-    await run(program, args, {
-      env: {
-        OTEL_SERVICE_NAME: `hello-${sdk}`,
-        OTEL_EXPORTER_OTLP_ENDPOINT: `http://${port}`,
-      },
-    })
-    const rows = await server.rows('SELECT name FROM spans WHERE service_name = $1', [
-      `hello-${sdk}`,
-    ])
-    expect(rows).toEqual([{ name: `hello from ${name}` }])
+    const { otlpHttp, otlpGrpc } = server.addresses
+    await hello(name, await command('hello'), sdk === 'python' ? otlpHttp : otlpGrpc)
   })
 
   describe.each(routes)('over $protocol, compression $compression', (route) => {
@@ -333,4 +338,13 @@ describe.each(languages)('the $name SDK', ({ sdk, name, command }) => {
       })
     })
   })
+})
+
+test('the shortest questions are answered', async () => {
+  const { flight } = server.addresses
+  const answer = await run(await python(), [clientFile('python/query.py'), `grpc://${flight}`])
+  expect(answer.trim()).toBe("[{'name': 'hello from Python'}]")
+  const url = `jdbc:arrow-flight-sql://${flight}?useEncryption=false`
+  const words = await run('java', [...(await javaArguments()), 'otlake.Query', url])
+  expect(words.trim()).toBe('hello from Java')
 })
