@@ -15,6 +15,7 @@ use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
     MemorySchemaProvider, SchemaProvider,
 };
+use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::datasource::physical_plan::ParquetFileReaderFactory;
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
@@ -262,15 +263,21 @@ impl QueryEngine {
         })
     }
 
-    /// The columns of a statement's answer and the types of its parameters.
+    /// The columns of a statement's answer and the types of its parameters. A column's type can
+    /// follow from a parameter's alone (`SELECT $1`), so the values count once they are bound.
     pub(crate) async fn describe(
         &self,
         request: &QueryRequest,
+        bound: Option<Vec<ScalarValue>>,
     ) -> Result<(SchemaRef, Vec<Option<FieldRef>>)> {
         let work = async {
             let state = self.session(request)?;
             let plan = self.plan(&state, &request.sql).await?;
             let parameters = statement::parameters(&plan)?;
+            let plan = match bound {
+                Some(values) => statement::bind(plan, Parameters::Scalars(values))?,
+                None => plan,
+            };
             let plan = state
                 .optimize(&plan)
                 .map_err(|error| from_datafusion(&error))?;

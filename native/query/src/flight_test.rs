@@ -92,6 +92,22 @@ async fn runs_prepared_statements_with_parameters() {
 }
 
 #[tokio::test]
+async fn announces_the_columns_that_bound_values_give() {
+    let folder = TempDir::new().unwrap();
+    let (_server, mut client) = server(&folder, Vec::new()).await;
+    let sql = "SELECT $1 AS given, name FROM spans LIMIT 1";
+    let mut prepared = client.prepare(sql.to_owned(), None).await.unwrap();
+    let schema = Arc::new(Schema::new(vec![Field::new("$1", DataType::Utf8, true)]));
+    let values = RecordBatch::try_new(schema, vec![Arc::new(StringArray::from(vec!["tea"]))]);
+    prepared.set_parameters(values.unwrap()).unwrap();
+    let info = prepared.execute().await.unwrap();
+    let announced = info.clone().try_decode_schema().unwrap();
+    let batches = fetch(&mut client, info).await;
+    assert_eq!(announced, *batches[0].schema());
+    assert_eq!(batches[0]["given"].as_string::<i32>().value(0), "tea");
+}
+
+#[tokio::test]
 async fn tells_of_its_tables() {
     let folder = TempDir::new().unwrap();
     let (_server, mut client) = server(&folder, Vec::new()).await;

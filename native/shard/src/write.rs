@@ -215,7 +215,10 @@ fn encode(
     let writer = ArrowWriter::try_new_with_options(
         BufWriter::with_capacity(FILE_BUFFER_BYTES, Summing::new(file)),
         Arc::clone(&schema),
-        ArrowWriterOptions::new().with_properties(properties),
+        // Without a hint of ours: it would give readers views, on which pyarrow cannot compute.
+        ArrowWriterOptions::new()
+            .with_properties(properties)
+            .with_skip_arrow_metadata(true),
     )
     .map_err(|error| failed(&error))?;
     let (mut writer, factory) = writer

@@ -319,7 +319,7 @@ impl FlightSqlService for Service {
         let asked = self.request(query.query.clone(), metadata)?;
         let (schema, _) = self
             .engine
-            .describe(&asked)
+            .describe(&asked, None)
             .await
             .map_err(|error| status(&error))?;
         let text = |name: &str| metadata.get(name).and_then(|value| value.to_str().ok());
@@ -360,7 +360,7 @@ impl FlightSqlService for Service {
         let asked = self.request(query.query, request.metadata())?;
         let (schema, parameters) = self
             .engine
-            .describe(&asked)
+            .describe(&asked, None)
             .await
             .map_err(|error| status(&error))?;
         let parameters: Vec<Field> = parameters
@@ -429,15 +429,16 @@ impl FlightSqlService for Service {
         request: Request<FlightDescriptor>,
     ) -> Answer<Response<FlightInfo>> {
         let tenant = self.tenant(request.metadata())?;
-        let sql = self
-            .statements
-            .with(&query.prepared_statement_handle, &tenant, |statement| {
-                statement.sql.clone()
-            })?;
+        let (sql, values) =
+            self.statements
+                .with(&query.prepared_statement_handle, &tenant, |statement| {
+                    (statement.sql.clone(), statement.parameters.clone())
+                })?;
         let asked = self.request(sql, request.metadata())?;
+        let bound = (!values.is_empty()).then_some(values);
         let (schema, _) = self
             .engine
-            .describe(&asked)
+            .describe(&asked, bound)
             .await
             .map_err(|error| status(&error))?;
         info(&query, &plain::schema(&schema), request.into_inner())
