@@ -1,11 +1,11 @@
 //! Reads one segment: its head, its records one by one, and past damage to the next whole one.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use memchr::memmem;
+use otlake_base::disk::{Disk, Reader};
 use otlake_base::{Code, Error, Position, StreamId};
 
 use crate::frame::{
@@ -40,9 +40,9 @@ pub enum Head {
 }
 
 impl Head {
-    pub fn read(path: &Path, stream: StreamId) -> io::Result<Head> {
+    pub fn read(disk: &dyn Disk, path: &Path, stream: StreamId) -> io::Result<Head> {
         let mut bytes = Vec::with_capacity(HEADER_BYTES);
-        File::open(path)?
+        Reader::open(disk, path)?
             .take(HEADER_BYTES as u64)
             .read_to_end(&mut bytes)?;
         if let Some(head) = bytes.first_chunk::<HEADER_BYTES>() {
@@ -65,7 +65,7 @@ impl Head {
                 Header::Damaged => {}
             }
         }
-        let mut reading = Reading::open(path, stream, 0, START, None)?;
+        let mut reading = Reading::open(disk, path, stream, 0, START, None)?;
         Ok(match reading.seek_frame(0, None)? {
             Some(frame) => Head::Salvaged(Begin {
                 at: reading.at,
@@ -97,7 +97,7 @@ pub struct Reading {
     pub stream: StreamId,
     pub ordinal: u64,
     pub path: PathBuf,
-    file: BufReader<File>,
+    file: BufReader<Reader>,
     at: u64,
     length: u64,
     /// Where the next segment begins: this one's records from there on were refused.
@@ -113,14 +113,15 @@ pub enum Next {
 
 impl Reading {
     pub fn open(
+        disk: &dyn Disk,
         path: &Path,
         stream: StreamId,
         ordinal: u64,
         begin: Begin,
         end_sequence: Option<u64>,
     ) -> io::Result<Reading> {
-        let file = File::open(path)?;
-        let length = file.metadata()?.len();
+        let file = Reader::open(disk, path)?;
+        let length = file.length()?;
         let mut file = BufReader::with_capacity(READ_BUFFER_BYTES, file);
         file.seek(SeekFrom::Start(begin.at))?;
         Ok(Reading {

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
+use otlake_base::disk::{Disk, DiskFile, create_folders};
 use otlake_base::limits::{LOG_GROUP_BYTES, LOG_GROUP_RECORDS};
 use otlake_base::{Clock, Code, Error, Metrics, Position, Result, StreamId};
 
-use crate::disk::{Disk, SegmentFile};
 use crate::frame::{self, FRAME_BYTES, HEADER_BYTES, SegmentHeader};
 use crate::log::{Durability, LogConfig, OnDurable, Record};
 use crate::retention::Retention;
@@ -26,7 +26,7 @@ pub struct Order {
 
 struct Segment {
     ordinal: u64,
-    file: Box<dyn SegmentFile>,
+    file: Box<dyn DiskFile>,
     used: u64,
     bytes: u64,
 }
@@ -237,25 +237,28 @@ impl Writer {
     }
 
     fn create(&mut self, bytes: u64) -> io::Result<Segment> {
-        self.disk
-            .create_folder(&self.retention.stream_folder(self.stream))?;
+        let folder = self.retention.stream_folder(self.stream);
+        create_folders(&*self.disk, &folder)?;
         let ordinal = self.next_ordinal;
         // An ordinal is used once, whatever becomes of its file.
         self.next_ordinal += 1;
         let path = self.path(ordinal);
-        let mut file = self.disk.create(&path, bytes)?;
+        let mut file = self.disk.create(&path)?;
         let header = SegmentHeader {
             stream: self.stream,
             first_sequence: self.next_sequence,
             created_unix_nano: self.clock.unix_nano(),
         };
-        // Durable before any record in it is acknowledged: a reader of the segment before this
-        // one needs to know where it ends.
+        // Space, head and name are durable before any record in it is acknowledged: a reader of
+        // the segment before this one needs to know where it ends.
         let begun = file
-            .write_all(&mut [IoSlice::new(&header.encode())])
-            .and_then(|()| file.sync());
+            .allocate(bytes)
+            .and_then(|()| file.write_all(&mut [IoSlice::new(&header.encode())]))
+            .and_then(|()| file.sync())
+            .and_then(|()| self.disk.sync_folder(&folder));
         if let Err(error) = begun {
             drop(file);
+            // The space may be what is missing: nothing is left behind.
             if self.disk.remove(&path).is_err() {
                 // It holds nothing, but it takes space.
                 self.retention.add(self.stream, ordinal, &path, bytes);
