@@ -102,34 +102,34 @@ pub struct Status {
     pub modified_unix_nano: u64,
 }
 
-/// Creates a folder and its missing parents, each durable in the one above.
+/// Sees to it that `folder` and all above it, up to but without `root`, are there and durable. One
+/// that is there already is synced too: it can be from an attempt whose sync failed.
 ///
 /// # Errors
 /// What the disk says.
-pub fn create_folders(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
-    let is_folder = |path: &Path| disk.status(path).is_ok_and(|status| status.folder);
-    let mut missing: Vec<PathBuf> = Vec::new();
-    let mut current = folder;
-    while !is_folder(current) {
-        missing.push(current.to_path_buf());
-        match current.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => current = parent,
-            _ => break,
-        }
-    }
-    for folder in missing.iter().rev() {
+pub fn create_folders(disk: &dyn Disk, root: &Path, folder: &Path) -> io::Result<()> {
+    let mut above = root;
+    let below: Vec<&Path> = folder
+        .ancestors()
+        .take_while(|ancestor| *ancestor != root && !ancestor.as_os_str().is_empty())
+        .collect();
+    for folder in below.into_iter().rev() {
         match disk.create_folder(folder) {
-            Ok(()) => {}
-            // Another task made it meanwhile; its name is synced below all the same.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && is_folder(folder) => {}
-            Err(error) => return Err(error),
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => disk.sync_folder(above)?,
         }
-        match folder.parent() {
-            Some(parent) if !parent.as_os_str().is_empty() => disk.sync_folder(parent)?,
-            _ => disk.sync_folder(Path::new("."))?,
-        }
+        above = folder;
     }
     Ok(())
+}
+
+/// The nearest folder above `folder` that is there already: what `create_folders` can begin at.
+pub fn existing_above<'a>(disk: &dyn Disk, folder: &'a Path) -> &'a Path {
+    folder
+        .ancestors()
+        .skip(1)
+        .find(|above| disk.status(above).is_ok_and(|status| status.folder))
+        .unwrap_or(Path::new("."))
 }
 
 /// A whole file.

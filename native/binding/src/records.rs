@@ -78,6 +78,7 @@ impl EngineConfig {
             flush_interval_ms: self.flush_interval_ms as u64,
             row_group_rows: self.row_group_rows as usize,
             zstd_level: self.zstd_level,
+            disk: otlake_base::disk::real(),
         })
     }
 

@@ -7,7 +7,7 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
-use otlake_base::disk::{Disk, create_folders, real};
+use otlake_base::disk::{Disk, create_folders, existing_above, real};
 use otlake_base::{Clock, Code, Error, Metrics, Position, Result, Signal, StreamId};
 use parking_lot::Mutex;
 
@@ -95,7 +95,7 @@ impl Log {
         let io = |error: std::io::Error| {
             Error::new(Code::LogIo, format!("{}: {error}", config.dir.display()))
         };
-        create_folders(&*disk, &config.dir).map_err(io)?;
+        create_folders(&*disk, existing_above(&*disk, &config.dir), &config.dir).map_err(io)?;
         let retention = Arc::new(Retention::new(
             disk.clone(),
             metrics.clone(),

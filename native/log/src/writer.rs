@@ -238,7 +238,7 @@ impl Writer {
 
     fn create(&mut self, bytes: u64) -> io::Result<Segment> {
         let folder = self.retention.stream_folder(self.stream);
-        create_folders(&*self.disk, &folder)?;
+        create_folders(&*self.disk, &self.config.dir, &folder)?;
         let ordinal = self.next_ordinal;
         // An ordinal is used once, whatever becomes of its file.
         self.next_ordinal += 1;

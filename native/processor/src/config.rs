@@ -1,7 +1,9 @@
 //! What a node is opened with.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
+use otlake_base::disk::{Disk, real};
 use otlake_base::limits;
 use otlake_log::Durability;
 
@@ -32,6 +34,8 @@ pub struct ProcessorConfig {
     pub row_group_rows: usize,
     /// The compression level of files, 1 to 22.
     pub zstd_level: i32,
+    /// Where the folder is.
+    pub disk: Arc<dyn Disk>,
 }
 
 impl ProcessorConfig {
@@ -50,6 +54,7 @@ impl ProcessorConfig {
             flush_interval_ms: limits::FLUSH_INTERVAL_MS,
             row_group_rows: limits::ROW_GROUP_ROWS,
             zstd_level: 1,
+            disk: real(),
         }
     }
 }
