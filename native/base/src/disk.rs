@@ -123,6 +123,34 @@ pub fn create_folders(disk: &dyn Disk, root: &Path, folder: &Path) -> io::Result
     Ok(())
 }
 
+/// As `create_folders`, from the nearest folder that is there; and those above are made durable
+/// too, as far as they are ours to sync: one can be from a start that was cut off.
+///
+/// # Errors
+/// What the disk says.
+pub fn create_durably(disk: &dyn Disk, folder: &Path) -> io::Result<()> {
+    let root = existing_above(disk, folder);
+    for above in root.ancestors().skip(1) {
+        if above.as_os_str().is_empty() {
+            break;
+        }
+        match disk.sync_folder(above) {
+            Err(error) if error.kind() != io::ErrorKind::PermissionDenied => return Err(error),
+            _ => {}
+        }
+    }
+    match create_folders(disk, root, folder) {
+        // A folder that others made in one that is not ours to read is theirs to keep.
+        Err(error)
+            if error.kind() == io::ErrorKind::PermissionDenied
+                && disk.status(folder).is_ok_and(|status| status.folder) =>
+        {
+            Ok(())
+        }
+        created => created,
+    }
+}
+
 /// The nearest folder above `folder` that is there already: what `create_folders` can begin at.
 pub fn existing_above<'a>(disk: &dyn Disk, folder: &'a Path) -> &'a Path {
     folder

@@ -43,6 +43,8 @@ pub struct Writer {
     segment: Option<Segment>,
     next_ordinal: u64,
     next_sequence: u64,
+    /// Every record before this sequence is on stable storage.
+    synced_before: u64,
     /// When the oldest write that no sync covers was made (`Relaxed` alone).
     unsynced_since: Option<Duration>,
     /// No segment behind an abandoned one says yet where that one ends.
@@ -74,6 +76,7 @@ impl Writer {
             segment: None,
             next_ordinal: 0,
             next_sequence: 1,
+            synced_before: 1,
             unsynced_since: None,
             end_untold: false,
         }
@@ -119,6 +122,9 @@ impl Writer {
         self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
         match outcome {
             Ok(()) => {
+                if self.unsynced_since.is_none() {
+                    self.synced_before = self.next_sequence + group.len() as u64;
+                }
                 for order in group {
                     let sequence = self.next_sequence;
                     self.next_sequence += 1;
@@ -142,7 +148,13 @@ impl Writer {
         let mut heads = Vec::with_capacity(group.len() * (FRAME_BYTES + 16));
         let mut ends = Vec::with_capacity(group.len());
         for (sequence, order) in (self.next_sequence..).zip(group) {
-            frame::encode_head(&order.record, self.stream, sequence, &mut heads);
+            frame::encode_head(
+                &order.record,
+                self.stream,
+                sequence,
+                self.synced_before,
+                &mut heads,
+            );
             ends.push(heads.len());
         }
         let payloads: usize = group.iter().map(|order| order.record.payload.len()).sum();
@@ -196,12 +208,16 @@ impl Writer {
     }
 
     fn sync_relaxed(&mut self) {
-        if self.unsynced_since.take().is_some()
-            && let Err(error) = self.sync()
-        {
+        if self.unsynced_since.take().is_none() {
+            return;
+        }
+        match self.sync() {
+            Ok(()) => self.synced_before = self.next_sequence,
             // Its records were answered already, as `Relaxed` allows; the segment is not trusted
             // with more.
-            self.abandon(&error);
+            Err(error) => {
+                self.abandon(&error);
+            }
         }
     }
 

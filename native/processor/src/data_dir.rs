@@ -4,7 +4,7 @@ use std::any::Any;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use otlake_base::disk::{Disk, create_folders, existing_above, read};
+use otlake_base::disk::{Disk, create_durably, read};
 use otlake_base::{Code, Error, Result};
 
 /// Bytes of a lock file that a message repeats.
@@ -29,13 +29,7 @@ impl DataDir {
                 format!("{}: {error}", root.display()),
             )
         };
-        match create_folders(disk, existing_above(disk, root), root) {
-            // A folder that others made in one that is not ours to read is theirs to keep.
-            Err(error)
-                if error.kind() == io::ErrorKind::PermissionDenied
-                    && disk.status(root).is_ok_and(|status| status.folder) => {}
-            created => created.map_err(|error| unusable(&error))?,
-        }
+        create_durably(disk, root).map_err(|error| unusable(&error))?;
         let path = root.join("LOCK");
         let owner = format!("process {}\n", std::process::id());
         let lock = match disk.lock(&path, &owner) {

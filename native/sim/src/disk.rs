@@ -22,6 +22,7 @@ use crate::volume::{FileNode, FolderNode, Id, Node, Volume};
 
 /// Steps that are kept to be printed.
 const STEPS_KEPT: usize = 100_000;
+const SECTOR_BYTES: u64 = 512;
 
 /// How a machine goes down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -479,11 +480,19 @@ impl DiskFile for SimFile {
         let told = is_told(&self.path);
         let written = self.with("write", |state, fault, mut chance| {
             let length = bytes.len() as u64;
+            let sector = |upto: u64| {
+                // Errors fall between sectors, not within one.
+                let end = (at as u64 + upto) / SECTOR_BYTES * SECTOR_BYTES;
+                end.saturating_sub(at as u64)
+            };
             let take = match fault {
                 None => length,
+                Some(Fault::Error) => sector(chance.below(length + 1)),
                 // Some of it, but not nothing.
-                Some(Fault::Short) => 1 + chance.below(length.max(1)),
-                Some(_) => chance.below(length + 1),
+                Some(Fault::Short) => match sector(chance.below(length + 1)) {
+                    0 => length,
+                    part => part,
+                },
             };
             let part = &bytes[..take.min(length) as usize];
             let outcome = match state.volume.write(id, at, part, now) {

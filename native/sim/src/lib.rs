@@ -16,7 +16,7 @@
 //! - `frames`: enough of the log's layout to break it.
 //! - `log_driver`, `node_driver`: what is done to the log and to a whole node, and what must hold.
 //! - `load`: requests whose records are numbered.
-//! - `report`: what a run came to.
+//! - `report`: what a run came to; `seeds`: many of them.
 
 mod chance;
 mod clock;
@@ -28,6 +28,7 @@ pub mod log_driver;
 mod mutation;
 pub mod node_driver;
 mod report;
+mod seeds;
 mod volume;
 
 pub use clock::SimClock;
@@ -35,6 +36,7 @@ pub use disk::{Fate, SimDisk};
 pub use faults::Faults;
 pub use mutation::Mutation;
 pub use report::{Report, Violation};
+pub use seeds::{Sum, run_all};
 
 #[cfg(test)]
 mod disk_test;
@@ -42,3 +44,5 @@ mod disk_test;
 mod log_test;
 #[cfg(test)]
 mod node_test;
+#[cfg(test)]
+mod testing;

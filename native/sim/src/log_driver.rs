@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use bytes::Bytes;
+use otlake_base::disk::Disk;
 use otlake_base::invariant::Invariant;
 use otlake_base::{Code, Kind, Metrics, Position, Result, Signal, StreamId};
 use otlake_log::{Durability, Log, LogConfig, Record};
@@ -65,10 +66,11 @@ fn record(seed: u64, number: u64) -> Record {
         2..5 => chance.below(1200),
         _ => chance.below(120),
     };
-    let mut payload = number.to_le_bytes().to_vec();
-    // Some have long runs of zeros, as what was never written has.
-    let zeros = chance.below(4) == 0;
-    payload.extend((0..length).map(|_| if zeros { 0 } else { chance.next() as u8 }));
+    let mut payload = number.to_be_bytes().to_vec();
+    payload.extend((0..length).map(|_| chance.next() as u8));
+    // A sector of zeros, or zeros at the end, look like what was never written: with no later
+    // group to witness it, a bit flipped in such a record passes for a write cut off.
+    payload.push(0xA5);
     Record {
         signal: Signal::ALL[chance.below(3) as usize],
         tenant: ["default", "a", "a tenant of a longer name"][chance.below(3) as usize].into(),
@@ -82,6 +84,12 @@ pub fn run(seed: u64, plan: Plan) -> Report {
     let mut chance = Chance::new(seed, "log");
     let disk = SimDisk::new(draw(seed, &[b"disk 0"]), Arc::new(SimClock::default()));
     disk.set_mutation(plan.mutation);
+    // The folder above the log's is the node's to keep.
+    let above = Path::new("/data");
+    let made = disk
+        .create_folder(above)
+        .and_then(|()| disk.sync_folder(Path::new("/")));
+    debug_assert!(made.is_ok());
     if plan.verbose {
         disk.keep_steps();
     }
@@ -169,7 +177,7 @@ impl Driver {
                     continue;
                 }
             };
-            let number = found.payload.first_chunk().copied().map(u64::from_le_bytes);
+            let number = found.payload.first_chunk().copied().map(u64::from_be_bytes);
             let known = number.filter(|number| {
                 self.facts.contains_key(number) && record(self.seed, *number) == found
             });

@@ -2,11 +2,10 @@
 //! [--verbose]`. A single seed prints its steps. Exit 1 where an invariant is broken.
 
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use otlake_sim::log_driver::{self, Plan};
 use otlake_sim::node_driver::{self, Beginnings};
-use otlake_sim::{Mutation, Report};
+use otlake_sim::{Mutation, Violation, run_all};
 
 struct Arguments {
     seed: u64,
@@ -51,20 +50,6 @@ fn arguments() -> Result<Arguments, String> {
     Ok(given)
 }
 
-fn tell(part: &str, seed: u64, report: &Report, verbose: bool) -> bool {
-    if verbose {
-        for step in &report.steps {
-            println!("{step}");
-        }
-        println!("{part} seed {seed}: trace {:016x}", report.trace);
-    }
-    for violation in &report.violations {
-        let (id, what) = (violation.invariant.id(), &violation.what);
-        println!("{part} seed {seed}: {id}: {what}");
-    }
-    report.violations.is_empty()
-}
-
 fn main() -> ExitCode {
     let given = match arguments() {
         Ok(given) => given,
@@ -80,54 +65,40 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let next = AtomicU64::new(0);
-    let failed = AtomicU64::new(0);
-    let threads = std::thread::available_parallelism().map_or(2, usize::from);
-    let all = parking_lot::Mutex::new([Report::default(), Report::default()]);
-    let work = || {
-        loop {
-            let done = next.fetch_add(1, Ordering::Relaxed);
-            if done >= given.seeds {
-                return;
-            }
-            let seed = given.seed.wrapping_add(done);
-            for (index, part) in ["log", "node"].into_iter().enumerate() {
-                if given.part.as_deref().is_some_and(|wanted| wanted != part) {
-                    continue;
-                }
-                let report = match part {
-                    "log" => Ok(log_driver::run(seed, given.plan)),
-                    _ => node_driver::run(seed, given.plan, &beginnings),
-                };
-                let whole = match &report {
-                    Ok(report) => {
-                        all.lock()[index].add(report);
-                        tell(part, seed, report, given.plan.verbose)
-                    }
-                    Err(error) => {
-                        println!("{part} seed {seed}: {error}");
-                        false
-                    }
-                };
-                if !whole {
-                    failed.fetch_add(1, Ordering::Relaxed);
-                }
-            }
+    let seeds = given.seed..given.seed.saturating_add(given.seeds);
+    let mut failed = false;
+    for part in ["log", "node"] {
+        if given.part.as_deref().is_some_and(|wanted| wanted != part) {
+            continue;
         }
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(work);
+        let sum = run_all(seeds.clone(), |seed| {
+            let report = match part {
+                "log" => log_driver::run(seed, given.plan),
+                _ => node_driver::run(seed, given.plan, &beginnings),
+            };
+            if given.plan.verbose {
+                let steps = report.steps.join("\n");
+                println!("{steps}\n{part} seed {seed}: trace {:016x}", report.trace);
+            }
+            report
+        });
+        for (seed, Violation { invariant, what }) in &sum.broken {
+            println!("{part} seed {seed}: {}: {what}", invariant.id());
         }
-    });
-    for (part, sum) in ["log", "node"].into_iter().zip(all.lock().iter()) {
+        let report = &sum.report;
         println!(
-            "{part}: {} operations, {} faults, {} crashes, {} requests acknowledged, {} refused, \
-             {} bits flipped",
-            sum.operations, sum.faults, sum.crashes, sum.acknowledged, sum.refused, sum.flipped
+            "{part}: {} seeds, {} violations; {} operations, {} faults, {} crashes, {} requests \
+             acknowledged, {} refused, {} bits flipped",
+            given.seeds,
+            sum.broken.len(),
+            report.operations,
+            report.faults,
+            report.crashes,
+            report.acknowledged,
+            report.refused,
+            report.flipped
         );
+        failed |= !sum.broken.is_empty();
     }
-    let failed = failed.into_inner();
-    println!("{} seeds, {failed} failed", given.seeds);
-    ExitCode::from(u8::from(failed > 0))
+    ExitCode::from(u8::from(failed))
 }

@@ -137,9 +137,9 @@ struct Life {
 
 /// Runs one seed.
 ///
-/// # Errors
+/// # Panics
 /// Where the machine that runs it has no threads left.
-pub fn run(seed: u64, plan: Plan, beginnings: &Beginnings) -> Result<Report> {
+pub fn run(seed: u64, plan: Plan, beginnings: &Beginnings) -> Report {
     let mut chance = Chance::new(seed, "node");
     let disk_seed = draw(seed, &[b"disk 0"]);
     let clock = Arc::new(SimClock::default());
@@ -152,7 +152,7 @@ pub fn run(seed: u64, plan: Plan, beginnings: &Beginnings) -> Result<Report> {
     if plan.verbose {
         disk.keep_steps();
     }
-    let runtime = runtime()?;
+    let runtime = runtime().expect("a runtime");
     let mut driver = Driver {
         seed,
         chance,
@@ -177,7 +177,7 @@ pub fn run(seed: u64, plan: Plan, beginnings: &Beginnings) -> Result<Report> {
         driver.life(life, crash_in);
     }
     driver.last_life();
-    Ok(driver.finish())
+    driver.finish()
 }
 
 impl Driver<'_> {
