@@ -64,7 +64,7 @@ fn header_crc(bytes: &[u8; HEADER_BYTES]) -> u32 {
 }
 
 /// Where a frame stops to say how much before it was not synced.
-pub const BEHIND_MAX: u16 = u16::MAX;
+pub const UNSYNCED_MAX: u16 = u16::MAX;
 
 /// The head of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,9 +74,9 @@ pub struct FrameHeader {
     pub length: u32,
     pub signal: Signal,
     pub tenant_length: u8,
-    /// How many records before this one were not synced when it was written; [`BEHIND_MAX`] for
+    /// How many records before this one were not synced when it was written; [`UNSYNCED_MAX`] for
     /// that many or more.
-    pub behind: u16,
+    pub unsynced: u16,
     pub sequence: u64,
     pub received_unix_nano: u64,
     pub stream: StreamId,
@@ -85,9 +85,9 @@ pub struct FrameHeader {
 impl FrameHeader {
     /// Every record before this sequence was on stable storage when the frame was written.
     pub fn synced_before(&self) -> u64 {
-        match self.behind {
-            BEHIND_MAX => 0,
-            behind => self.sequence.saturating_sub(u64::from(behind)),
+        match self.unsynced {
+            UNSYNCED_MAX => 0,
+            unsynced => self.sequence.saturating_sub(u64::from(unsynced)),
         }
     }
 }
@@ -101,14 +101,14 @@ pub fn encode_head(
     synced_before: u64,
     heads: &mut Vec<u8>,
 ) {
-    let behind = u16::try_from(sequence - synced_before).unwrap_or(BEHIND_MAX);
+    let unsynced = u16::try_from(sequence - synced_before).unwrap_or(UNSYNCED_MAX);
     let at = heads.len();
     let length = (record.tenant.len() + record.payload.len()) as u32;
     heads.extend_from_slice(&FRAME_MAGIC);
     heads.extend_from_slice(&[0; 4]);
     heads.extend_from_slice(&length.to_le_bytes());
     heads.extend_from_slice(&[record.signal as u8, record.tenant.len() as u8]);
-    heads.extend_from_slice(&behind.to_le_bytes());
+    heads.extend_from_slice(&unsynced.to_le_bytes());
     heads.extend_from_slice(&sequence.to_le_bytes());
     heads.extend_from_slice(&record.received_unix_nano.to_le_bytes());
     heads.extend_from_slice(&stream.0.to_le_bytes());
@@ -127,7 +127,7 @@ pub fn decode_head(bytes: &[u8; FRAME_BYTES]) -> Option<FrameHeader> {
         length: u32_at(bytes, 8),
         signal: Signal::from_u8(bytes[12])?,
         tenant_length: bytes[13],
-        behind: u16::from_le_bytes([bytes[14], bytes[15]]),
+        unsynced: u16::from_le_bytes([bytes[14], bytes[15]]),
         sequence: u64_at(bytes, 16),
         received_unix_nano: u64_at(bytes, 24),
         stream: StreamId(u128_at(bytes, 32)),

@@ -139,6 +139,7 @@ impl Processor {
             },
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
+            first_retry: config.flush_retry,
             on_step,
             before_release: Arc::new(move |signal| windows.persist(signal)),
             guard: Arc::clone(&data_dir) as _,

@@ -76,12 +76,14 @@ impl State {
         if self.crashed {
             return Err(down());
         }
-        if self.crash_at.is_some_and(|at| self.operations >= at) {
+        // To go down before a read is to go down before what comes after it.
+        let changes = !matches!(operation, "open" | "status" | "list");
+        if changes && self.crash_at.is_some_and(|at| self.operations >= at) {
             self.crashed = true;
             self.step(|| format!("CRASH before {operation} {}", path.display()));
             return Err(down());
         }
-        self.operations += 1;
+        self.operations += u64::from(changes);
         let key = (operation, path.to_path_buf());
         let (times, _) = self.used.entry(key).or_default();
         *times += 1;
@@ -189,7 +191,7 @@ impl SimDisk {
         self.state.lock().mutation = mutation;
     }
 
-    /// Goes down at this operation from now, counted from 0.
+    /// Goes down at this operation from now, counted from 0; those that only read do not count.
     pub fn crash_in(&self, operations: u64) {
         let mut state = self.state.lock();
         state.crash_at = Some(state.operations + operations);
@@ -205,7 +207,7 @@ impl SimDisk {
         self.state.lock().volume.free = bytes;
     }
 
-    /// Operations up to now.
+    /// Operations up to now that change something.
     pub fn operations(&self) -> u64 {
         self.state.lock().operations
     }

@@ -33,8 +33,8 @@ impl Faults {
     pub fn by_seed(chance: &mut Chance) -> Faults {
         let often = match chance.below(5) {
             0 | 1 => return Faults::default(),
-            2 | 3 => 10,
-            _ => 80,
+            2 | 3 => 15,
+            _ => 100,
         };
         let mut rate = |of: u64| chance.below(2) * chance.below(of + 1);
         Faults {

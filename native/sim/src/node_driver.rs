@@ -110,6 +110,7 @@ fn config(disk: &SimDisk, choice: u64) -> ProcessorConfig {
     ProcessorConfig {
         flush_interval_ms: 3_600_000_000,
         log_segment_bytes: [16_384, 65_536][choice as usize % 2],
+        flush_retry: Duration::from_micros(1),
         disk: Arc::new(disk.clone()),
         ..ProcessorConfig::new(FOLDER)
     }
@@ -171,7 +172,7 @@ pub fn run(seed: u64, plan: Plan, beginnings: &Beginnings) -> Report {
             Some(at) if life == 0 => Some(at),
             _ => match driver.chance.below(4) {
                 0 => None,
-                reach => Some(driver.chance.below([60, 200, 600][reach as usize - 1])),
+                reach => Some(driver.chance.below([40, 150, 500][reach as usize - 1])),
             },
         };
         driver.life(life, crash_in);
@@ -234,6 +235,9 @@ impl Driver<'_> {
         }
         if let Some(node) = self.open() {
             self.compare(&node, Loss::None);
+            if self.chance.per_mille(500) {
+                self.resend_unanswered(&node);
+            }
             self.work(&node);
             self.ledger(&node);
             let closes = self.chance.per_mille(200);
@@ -247,7 +251,7 @@ impl Driver<'_> {
     }
 
     fn work(&mut self, life: &Life) {
-        for _ in 0..3 + self.chance.below(12) {
+        for _ in 0..4 + self.chance.below(20) {
             if self.disk.crashed() {
                 return;
             }
@@ -331,6 +335,16 @@ impl Driver<'_> {
         self.send(life, self.sent.len() - 1);
     }
 
+    /// What clients do once a node is back that did not answer.
+    fn resend_unanswered(&mut self, life: &Life) {
+        let Some(index) = self.sent.len().checked_sub(1) else {
+            return;
+        };
+        if self.sent[index].fact == Fact::Open {
+            self.send_again(life, index);
+        }
+    }
+
     /// Sends the identical bytes of an earlier request.
     fn resend(&mut self, life: &Life) {
         let recent = self.sent.len().min(6) as u64;
@@ -338,6 +352,10 @@ impl Driver<'_> {
             return;
         }
         let index = self.sent.len() - 1 - self.chance.below(recent) as usize;
+        self.send_again(life, index);
+    }
+
+    fn send_again(&mut self, life: &Life, index: usize) {
         let signal = self.sent[index].signal;
         if self.dirty.is_some_and(|dirty| dirty != signal) && !self.flush(life, false) {
             return;
