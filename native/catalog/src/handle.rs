@@ -77,6 +77,9 @@ impl DeltaTableHandle {
         let log = root.join("_delta_log");
         let above = root.parent().unwrap_or(&root);
         create_folders(&*disk, existing_above(&*disk, above), &log)
+            // A commit can be one of a process that ended before its name was synced: the log may
+            // forget nothing by it until it is.
+            .and_then(|()| disk.sync_folder(&log))
             .map_err(|error| storage(table, "cannot create its folder", error))?;
         let root = disk
             .canonical(&root)

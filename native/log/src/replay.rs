@@ -50,6 +50,9 @@ impl Replay {
                     .and_then(|name| u64::from_str_radix(name, 16).ok());
                 let Some(ordinal) = ordinal else { continue };
                 let path = folder.join(&file.name);
+                // The process before may have ended between a write and its sync. A record that
+                // is replayed is taken for durable, so that a resend of it is acknowledged.
+                disk.open(&path)?.sync()?;
                 let head = Head::read(&*disk, &path, stream)?;
                 retention.add(stream, ordinal, &path, disk.status(&path)?.bytes);
                 segments.push(Found {

@@ -116,6 +116,57 @@ fn config(disk: &SimDisk, choice: u64) -> ProcessorConfig {
     }
 }
 
+/// Sends a request and flushes; goes down by a kill at this operation of that; sends it again, loses
+/// power, and says how often each of its records is there: once, whatever comes after the kill was
+/// built on what the page cache showed. None once the operation is behind the end.
+pub fn kill_then_power_cut(
+    beginnings: &Beginnings,
+    at: u64,
+    seed: u64,
+) -> Option<BTreeMap<u64, u64>> {
+    let runtime = runtime().expect("a runtime");
+    let mut disk = beginnings.fresh.copy(seed, Arc::new(SimClock::default()));
+    let mut ended = false;
+    for life in 0..3 {
+        let (clock, metrics) = (disk.clock(), Arc::new(Metrics::new()));
+        let node = runtime
+            .block_on(Processor::open(config(&disk, 0), clock, metrics))
+            .expect("a disk without faults");
+        if life == 2 {
+            let mut numbers = BTreeMap::new();
+            let capture = node.source(Table::Spans).capture(&Consistency::Strong);
+            let capture = capture.expect("a strong read");
+            for live in &capture.live {
+                count(Table::Spans, &live.batch, &mut numbers);
+            }
+            for file in capture.files.iter() {
+                let bytes = disk.bytes_of(&capture.root.join(&file.path));
+                let bytes = Bytes::from(bytes.expect("a file of the table"));
+                count_file(Table::Spans, bytes, &mut numbers).expect("Parquet");
+            }
+            return (!ended).then_some(numbers);
+        }
+        if life == 0 {
+            disk.crash_in(at);
+        }
+        let body = request(Signal::Traces, 0, 3);
+        let sent = block_on(node.ingest(Signal::Traces, "default".into(), "library", body));
+        if life == 0 {
+            let _ = runtime.block_on(node.flush());
+            ended = !disk.crashed();
+        } else {
+            sent.expect("an acknowledgement");
+            if seed % 2 == 1 {
+                runtime.block_on(node.flush()).expect("a flush");
+            }
+        }
+        disk.crash_in(0);
+        let fate = [Fate::Kill, Fate::PowerCut][life];
+        disk = disk.reboot(fate, draw(seed, &[&at.to_le_bytes()]));
+    }
+    None
+}
+
 struct Driver<'a> {
     seed: u64,
     chance: Chance,

@@ -1,10 +1,11 @@
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use otlake_base::invariant::Invariant;
 
 use crate::Mutation;
 use crate::log_driver::Plan;
-use crate::node_driver::{Beginnings, run};
+use crate::node_driver::{Beginnings, kill_then_power_cut, run};
 use crate::seeds::run_all;
 use crate::testing::{first_seed, found_within, seeds, sound};
 
@@ -36,6 +37,32 @@ fn i2_i3_hold_wherever_a_node_goes_down() {
         [],
         "node seed {seed}, the seed shown is a fifth of --crash-in"
     );
+}
+
+#[test]
+fn i2_i3_what_a_kill_left_in_the_page_cache_is_synced_before_anything_is_built_on_it() {
+    let (mut at, mut broken) = (0, Vec::new());
+    loop {
+        let once = BTreeMap::from([(0, 1), (1, 1), (2, 1)]);
+        let outcomes: Vec<_> = std::thread::scope(|scope| {
+            let begun =
+                (0..5).map(|seed| scope.spawn(move || kill_then_power_cut(&BEGINNINGS, at, seed)));
+            let begun: Vec<_> = begun.collect();
+            begun
+                .into_iter()
+                .map(|run| run.join().expect("a run"))
+                .collect()
+        });
+        if outcomes.contains(&None) {
+            break;
+        }
+        if outcomes.iter().any(|rows| rows.as_ref() != Some(&once)) {
+            broken.push(at);
+        }
+        at += 1;
+    }
+    assert!(at > 20, "{at}");
+    assert_eq!(broken, Vec::<u64>::new(), "of {at} operations");
 }
 
 #[test]
