@@ -50,7 +50,7 @@ struct Driver {
     /// By number of the record.
     facts: BTreeMap<u64, (Signal, Fact)>,
     /// By stream and signal: what need not come back.
-    released: HashMap<(StreamId, Signal), u64>,
+    released: BTreeMap<(StreamId, Signal), u64>,
     /// By stream: the last acknowledged sequence.
     last: HashMap<StreamId, u64>,
     next: u64,
@@ -102,7 +102,7 @@ pub fn run(seed: u64, plan: Plan) -> Report {
         disk,
         report: Report::default(),
         facts: BTreeMap::new(),
-        released: HashMap::new(),
+        released: BTreeMap::new(),
         last: HashMap::new(),
         next: 0,
         segment_bytes,
