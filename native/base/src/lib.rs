@@ -1,6 +1,7 @@
 //! What every other crate stands on: ports and vocabulary, no algorithms.
 //!
 //! - `clock`: the only place that reads the time.
+//! - `disk`: what is to survive a crash is written through it; the machine's file system.
 //! - `error`: one table of error codes; `docs/errors.md` and the TypeScript union come from it.
 //! - `invariant`: the ids I1 to I10 that assertions, tests and counters share.
 //! - `limits`: every limit, as a named constant.
@@ -11,6 +12,7 @@
 
 pub mod checksum;
 pub mod clock;
+pub mod disk;
 pub mod error;
 pub mod invariant;
 pub mod limits;
@@ -20,6 +22,7 @@ pub mod signal;
 pub mod source;
 
 pub use clock::{Clock, SystemClock};
+pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::{Code, Error, Kind, Result};
 pub use metrics::Metrics;
 pub use position::{Position, StreamId};

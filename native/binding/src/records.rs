@@ -66,7 +66,6 @@ impl EngineConfig {
             }
         };
         Ok(ProcessorConfig {
-            data_dir: PathBuf::from(&self.data_dir),
             durability,
             log_segment_bytes: self.log_segment_bytes as u64,
             log_max_bytes: self.log_max_bytes as u64,
@@ -78,6 +77,7 @@ impl EngineConfig {
             flush_interval_ms: self.flush_interval_ms as u64,
             row_group_rows: self.row_group_rows as usize,
             zstd_level: self.zstd_level,
+            ..ProcessorConfig::new(&self.data_dir)
         })
     }
 

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use futures::future::try_join_all;
+use futures::{StreamExt, TryStreamExt, stream};
+use otlake_base::disk::{Disk, real};
 use otlake_base::{Clock, Metrics, Result, Table};
 
 use crate::handle::DeltaTableHandle;
@@ -24,14 +25,30 @@ impl Catalog {
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Result<Catalog> {
-        let handles = try_join_all(Table::ALL.map(|table| {
-            let root = tables_dir.join(table.name());
-            DeltaTableHandle::open(table, root, Arc::clone(&clock), Arc::clone(&metrics))
-        }))
-        .await?;
-        Ok(Catalog {
-            handles: handles.into_iter().map(Arc::new).collect(),
-        })
+        Self::open_on(real(), tables_dir, clock, metrics).await
+    }
+
+    /// As `open`, on a given disk.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub async fn open_on(
+        disk: Arc<dyn Disk>,
+        tables_dir: &Path,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Catalog> {
+        let handles = stream::iter(Table::ALL)
+            .map(|table| {
+                let root = tables_dir.join(table.name());
+                let (clock, metrics) = (Arc::clone(&clock), Arc::clone(&metrics));
+                DeltaTableHandle::open(table, root, Arc::clone(&disk), clock, metrics)
+            })
+            .buffered(disk.concurrency())
+            .map_ok(Arc::new)
+            .try_collect()
+            .await?;
+        Ok(Catalog { handles })
     }
 
     /// One table.

@@ -1,32 +1,32 @@
-//! A local object store whose writes survive a crash, and whose reads find what changed on disk.
+//! An object store on the disk port whose writes survive a crash, and whose reads find what
+//! changed on disk.
 //!
 //! `object_store`'s own writes reach the disk when the kernel pleases: after a power cut a
 //! commit could be there in name and empty, and a Delta table with a torn commit cannot be
 //! read at all. Here a file is synced before it gets its name, and its folder after.
 
 use std::fmt::{self, Display, Formatter};
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, IoSlice};
 use std::ops::Range;
 use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use futures::stream::BoxStream;
+use futures::stream::{BoxStream, StreamExt, TryStreamExt};
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, GetResultPayload, ListResult, MultipartUpload,
     ObjectMeta, ObjectStore, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
-    RenameOptions, Result, UploadPart,
+    Result, UploadPart,
 };
+use otlake_base::disk::{Disk, create_folders, existing_above, read};
 use otlake_base::{Code, Metrics};
-use otlake_shard::durable::{create_dirs, sync_dir};
 use parking_lot::Mutex;
-use uuid::Uuid;
 
 use crate::integrity::{self, Kind, Verdict};
+use crate::listing::{Listing, meta_of};
 
 /// The store's name in its errors.
 const STORE: &str = "DurableStore";
@@ -34,7 +34,7 @@ const STORE: &str = "DurableStore";
 /// A store with `/` at the file system's root.
 #[derive(Clone)]
 pub(crate) struct DurableStore {
-    local: LocalFileSystem,
+    disk: Arc<dyn Disk>,
     metrics: Arc<Metrics>,
     /// The last damage that a read found. Errors are flattened to text on their way through the
     /// layers above, which must not make damage look like a passing fault.
@@ -61,19 +61,43 @@ impl Display for DurableStore {
     }
 }
 
-fn failed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+/// The path on disk of a location.
+fn on_disk(location: &Path) -> Result<PathBuf> {
+    // It only spells the path, and asks nothing of the file system.
+    LocalFileSystem::new().path_to_filesystem(location)
+}
+
+pub(crate) fn failed(source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
     Error::Generic {
         store: STORE,
         source: source.into(),
     }
 }
 
+/// What the disk said, in this layer's terms.
+pub(crate) fn failed_at(location: &Path, source: io::Error) -> Error {
+    match source.kind() {
+        io::ErrorKind::NotFound => Error::NotFound {
+            path: location.to_string(),
+            source: source.into(),
+        },
+        _ => failed(source),
+    }
+}
+
+/// Runs what waits for the disk where that holds up nobody else.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(failed)?
+}
+
 /// The checksums that stand beside a file, if any do.
-pub(crate) fn sums_beside(path: &FsPath) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn sums_beside(disk: &dyn Disk, path: &FsPath) -> io::Result<Option<Vec<u8>>> {
     let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
         return Ok(None);
     };
-    match fs::read(path.with_file_name(integrity::sums_name(name))) {
+    match read(disk, &path.with_file_name(integrity::sums_name(name))) {
         Ok(sums) => Ok(Some(sums)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -82,6 +106,7 @@ pub(crate) fn sums_beside(path: &FsPath) -> io::Result<Option<Vec<u8>>> {
 
 /// Writes a file with what it can be checked by.
 fn put_checked(
+    disk: &dyn Disk,
     path: &FsPath,
     payload: PutPayload,
     kind: Option<Kind>,
@@ -90,7 +115,7 @@ fn put_checked(
     match (kind, path.file_name().and_then(|name| name.to_str())) {
         (Some(Kind::Commit), _) => {
             let sealed = integrity::seal(&Bytes::from(payload));
-            put_blocking(path, &PutPayload::from(sealed), create)
+            put_blocking(disk, path, &PutPayload::from(sealed), create)
         }
         (Some(Kind::Checkpoint | Kind::Hint), Some(name)) => {
             let bytes = Bytes::from(payload);
@@ -98,54 +123,62 @@ fn put_checked(
             // leaves a checkpoint that is passed over.
             let sums = integrity::sums_file(&bytes);
             let beside = path.with_file_name(integrity::sums_name(name));
-            put_blocking(&beside, &PutPayload::from(sums), false)?;
-            put_blocking(path, &PutPayload::from(bytes), create)
+            put_blocking(disk, &beside, &PutPayload::from(sums), false)?;
+            put_blocking(disk, path, &PutPayload::from(bytes), create)
         }
-        _ => put_blocking(path, &payload, create),
+        _ => put_blocking(disk, path, &payload, create),
     }
 }
 
-fn put_blocking(path: &FsPath, payload: &PutPayload, create: bool) -> io::Result<()> {
+fn put_blocking(
+    disk: &dyn Disk,
+    path: &FsPath,
+    payload: &PutPayload,
+    create: bool,
+) -> io::Result<()> {
     let dir = path
         .parent()
         .ok_or_else(|| io::Error::from(io::ErrorKind::InvalidInput))?;
-    create_dirs(dir)?;
+    if disk.status(dir).is_err() {
+        create_folders(disk, existing_above(disk, dir), dir)?;
+    }
     // A name that ends in `#` and digits is one that every `object_store` passes over when it
     // lists, so that no reader takes the unfinished file for a commit.
     let mut staged = path.as_os_str().to_owned();
-    staged.push(format!("#{}", Uuid::new_v4().as_u64_pair().0));
+    staged.push(format!("#{}", disk.unique(dir) as u64));
     let staged = PathBuf::from(staged);
     let written = (|| {
-        let mut file = OpenOptions::new()
-            .write(true)
-            .create_new(true)
-            .open(&staged)?;
-        for part in payload.iter() {
-            file.write_all(part)?;
-        }
-        file.sync_all()?;
+        let mut file = disk.create(&staged)?;
+        let mut slices: Vec<IoSlice<'_>> = payload.iter().map(|part| IoSlice::new(part)).collect();
+        file.write_all(&mut slices)?;
+        file.sync()?;
         drop(file);
         // A hard link fails where the name is taken: that is the compare-and-swap of commits.
         if create {
-            fs::hard_link(&staged, path)
+            disk.link(&staged, path)
         } else {
-            fs::rename(&staged, path)
+            disk.rename(&staged, path)
         }
     })();
     if create || written.is_err() {
-        let _ = fs::remove_file(&staged);
+        let _ = disk.remove(&staged);
     }
     written?;
-    sync_dir(dir)
+    disk.sync_folder(dir)
 }
 
 impl DurableStore {
-    pub(crate) fn new(metrics: Arc<Metrics>) -> DurableStore {
+    pub(crate) fn new(disk: Arc<dyn Disk>, metrics: Arc<Metrics>) -> DurableStore {
         DurableStore {
-            local: LocalFileSystem::default(),
+            disk,
             metrics,
             damage: Arc::default(),
         }
+    }
+
+    /// Where the files are.
+    pub(crate) fn disk(&self) -> &dyn Disk {
+        &*self.disk
     }
 
     /// The last damage that a read found since this was last asked.
@@ -153,26 +186,41 @@ impl DurableStore {
         self.damage.lock().take()
     }
 
+    /// All of a file, and what a listing says of it.
+    async fn whole(&self, location: &Path) -> Result<(ObjectMeta, Bytes)> {
+        let (disk, path, location) = (Arc::clone(&self.disk), on_disk(location)?, location.clone());
+        blocking(move || {
+            let read = disk
+                .status(&path)
+                .and_then(|status| Ok((status, read(&*disk, &path)?)));
+            match read {
+                Ok((status, bytes)) => {
+                    let mut meta = meta_of(location, &status);
+                    // It may have been replaced between the two.
+                    meta.size = bytes.len() as u64;
+                    Ok((meta, Bytes::from(bytes)))
+                }
+                Err(error) => Err(failed_at(&location, error)),
+            }
+        })
+        .await
+    }
+
     /// All of a file of the log, checked.
     async fn checked(&self, location: &Path, kind: Kind) -> Result<(ObjectMeta, Bytes)> {
-        let got = self.local.get_opts(location, GetOptions::default()).await?;
-        let meta = got.meta.clone();
-        let bytes = got.bytes().await?;
+        let (meta, bytes) = self.whole(location).await?;
         let verdict = match kind {
             Kind::Commit => integrity::check_commit(&bytes),
             Kind::Checkpoint | Kind::Hint => {
-                let path = self.local.path_to_filesystem(location)?;
-                let sums = tokio::task::spawn_blocking(move || sums_beside(&path))
-                    .await
-                    .map_err(failed)?
-                    .map_err(failed)?;
+                let (disk, path) = (Arc::clone(&self.disk), on_disk(location)?);
+                let sums = blocking(move || sums_beside(&*disk, &path).map_err(failed)).await?;
                 integrity::check_beside(&bytes, sums.as_deref())
             }
         };
         let Verdict::Damaged(what) = verdict else {
             return Ok((meta, bytes));
         };
-        let path = self.local.path_to_filesystem(location)?;
+        let path = on_disk(location)?;
         let error =
             otlake_base::Error::new(Code::TableCorrupt, format!("{}: {what}", path.display()));
         if kind == Kind::Hint {
@@ -201,10 +249,11 @@ impl DurableStore {
         payload: PutPayload,
         create: bool,
     ) -> Result<PutResult> {
-        let path = self.local.path_to_filesystem(location)?;
+        let path = on_disk(location)?;
         let kind = Kind::of(location.as_ref());
+        let disk = Arc::clone(&self.disk);
         let outcome =
-            tokio::task::spawn_blocking(move || put_checked(&path, payload, kind, create))
+            tokio::task::spawn_blocking(move || put_checked(&*disk, &path, payload, kind, create))
                 .await
                 .map_err(failed)?;
         match outcome {
@@ -254,10 +303,10 @@ impl ObjectStore for DurableStore {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        let Some(kind) = Kind::of(location.as_ref()).filter(|_| !options.head) else {
-            return self.local.get_opts(location, options).await;
+        let (meta, bytes) = match Kind::of(location.as_ref()) {
+            Some(kind) if !options.head => self.checked(location, kind).await?,
+            _ => self.whole(location).await?,
         };
-        let (meta, bytes) = self.checked(location, kind).await?;
         options.check_preconditions(&meta)?;
         let range = match &options.range {
             Some(range) => range.as_range(meta.size).map_err(failed)?,
@@ -274,10 +323,10 @@ impl ObjectStore for DurableStore {
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let Some(kind) = Kind::of(location.as_ref()) else {
-            return self.local.get_ranges(location, ranges).await;
+        let (_, bytes) = match Kind::of(location.as_ref()) {
+            Some(kind) => self.checked(location, kind).await?,
+            None => self.whole(location).await?,
         };
-        let (_, bytes) = self.checked(location, kind).await?;
         let slice = |range: &Range<u64>| {
             let (start, end) = (range.start as usize, (range.end as usize).min(bytes.len()));
             if start > end {
@@ -292,11 +341,26 @@ impl ObjectStore for DurableStore {
         &self,
         locations: BoxStream<'static, Result<Path>>,
     ) -> BoxStream<'static, Result<Path>> {
-        self.local.delete_stream(locations)
+        let disk = Arc::clone(&self.disk);
+        let concurrency = disk.concurrency();
+        locations
+            .map_ok(move |location| {
+                let disk = Arc::clone(&disk);
+                async move {
+                    let path = on_disk(&location)?;
+                    blocking(move || match disk.remove(&path) {
+                        Ok(()) => Ok(location),
+                        Err(error) => Err(failed_at(&location, error)),
+                    })
+                    .await
+                }
+            })
+            .try_buffered(concurrency)
+            .boxed()
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.local.list(prefix)
+        self.list_with_offset(prefix, &Path::default())
     }
 
     fn list_with_offset(
@@ -304,20 +368,46 @@ impl ObjectStore for DurableStore {
         prefix: Option<&Path>,
         offset: &Path,
     ) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.local.list_with_offset(prefix, offset)
+        let (disk, prefix, offset) = (
+            Arc::clone(&self.disk),
+            prefix.cloned().unwrap_or_default(),
+            offset.clone(),
+        );
+        futures::stream::once(async move {
+            let folder = on_disk_folder(&prefix)?;
+            let listing = blocking(move || Listing::all(&*disk, &folder, prefix)).await?;
+            let after = move |meta: &ObjectMeta| meta.location > offset;
+            let metas = listing.objects.into_iter().filter(after).map(Ok);
+            Ok::<_, Error>(futures::stream::iter(metas))
+        })
+        .try_flatten()
+        .boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.local.list_with_delimiter(prefix).await
+        let (disk, prefix) = (Arc::clone(&self.disk), prefix.cloned().unwrap_or_default());
+        let folder = on_disk_folder(&prefix)?;
+        let listing = blocking(move || Listing::one(&*disk, &folder, &prefix)).await?;
+        Ok(ListResult {
+            common_prefixes: listing.folders,
+            objects: listing.objects,
+        })
     }
 
     // Delta's log neither copies nor renames on a store that can create if absent.
-    async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {
-        self.local.copy_opts(from, to, options).await
+    async fn copy_opts(&self, _: &Path, _: &Path, _: CopyOptions) -> Result<()> {
+        Err(Error::NotImplemented {
+            operation: "copy".to_owned(),
+            implementer: STORE.to_owned(),
+        })
     }
+}
 
-    async fn rename_opts(&self, from: &Path, to: &Path, options: RenameOptions) -> Result<()> {
-        self.local.rename_opts(from, to, options).await
+/// The folder of a prefix; of none, the root.
+fn on_disk_folder(prefix: &Path) -> Result<PathBuf> {
+    match prefix.as_ref() {
+        "" => Ok(PathBuf::from("/")),
+        _ => on_disk(prefix),
     }
 }
 

@@ -6,7 +6,6 @@
 //! commit that landed but was reported as failed is found that way, too.
 
 use std::collections::{HashMap, HashSet};
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -17,10 +16,10 @@ use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use deltalake_core::table::state::DeltaTableState;
 use deltalake_core::{DeltaTable, DeltaTableBuilder, DeltaTableError, checkpoints};
 use futures::TryStreamExt;
+use otlake_base::disk::{Disk, create_folders, existing_above};
 use otlake_base::metrics::by_table;
 use otlake_base::{Clock, Code, Error, Metrics, Position, Result, Table};
 use otlake_shard::Written;
-use otlake_shard::durable::{create_dirs, sync_dir};
 use parking_lot::RwLock;
 use tokio::sync::Mutex;
 use url::Url;
@@ -41,6 +40,7 @@ const PARTITIONS: [&str; 2] = otlake_decode::schema::PARTITION_COLUMNS;
 pub struct DeltaTableHandle {
     table: Table,
     root: PathBuf,
+    disk: Arc<dyn Disk>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
     newest: RwLock<Arc<Snapshot>>,
@@ -70,17 +70,23 @@ impl DeltaTableHandle {
     pub(crate) async fn open(
         table: Table,
         root: PathBuf,
+        disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Result<DeltaTableHandle> {
         let log = root.join("_delta_log");
-        create_dirs(&log).map_err(|error| storage(table, "cannot create its folder", error))?;
-        let root = root
-            .canonicalize()
+        let above = root.parent().unwrap_or(&root);
+        create_folders(&*disk, existing_above(&*disk, above), &log)
+            // A commit can be one of a process that ended before its name was synced: the log may
+            // forget nothing by it until it is.
+            .and_then(|()| disk.sync_folder(&log))
+            .map_err(|error| storage(table, "cannot create its folder", error))?;
+        let root = disk
+            .canonical(&root)
             .map_err(|error| storage(table, "cannot find its folder", error))?;
         let url = Url::from_directory_path(&root)
             .map_err(|()| storage(table, "not a folder", root.display()))?;
-        let store = DurableStore::new(Arc::clone(&metrics));
+        let store = DurableStore::new(Arc::clone(&disk), Arc::clone(&metrics));
         let backend = Arc::new(store.clone());
         let mut delta = DeltaTableBuilder::from_url(url.clone())
             .map(|builder| builder.with_storage_backend(backend, url))
@@ -88,13 +94,11 @@ impl DeltaTableHandle {
             .map_err(|error| unreadable(table, error))?;
         // Whether there is a table is asked of the folder itself: a table that merely failed to
         // load must never be made anew.
-        let exists = fs::read_dir(&log)
-            .and_then(|mut entries| {
-                entries.try_fold(false, |found, entry| {
-                    let name = entry?.file_name();
-                    let name = name.to_string_lossy();
-                    Ok(found || name.ends_with(".json") || name.ends_with(".parquet"))
-                })
+        let exists = disk
+            .list(&log)
+            .map(|entries| {
+                let of_a_table = |name: &str| name.ends_with(".json") || name.ends_with(".parquet");
+                entries.iter().any(|entry| of_a_table(&entry.name))
             })
             .map_err(|error| storage(table, "cannot list its log", error))?;
         let (snapshot, tombstones) = if exists {
@@ -113,10 +117,11 @@ impl DeltaTableHandle {
                 .map_err(|error| storage(table, "cannot create the table", error))?;
             newest(table, root.clone(), &delta).await?
         };
-        sweep_orphans(table, &snapshot, tombstones).await?;
+        sweep_orphans(table, &disk, &snapshot, tombstones).await?;
         let handle = DeltaTableHandle {
             table,
             root,
+            disk,
             clock,
             metrics,
             newest: RwLock::new(Arc::clone(&snapshot)),
@@ -276,17 +281,17 @@ impl DeltaTableHandle {
     /// The rows are in the table: deletes the files that it does not hold.
     async fn discard(&self, now: &Arc<Snapshot>, files: &[Written]) -> Result<()> {
         let held = Arc::clone(&now.files);
-        let root = self.root.clone();
+        let (disk, root) = (Arc::clone(&self.disk), self.root.clone());
         let paths: Vec<String> = files
             .iter()
             .map(|written| written.file.path.clone())
             .collect();
         let outcome = tokio::task::spawn_blocking(move || {
             // The commit that covers them may be one whose last sync failed.
-            sync_dir(&root.join("_delta_log"))?;
+            disk.sync_folder(&root.join("_delta_log"))?;
             let held: HashSet<&str> = held.iter().map(|file| file.path.as_str()).collect();
             for path in paths.iter().filter(|path| !held.contains(path.as_str())) {
-                match fs::remove_file(root.join(path)) {
+                match disk.remove(&root.join(path)) {
                     Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                         return Err(error);
                     }
@@ -415,7 +420,12 @@ async fn tombstones(table: Table, delta: &DeltaTable) -> Result<Vec<String>> {
         .collect())
 }
 
-async fn sweep_orphans(table: Table, snapshot: &Snapshot, tombstones: Vec<String>) -> Result<()> {
+async fn sweep_orphans(
+    table: Table,
+    disk: &Arc<dyn Disk>,
+    snapshot: &Snapshot,
+    tombstones: Vec<String>,
+) -> Result<()> {
     let mut known: HashSet<String> = snapshot
         .files
         .iter()
@@ -423,8 +433,8 @@ async fn sweep_orphans(table: Table, snapshot: &Snapshot, tombstones: Vec<String
         .collect();
     // A removed file is another reader's until it is vacuumed.
     known.extend(tombstones);
-    let root = snapshot.root.clone();
-    let deleted = tokio::task::spawn_blocking(move || sweep(&root, &known))
+    let (disk, root) = (Arc::clone(disk), snapshot.root.clone());
+    let deleted = tokio::task::spawn_blocking(move || sweep(&*disk, &root, &known))
         .await
         .map_err(|error| storage(table, "cannot sweep", error))?
         .map_err(|error| storage(table, "cannot sweep", error))?;

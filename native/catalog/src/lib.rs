@@ -27,6 +27,7 @@ mod columns;
 mod durable_store;
 mod handle;
 mod integrity;
+mod listing;
 mod recover;
 mod snapshot;
 mod sweep;

@@ -1,12 +1,11 @@
 //! Loads a table whose log may be damaged: what the commits still tell is rebuilt from them.
 
-use std::fs;
 use std::io;
 
 use deltalake_core::{DeltaTable, DeltaTableError};
 use futures::future::BoxFuture;
+use otlake_base::disk::Disk;
 use otlake_base::{Code, Error, Result, Table};
-use otlake_shard::durable::sync_dir;
 
 use crate::durable_store::{Damage, DurableStore};
 use crate::integrity::{Kind, sums_name};
@@ -50,7 +49,7 @@ pub(crate) async fn load_newest<T>(
         };
         match store.take_damage() {
             Some(damage) if damage.kind == Kind::Checkpoint => {
-                set_aside(&damage).map_err(|failure| {
+                set_aside(store.disk(), &damage).map_err(|failure| {
                     Error::new(
                         Code::TableIo,
                         format!("{}: cannot set a checkpoint aside: {failure}", table.name()),
@@ -70,17 +69,18 @@ pub(crate) async fn load_newest<T>(
     Err(Error::new(Code::TableCorrupt, message))
 }
 
-fn set_aside(damage: &Damage) -> io::Result<()> {
+fn set_aside(disk: &dyn Disk, damage: &Damage) -> io::Result<()> {
     let path = &damage.path;
     let mut aside = path.as_os_str().to_owned();
     aside.push(".damaged");
-    fs::rename(path, aside)?;
+    disk.rename(path, aside.as_ref())?;
     // The hint may lead to it; a reader finds what is there without one.
     for name in ["_last_checkpoint".to_owned(), sums_name("_last_checkpoint")] {
-        match fs::remove_file(path.with_file_name(name)) {
+        match disk.remove(&path.with_file_name(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
     }
-    path.parent().map_or(Ok(()), sync_dir)
+    path.parent()
+        .map_or(Ok(()), |folder| disk.sync_folder(folder))
 }

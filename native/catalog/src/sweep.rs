@@ -4,24 +4,21 @@
 //! is safe; and only when the snapshot was read without fault.
 
 use std::collections::HashSet;
-use std::fs;
 use std::io;
 use std::path::Path;
 
+use otlake_base::disk::Disk;
 use uuid::Uuid;
 
 /// Deletes `<uuid>.parquet` that is not in `known` and `.<uuid>.tmp` in the partition folders
 /// of a table. Returns how many; a file that cannot be deleted is passed over.
-pub(crate) fn sweep(root: &Path, known: &HashSet<String>) -> io::Result<usize> {
+pub(crate) fn sweep(disk: &dyn Disk, root: &Path, known: &HashSet<String>) -> io::Result<usize> {
     let mut deleted = 0;
-    for tenant in folders(root, "tenant=")? {
-        for day in folders(&root.join(&tenant), "day=")? {
+    for tenant in folders(disk, root, "tenant=")? {
+        for day in folders(disk, &root.join(&tenant), "day=")? {
             let dir = root.join(&tenant).join(&day);
-            for entry in fs::read_dir(&dir)? {
-                let entry = entry?;
-                let Ok(name) = entry.file_name().into_string() else {
-                    continue;
-                };
+            for entry in disk.list(&dir)? {
+                let name = entry.name;
                 let orphan = if let Some(id) = name.strip_suffix(".parquet") {
                     is_ours(id) && !known.contains(&format!("{tenant}/{day}/{name}"))
                 } else if let Some(id) = name.strip_suffix(".tmp") {
@@ -32,11 +29,12 @@ pub(crate) fn sweep(root: &Path, known: &HashSet<String>) -> io::Result<usize> {
                 if !orphan {
                     continue;
                 }
-                match fs::remove_file(entry.path()) {
+                let path = dir.join(&name);
+                match disk.remove(&path) {
                     Ok(()) => deleted += 1,
                     Err(error) => tracing::warn!(
                         target: "otlake::catalog",
-                        path = %entry.path().display(), "an orphan stays: {error}"
+                        path = %path.display(), "an orphan stays: {error}"
                     ),
                 }
             }
@@ -49,16 +47,8 @@ fn is_ours(id: &str) -> bool {
     Uuid::try_parse(id).is_ok_and(|uuid| uuid.hyphenated().to_string() == id)
 }
 
-fn folders(dir: &Path, prefix: &str) -> io::Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        if let Ok(name) = entry.file_name().into_string()
-            && name.starts_with(prefix)
-            && entry.file_type()?.is_dir()
-        {
-            names.push(name);
-        }
-    }
-    Ok(names)
+fn folders(disk: &dyn Disk, dir: &Path, prefix: &str) -> io::Result<Vec<String>> {
+    let entries = disk.list(dir)?.into_iter();
+    let ours = entries.filter(|entry| entry.folder && entry.name.starts_with(prefix));
+    Ok(ours.map(|entry| entry.name).collect())
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use deltalake_core::DeltaTableBuilder;
 use otlake_base::checksum::{BLOCK_BYTES, BlockSums, Checked};
+use otlake_base::disk::{RealDisk, real};
 use otlake_base::{Code, DataFile, Error, Metrics, Result, Table};
 use url::Url;
 
@@ -45,7 +46,7 @@ pub async fn data_files(table: Table, root: &Path) -> Result<Vec<DataFile>> {
     };
     let root = root.canonicalize().map_err(|error| io(&error))?;
     let url = Url::from_directory_path(&root).map_err(|()| io(&"not a folder"))?;
-    let store = DurableStore::new(Arc::new(Metrics::new()));
+    let store = DurableStore::new(real(), Arc::new(Metrics::new()));
     let backend = Arc::new(store.clone());
     let mut delta = DeltaTableBuilder::from_url(url.clone())
         .map(|builder| builder.with_storage_backend(backend, url))
@@ -80,7 +81,7 @@ pub fn check_log_file(path: &Path) -> Result<Checked> {
         let verdict = match kind {
             Kind::Commit => integrity::check_commit(&bytes),
             Kind::Checkpoint | Kind::Hint => {
-                integrity::check_beside(&bytes, sums_beside(path)?.as_deref())
+                integrity::check_beside(&bytes, sums_beside(&RealDisk, path)?.as_deref())
             }
         };
         Ok(match verdict {

@@ -18,10 +18,11 @@ use tokio::task::JoinHandle;
 use crate::seal::covers;
 use crate::{Due, LiveSet, Seal, Tables};
 
-/// The wait after a first failed attempt; it doubles with each further one.
-const BACKOFF_FIRST: Duration = Duration::from_millis(100);
-/// The longest wait between attempts: how soon writing goes on once a full disk has room.
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// The wait after a first failed attempt, as a node has it.
+pub const FIRST_RETRY: Duration = Duration::from_millis(100);
+/// The wait doubles with each further one up to so many times the first: how soon writing goes on
+/// once a full disk has room.
+const RETRY_GROWTH: u32 = 50;
 
 /// A moment within a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +59,8 @@ pub struct FlusherParts {
     pub metrics: Arc<Metrics>,
     /// Makes durable what the log's records are needed for besides their rows.
     pub before_release: BeforeRelease,
+    /// The wait after a first failed attempt.
+    pub first_retry: Duration,
     /// Called at each step.
     pub on_step: Option<OnStep>,
     /// Kept until the last task has ended, such as the lock of the folder they write in.
@@ -162,7 +165,7 @@ impl Worker {
     async fn persist(&mut self, seal: Seal, stop: &mut watch::Receiver<bool>) -> bool {
         let parts = Arc::clone(&self.parts);
         let started = parts.clock.monotonic();
-        let mut backoff = BACKOFF_FIRST;
+        let mut backoff = parts.first_retry;
         loop {
             // A panic while encoding must not end the task: its signal would fill the memory.
             let outcome = AssertUnwindSafe(self.attempt(&seal)).catch_unwind().await;
@@ -187,7 +190,7 @@ impl Worker {
                 () = tokio::time::sleep(backoff) => {}
                 _ = stop.wait_for(|stop| *stop) => return false,
             }
-            backoff = (backoff * 2).min(BACKOFF_MAX);
+            backoff = (backoff * 2).min(parts.first_retry * RETRY_GROWTH);
         }
         // The log first: whoever waits for this flush is told by the removal, and finds room in
         // the log by then.

@@ -33,7 +33,7 @@ mod source;
 
 pub use batch::{LiveBatch, memory_bytes};
 pub use budget::{Budget, Reservation};
-pub use flusher::{Flusher, FlusherParts, OnStep, Step};
+pub use flusher::{FIRST_RETRY, Flusher, FlusherParts, OnStep, Step};
 pub use live::{LiveFigures, LiveSet};
 pub use seal::{Due, Reason, Seal, SealLimits, Unsealed, covers};
 pub use source::{Source, Tables};

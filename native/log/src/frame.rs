@@ -63,6 +63,9 @@ fn header_crc(bytes: &[u8; HEADER_BYTES]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&bytes[..12]), &bytes[16..])
 }
 
+/// Where a frame stops to say how much before it was not synced.
+pub const UNSYNCED_MAX: u16 = u16::MAX;
+
 /// The head of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
@@ -71,20 +74,41 @@ pub struct FrameHeader {
     pub length: u32,
     pub signal: Signal,
     pub tenant_length: u8,
+    /// How many records before this one were not synced when it was written; [`UNSYNCED_MAX`] for
+    /// that many or more.
+    pub unsynced: u16,
     pub sequence: u64,
     pub received_unix_nano: u64,
     pub stream: StreamId,
 }
 
+impl FrameHeader {
+    /// Every record before this sequence was on stable storage when the frame was written.
+    pub fn synced_before(&self) -> u64 {
+        match self.unsynced {
+            UNSYNCED_MAX => 0,
+            unsynced => self.sequence.saturating_sub(u64::from(unsynced)),
+        }
+    }
+}
+
 /// Appends the head and the tenant of `record` to `heads`; the payload is written from where it
-/// lies.
-pub fn encode_head(record: &Record, stream: StreamId, sequence: u64, heads: &mut Vec<u8>) {
+/// lies. Every record before `synced_before` is on stable storage.
+pub fn encode_head(
+    record: &Record,
+    stream: StreamId,
+    sequence: u64,
+    synced_before: u64,
+    heads: &mut Vec<u8>,
+) {
+    let unsynced = u16::try_from(sequence - synced_before).unwrap_or(UNSYNCED_MAX);
     let at = heads.len();
     let length = (record.tenant.len() + record.payload.len()) as u32;
     heads.extend_from_slice(&FRAME_MAGIC);
     heads.extend_from_slice(&[0; 4]);
     heads.extend_from_slice(&length.to_le_bytes());
-    heads.extend_from_slice(&[record.signal as u8, record.tenant.len() as u8, 0, 0]);
+    heads.extend_from_slice(&[record.signal as u8, record.tenant.len() as u8]);
+    heads.extend_from_slice(&unsynced.to_le_bytes());
     heads.extend_from_slice(&sequence.to_le_bytes());
     heads.extend_from_slice(&record.received_unix_nano.to_le_bytes());
     heads.extend_from_slice(&stream.0.to_le_bytes());
@@ -95,7 +119,7 @@ pub fn encode_head(record: &Record, stream: StreamId, sequence: u64, heads: &mut
 
 /// Reads a frame's head; None where the bytes are not one. Its checksum is not checked yet.
 pub fn decode_head(bytes: &[u8; FRAME_BYTES]) -> Option<FrameHeader> {
-    if bytes[..4] != FRAME_MAGIC || bytes[14..16] != [0, 0] {
+    if bytes[..4] != FRAME_MAGIC {
         return None;
     }
     let header = FrameHeader {
@@ -103,6 +127,7 @@ pub fn decode_head(bytes: &[u8; FRAME_BYTES]) -> Option<FrameHeader> {
         length: u32_at(bytes, 8),
         signal: Signal::from_u8(bytes[12])?,
         tenant_length: bytes[13],
+        unsynced: u16::from_le_bytes([bytes[14], bytes[15]]),
         sequence: u64_at(bytes, 16),
         received_unix_nano: u64_at(bytes, 24),
         stream: StreamId(u128_at(bytes, 32)),

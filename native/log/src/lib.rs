@@ -8,7 +8,7 @@
 //! ```text
 //! log/<stream, 32 hex>/<ordinal, 16 hex>.seg
 //!   header  "OTLAKLOG" version:u32 crc32c:u32 stream:u128 first_sequence:u64 created:u64  (64 bytes)
-//!   frame   "OTLF" crc32c:u32 length:u32 signal:u8 tenant_length:u8 0:u16
+//!   frame   "OTLF" crc32c:u32 length:u32 signal:u8 tenant_length:u8 unsynced:u16
 //!           sequence:u64 received_unix_nano:u64 stream:u128                              (48 bytes)
 //!           tenant payload                                                     (length bytes)
 //! ```
@@ -24,7 +24,6 @@
 //! failed from then until the process ended.
 //!
 //! - `frame.rs`: the bytes of headers and frames.
-//! - `disk.rs`: the port to the file system, and the real one.
 //! - `writer.rs`: the thread.
 //! - `replay.rs`: finds the streams of earlier starts, and reads them.
 //! - `reading.rs`: reads one segment, and past damage in it.
@@ -32,7 +31,6 @@
 //! - `verify.rs`: reads every segment and tells what is damaged.
 //! - `log.rs`: the handle that the others are reached through.
 
-mod disk;
 mod frame;
 mod log;
 mod reading;
@@ -48,6 +46,5 @@ mod log_test;
 #[cfg(test)]
 mod replay_test;
 
-pub use disk::{Disk, RealDisk, SegmentFile};
 pub use log::{Durability, Log, LogConfig, OnDurable, Record};
 pub use replay::Replay;

@@ -7,10 +7,10 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use bytes::Bytes;
+use otlake_base::disk::{Disk, create_folders, existing_above, real};
 use otlake_base::{Clock, Code, Error, Metrics, Position, Result, Signal, StreamId};
 use parking_lot::Mutex;
 
-use crate::disk::{Disk, RealDisk};
 use crate::replay::Replay;
 use crate::retention::Retention;
 use crate::writer::{Order, Writer};
@@ -79,7 +79,7 @@ impl Log {
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Result<(Log, Replay)> {
-        Self::open_on(Arc::new(RealDisk), config, clock, metrics)
+        Self::open_on(real(), config, clock, metrics)
     }
 
     /// As `open`, on a given disk.
@@ -95,14 +95,14 @@ impl Log {
         let io = |error: std::io::Error| {
             Error::new(Code::LogIo, format!("{}: {error}", config.dir.display()))
         };
-        disk.create_folder(&config.dir).map_err(io)?;
+        create_folders(&*disk, existing_above(&*disk, &config.dir), &config.dir).map_err(io)?;
         let retention = Arc::new(Retention::new(
             disk.clone(),
             metrics.clone(),
             config.dir.clone(),
         ));
-        let replay = Replay::open(&config.dir, retention.clone()).map_err(io)?;
-        let stream = StreamId(uuid::Uuid::new_v4().as_u128());
+        let replay = Replay::open(disk.clone(), &config.dir, retention.clone()).map_err(io)?;
+        let stream = StreamId(disk.unique(&config.dir));
         let (sender, receiver) = sync_channel(QUEUE_RECORDS);
         let queued_bytes = Arc::new(AtomicUsize::new(0));
         let last_durable = Arc::new(AtomicU64::new(0));

@@ -3,10 +3,10 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 
 use bytes::Bytes;
-use otlake_base::{Code, Metrics, Position, Result, Signal, SystemClock};
+use otlake_base::{Code, Metrics, Position, RealDisk, Result, Signal, SystemClock};
 
 use crate::faulty_disk::FaultyDisk;
-use crate::{Durability, Log, LogConfig, RealDisk, Record, Replay};
+use crate::{Durability, Log, LogConfig, Record, Replay};
 
 pub const SEGMENT: u64 = 4096;
 

@@ -1,11 +1,11 @@
 //! Reads one segment: its head, its records one by one, and past damage to the next whole one.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use memchr::memmem;
+use otlake_base::disk::{Disk, Reader};
 use otlake_base::{Code, Error, Position, StreamId};
 
 use crate::frame::{
@@ -14,6 +14,10 @@ use crate::frame::{
 use crate::log::Record;
 
 const READ_BUFFER_BYTES: usize = 1024 * 1024;
+/// What a disk writes as one.
+const SECTOR_BYTES: u64 = 512;
+/// So many zeros at its end tell that a frame was written in part.
+const CUT_BYTES: usize = 8;
 
 /// Where the records of a segment begin.
 #[derive(Clone, Copy, Debug)]
@@ -40,9 +44,9 @@ pub enum Head {
 }
 
 impl Head {
-    pub fn read(path: &Path, stream: StreamId) -> io::Result<Head> {
+    pub fn read(disk: &dyn Disk, path: &Path, stream: StreamId) -> io::Result<Head> {
         let mut bytes = Vec::with_capacity(HEADER_BYTES);
-        File::open(path)?
+        Reader::open(disk, path)?
             .take(HEADER_BYTES as u64)
             .read_to_end(&mut bytes)?;
         if let Some(head) = bytes.first_chunk::<HEADER_BYTES>() {
@@ -65,7 +69,7 @@ impl Head {
                 Header::Damaged => {}
             }
         }
-        let mut reading = Reading::open(path, stream, 0, START, None)?;
+        let mut reading = Reading::open(disk, path, stream, 0, START, None)?;
         Ok(match reading.seek_frame(0, None)? {
             Some(frame) => Head::Salvaged(Begin {
                 at: reading.at,
@@ -97,7 +101,7 @@ pub struct Reading {
     pub stream: StreamId,
     pub ordinal: u64,
     pub path: PathBuf,
-    file: BufReader<File>,
+    file: BufReader<Reader>,
     at: u64,
     length: u64,
     /// Where the next segment begins: this one's records from there on were refused.
@@ -113,14 +117,15 @@ pub enum Next {
 
 impl Reading {
     pub fn open(
+        disk: &dyn Disk,
         path: &Path,
         stream: StreamId,
         ordinal: u64,
         begin: Begin,
         end_sequence: Option<u64>,
     ) -> io::Result<Reading> {
-        let file = File::open(path)?;
-        let length = file.metadata()?.len();
+        let file = Reader::open(disk, path)?;
+        let length = file.length()?;
         let mut file = BufReader::with_capacity(READ_BUFFER_BYTES, file);
         file.seek(SeekFrom::Start(begin.at))?;
         Ok(Reading {
@@ -200,19 +205,103 @@ impl Reading {
         Ok(None)
     }
 
-    /// Behind a place with no intact frame there is either nothing, and the stream ends there
-    /// (a write that a crash cut off was never acknowledged), or a later frame, and what stood
-    /// between is damaged (I6).
+    /// A place with no intact frame is the end of the stream, or damage (I6). Damage it is where
+    /// a later frame, or the next segment, tells that the record was synced; and, with no such
+    /// witness, where every sector of it was written: what a crash cuts off lacks some. What
+    /// is left behind it of such a group was not acknowledged, and is read like the rest.
     fn past_damage(&mut self) -> io::Result<Next> {
         let expected = self.next_sequence;
+        let began = self.at;
         let later = self.seek_frame(expected.saturating_add(1), self.end_sequence)?;
-        // Where no frame follows, the next segment says how far this one went: what is missing
-        // was acknowledged.
-        let Some(found) = later.map(|frame| frame.sequence).or(self.end_sequence) else {
-            return Ok(Next::End);
-        };
+        let resume = self.at;
+        let mut witness = later;
+        while let Some(frame) = witness.filter(|frame| frame.synced_before() <= expected) {
+            self.read_frame()?;
+            witness = self.seek_frame(frame.sequence.saturating_add(1), self.end_sequence)?;
+        }
+        self.at = resume;
+        self.file.seek(SeekFrom::Start(resume))?;
+        let synced = witness.is_some() || self.end_sequence.is_some();
+        if !synced && self.lacks_a_sector(began, later.map(|_| resume))? {
+            let Some(later) = later else {
+                return Ok(Next::End);
+            };
+            self.next_sequence = later.sequence;
+            return self.next_record();
+        }
+        // Where no frame follows, the next segment says how far this one went.
+        let found = later
+            .map(|frame| frame.sequence)
+            .or(self.end_sequence)
+            .unwrap_or(expected.saturating_add(1));
         self.next_sequence = found;
         Ok(Next::Damaged(self.damage(expected, found)))
+    }
+
+    /// Whether what should be a frame at `began` looks as if a part of it was never written: it
+    /// reaches to `end` or, where that is not known, as far as its head says. Segments begin as
+    /// zeros, and sectors are written whole or not at all.
+    fn lacks_a_sector(&mut self, began: u64, end: Option<u64>) -> io::Result<bool> {
+        if self.length.saturating_sub(began) < FRAME_BYTES as u64 {
+            return Ok(true);
+        }
+        let mut head = [0; FRAME_BYTES];
+        self.file.seek(SeekFrom::Start(began))?;
+        self.file.read_exact(&mut head)?;
+        let header = frame::decode_head(&head);
+        if let Some(header) = &header
+            && end.is_none()
+            && self.is_longer_by_a_bit(began, head, header)?
+        {
+            return Ok(false);
+        }
+        let length = header.map_or(0, |header| u64::from(header.length));
+        let end = end.unwrap_or(began + FRAME_BYTES as u64 + length);
+        if end > self.length {
+            return Ok(true);
+        }
+        self.file.seek(SeekFrom::Start(began))?;
+        let mut sector = [0; SECTOR_BYTES as usize];
+        let mut at = began;
+        let mut lacks = false;
+        let mut zeros_at_end = 0;
+        while at < end && !lacks {
+            let next = (at - at % SECTOR_BYTES + SECTOR_BYTES).min(end);
+            let part = &mut sector[..(next - at) as usize];
+            self.file.read_exact(part)?;
+            let zeros = part.iter().rev().take_while(|byte| **byte == 0).count();
+            lacks = zeros == part.len();
+            zeros_at_end = zeros;
+            at = next;
+        }
+        self.file.seek(SeekFrom::Start(self.at))?;
+        Ok(lacks || zeros_at_end >= CUT_BYTES)
+    }
+
+    /// Whether the frame is whole but for a bit of its length: it then seems to reach to where
+    /// nothing was written.
+    fn is_longer_by_a_bit(
+        &mut self,
+        began: u64,
+        mut head: [u8; FRAME_BYTES],
+        header: &FrameHeader,
+    ) -> io::Result<bool> {
+        let left = self.length - began - FRAME_BYTES as u64;
+        for bit in (0..u32::BITS).map(|bit| 1 << bit) {
+            let length = header.length & !bit;
+            if length == header.length || u64::from(length) > left {
+                continue;
+            }
+            head[8..12].copy_from_slice(&length.to_le_bytes());
+            let mut rest = vec![0; length as usize];
+            self.file
+                .seek(SeekFrom::Start(began + FRAME_BYTES as u64))?;
+            self.file.read_exact(&mut rest)?;
+            if frame::is_intact(&head, header, &rest) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Moves to the next intact frame of a sequence from `from` to before `end`, or to the end

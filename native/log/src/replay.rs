@@ -1,13 +1,12 @@
 //! Reads the streams of earlier starts, record by record.
 
 use std::collections::{HashMap, VecDeque};
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use otlake_base::{Code, Error, Position, Result, StreamId};
+use otlake_base::{Code, Disk, Error, Position, Result, StreamId};
 
 use crate::log::Record;
 use crate::reading::{Head, Next, Reading};
@@ -25,31 +24,37 @@ struct Found {
 /// another stream's (`LOG_FORMAT`) or cannot be read (`LOG_IO`); what follows is still given. The
 /// last two kinds of segment stay on disk, and what follows them in their stream with them.
 pub struct Replay {
+    disk: Arc<dyn Disk>,
     retention: Arc<Retention>,
     segments: VecDeque<Found>,
     reading: Option<Reading>,
 }
 
 impl Replay {
-    pub(crate) fn open(folder: &Path, retention: Arc<Retention>) -> io::Result<Replay> {
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        retention: Arc<Retention>,
+    ) -> io::Result<Replay> {
         let mut segments = Vec::new();
-        for entry in fs::read_dir(folder)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let Some(stream) = name.to_str().and_then(|name| StreamId::from_str(name).ok()) else {
+        for entry in disk.list(folder)? {
+            let Ok(stream) = StreamId::from_str(&entry.name) else {
                 continue;
             };
+            let folder = folder.join(&entry.name);
             let before = segments.len();
-            for file in fs::read_dir(entry.path())? {
-                let path = file?.path();
-                let ordinal = path
-                    .file_name()
-                    .and_then(|name| name.to_str())
-                    .and_then(|name| name.strip_suffix(".seg"))
+            for file in disk.list(&folder)? {
+                let ordinal = file
+                    .name
+                    .strip_suffix(".seg")
                     .and_then(|name| u64::from_str_radix(name, 16).ok());
                 let Some(ordinal) = ordinal else { continue };
-                let head = Head::read(&path, stream)?;
-                retention.add(stream, ordinal, &path, fs::metadata(&path)?.len());
+                let path = folder.join(&file.name);
+                // The process before may have ended between a write and its sync. A record that
+                // is replayed is taken for durable, so that a resend of it is acknowledged.
+                disk.open(&path)?.sync()?;
+                let head = Head::read(&*disk, &path, stream)?;
+                retention.add(stream, ordinal, &path, disk.status(&path)?.bytes);
                 segments.push(Found {
                     stream,
                     ordinal,
@@ -59,7 +64,7 @@ impl Replay {
             }
             if segments.len() == before {
                 // A stream that wrote nothing leaves an empty folder; another may not be empty.
-                let _ = fs::remove_dir(entry.path());
+                let _ = disk.remove_folder(&folder);
             }
         }
         // Streams in the order they began, so that what was sent first is replayed first.
@@ -71,6 +76,7 @@ impl Replay {
         }
         segments.sort_by_key(|found| (began[&found.stream], found.stream, found.ordinal));
         Ok(Replay {
+            disk,
             retention,
             segments: segments.into(),
             reading: None,
@@ -103,6 +109,7 @@ impl Replay {
             .find_map(|next| next.head.begin())
             .map(|next| next.sequence);
         match Reading::open(
+            &*self.disk,
             &found.path,
             found.stream,
             found.ordinal,

@@ -4,13 +4,12 @@
 //! were refused for acknowledged ones.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use otlake_base::{Metrics, Position, Signal, StreamId};
+use otlake_base::{Disk, Metrics, Position, Signal, StreamId};
 use parking_lot::Mutex;
-
-use crate::disk::Disk;
 
 /// One segment on disk.
 struct Segment {
@@ -149,9 +148,7 @@ impl Retention {
     fn sweep(&self, id: StreamId) {
         let _sweeping = self.sweeping.lock();
         while let Some((ordinal, path)) = self.first_passed(id) {
-            if let Err(error) = self.disk.remove(&path)
-                && error.kind() != std::io::ErrorKind::NotFound
-            {
+            if let Err(error) = self.remove(id, &path) {
                 // It is tried again with the next release; until then it only costs space.
                 tracing::warn!(path = %path.display(), %error, "a log segment stays");
                 break;
@@ -174,6 +171,20 @@ impl Retention {
             let _ = self.disk.remove_folder(&self.stream_folder(id));
         }
         self.measure();
+    }
+
+    /// Removes a segment, durably: were a later one gone and this one back after a crash, a reader
+    /// would not know where this one ends. So its folder is synced also where an earlier attempt
+    /// has taken the name and then failed.
+    fn remove(&self, stream: StreamId, path: &Path) -> io::Result<()> {
+        match self.disk.remove(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        match self.disk.sync_folder(&self.stream_folder(stream)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// The stream's first segment, if the tables hold all that is in it.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use otlake_base::checksum::Checked;
-use otlake_base::{Code, Error, Result, StreamId};
+use otlake_base::{Code, Error, RealDisk, Result, StreamId};
 
 use crate::reading::{Head, Next, Reading};
 
@@ -83,7 +83,7 @@ pub fn check_segment(segments: &[Segment], index: usize) -> Result<Checked> {
 /// What is damaged in a segment, if anything is.
 fn read(segments: &[Segment], index: usize) -> io::Result<Option<String>> {
     let segment = &segments[index];
-    let begin = match Head::read(&segment.path, segment.stream)? {
+    let begin = match Head::read(&RealDisk, &segment.path, segment.stream)? {
         Head::Whole(begin) => begin,
         Head::Empty => return Ok(None),
         Head::Lost => return Ok(Some("its head is damaged, and no record is whole".into())),
@@ -101,7 +101,7 @@ fn read(segments: &[Segment], index: usize) -> io::Result<Option<String>> {
         .take_while(|later| later.stream == segment.stream);
     let mut end_sequence = None;
     for later in later {
-        if let Ok(head) = Head::read(&later.path, later.stream)
+        if let Ok(head) = Head::read(&RealDisk, &later.path, later.stream)
             && let Some(begin) = head.begin()
         {
             end_sequence = Some(begin.sequence);
@@ -109,7 +109,14 @@ fn read(segments: &[Segment], index: usize) -> io::Result<Option<String>> {
         }
     }
     let (stream, ordinal) = (segment.stream, segment.ordinal);
-    let mut reading = Reading::open(&segment.path, stream, ordinal, begin, end_sequence)?;
+    let mut reading = Reading::open(
+        &RealDisk,
+        &segment.path,
+        stream,
+        ordinal,
+        begin,
+        end_sequence,
+    )?;
     let mut damage = Vec::new();
     loop {
         match reading.next_record()? {

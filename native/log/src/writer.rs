@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
+use otlake_base::disk::{Disk, DiskFile, create_folders};
 use otlake_base::limits::{LOG_GROUP_BYTES, LOG_GROUP_RECORDS};
 use otlake_base::{Clock, Code, Error, Metrics, Position, Result, StreamId};
 
-use crate::disk::{Disk, SegmentFile};
 use crate::frame::{self, FRAME_BYTES, HEADER_BYTES, SegmentHeader};
 use crate::log::{Durability, LogConfig, OnDurable, Record};
 use crate::retention::Retention;
@@ -26,7 +26,7 @@ pub struct Order {
 
 struct Segment {
     ordinal: u64,
-    file: Box<dyn SegmentFile>,
+    file: Box<dyn DiskFile>,
     used: u64,
     bytes: u64,
 }
@@ -43,6 +43,8 @@ pub struct Writer {
     segment: Option<Segment>,
     next_ordinal: u64,
     next_sequence: u64,
+    /// Every record before this sequence is on stable storage.
+    synced_before: u64,
     /// When the oldest write that no sync covers was made (`Relaxed` alone).
     unsynced_since: Option<Duration>,
     /// No segment behind an abandoned one says yet where that one ends.
@@ -74,6 +76,7 @@ impl Writer {
             segment: None,
             next_ordinal: 0,
             next_sequence: 1,
+            synced_before: 1,
             unsynced_since: None,
             end_untold: false,
         }
@@ -119,6 +122,9 @@ impl Writer {
         self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
         match outcome {
             Ok(()) => {
+                if self.unsynced_since.is_none() {
+                    self.synced_before = self.next_sequence + group.len() as u64;
+                }
                 for order in group {
                     let sequence = self.next_sequence;
                     self.next_sequence += 1;
@@ -142,7 +148,13 @@ impl Writer {
         let mut heads = Vec::with_capacity(group.len() * (FRAME_BYTES + 16));
         let mut ends = Vec::with_capacity(group.len());
         for (sequence, order) in (self.next_sequence..).zip(group) {
-            frame::encode_head(&order.record, self.stream, sequence, &mut heads);
+            frame::encode_head(
+                &order.record,
+                self.stream,
+                sequence,
+                self.synced_before,
+                &mut heads,
+            );
             ends.push(heads.len());
         }
         let payloads: usize = group.iter().map(|order| order.record.payload.len()).sum();
@@ -196,12 +208,16 @@ impl Writer {
     }
 
     fn sync_relaxed(&mut self) {
-        if self.unsynced_since.take().is_some()
-            && let Err(error) = self.sync()
-        {
+        if self.unsynced_since.take().is_none() {
+            return;
+        }
+        match self.sync() {
+            Ok(()) => self.synced_before = self.next_sequence,
             // Its records were answered already, as `Relaxed` allows; the segment is not trusted
             // with more.
-            self.abandon(&error);
+            Err(error) => {
+                self.abandon(&error);
+            }
         }
     }
 
@@ -237,25 +253,28 @@ impl Writer {
     }
 
     fn create(&mut self, bytes: u64) -> io::Result<Segment> {
-        self.disk
-            .create_folder(&self.retention.stream_folder(self.stream))?;
+        let folder = self.retention.stream_folder(self.stream);
+        create_folders(&*self.disk, &self.config.dir, &folder)?;
         let ordinal = self.next_ordinal;
         // An ordinal is used once, whatever becomes of its file.
         self.next_ordinal += 1;
         let path = self.path(ordinal);
-        let mut file = self.disk.create(&path, bytes)?;
+        let mut file = self.disk.create(&path)?;
         let header = SegmentHeader {
             stream: self.stream,
             first_sequence: self.next_sequence,
             created_unix_nano: self.clock.unix_nano(),
         };
-        // Durable before any record in it is acknowledged: a reader of the segment before this
-        // one needs to know where it ends.
+        // Space, head and name are durable before any record in it is acknowledged: a reader of
+        // the segment before this one needs to know where it ends.
         let begun = file
-            .write_all(&mut [IoSlice::new(&header.encode())])
-            .and_then(|()| file.sync());
+            .allocate(bytes)
+            .and_then(|()| file.write_all(&mut [IoSlice::new(&header.encode())]))
+            .and_then(|()| file.sync())
+            .and_then(|()| self.disk.sync_folder(&folder));
         if let Err(error) = begun {
             drop(file);
+            // The space may be what is missing: nothing is left behind.
             if self.disk.remove(&path).is_err() {
                 // It holds nothing, but it takes space.
                 self.retention.add(self.stream, ordinal, &path, bytes);

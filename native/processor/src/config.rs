@@ -1,7 +1,10 @@
 //! What a node is opened with.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
+use otlake_base::disk::{Disk, real};
 use otlake_base::limits;
 use otlake_log::Durability;
 
@@ -28,10 +31,14 @@ pub struct ProcessorConfig {
     pub flush_rows: usize,
     /// A signal's live batches are sealed when the oldest is this old, in milliseconds.
     pub flush_interval_ms: u64,
+    /// How long a flush that failed waits for its second attempt.
+    pub flush_retry: Duration,
     /// Rows of one Parquet row group.
     pub row_group_rows: usize,
     /// The compression level of files, 1 to 22.
     pub zstd_level: i32,
+    /// Where the folder is.
+    pub disk: Arc<dyn Disk>,
 }
 
 impl ProcessorConfig {
@@ -48,8 +55,10 @@ impl ProcessorConfig {
             flush_bytes: limits::FLUSH_BYTES,
             flush_rows: limits::FLUSH_ROWS,
             flush_interval_ms: limits::FLUSH_INTERVAL_MS,
+            flush_retry: otlake_flush::FIRST_RETRY,
             row_group_rows: limits::ROW_GROUP_ROWS,
             zstd_level: 1,
+            disk: real(),
         }
     }
 }

@@ -1,4 +1,5 @@
 use otlake_base::Code;
+use otlake_base::disk::RealDisk;
 
 use crate::DataDir;
 
@@ -6,8 +7,10 @@ use crate::DataDir;
 fn a_folder_is_one_process_s_until_it_lets_go() {
     let root = tempfile::tempdir().expect("a folder");
     let path = root.path().join("new/folder");
-    let first = DataDir::open(&path).expect("a new folder");
-    let refused = DataDir::open(&path).expect_err("the folder is taken");
+    let first = DataDir::open(&RealDisk, &path).expect("a new folder");
+    let refused = DataDir::open(&RealDisk, &path)
+        .err()
+        .expect("the folder is taken");
     assert_eq!(refused.code, Code::NodeDirectoryLocked);
     assert!(
         refused.message.contains(&std::process::id().to_string()),
@@ -15,7 +18,7 @@ fn a_folder_is_one_process_s_until_it_lets_go() {
         refused.message
     );
     drop(first);
-    DataDir::open(&path).expect("the folder is free");
+    DataDir::open(&RealDisk, &path).expect("the folder is free");
 }
 
 #[test]
@@ -24,7 +27,9 @@ fn what_cannot_be_a_folder_is_unusable() {
     let file = root.path().join("file");
     std::fs::write(&file, "taken").expect("a file");
     for path in [file.clone(), file.join("below")] {
-        let refused = DataDir::open(&path).expect_err("a file is no folder");
+        let refused = DataDir::open(&RealDisk, &path)
+            .err()
+            .expect("a file is no folder");
         assert_eq!(refused.code, Code::NodeDirectoryUnusable);
     }
 }

@@ -15,13 +15,12 @@
 //! compaction removes those that are spans.
 
 use std::collections::{HashMap, VecDeque};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use otlake_base::disk::{Disk, create_folders, existing_above, read};
 use otlake_base::{Code, Error, Result, Signal};
-use otlake_shard::durable::{create_dirs, sync_dir};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use xxhash_rust::xxh3::Xxh3;
@@ -75,8 +74,8 @@ impl Dedupe {
     ///
     /// # Errors
     /// `NODE_DIRECTORY_UNUSABLE` where the folder cannot be made.
-    pub(crate) fn open(folder: &Path, limits: WindowLimits) -> Result<Dedupe> {
-        create_dirs(folder).map_err(|error| {
+    pub(crate) fn open(disk: Arc<dyn Disk>, folder: &Path, limits: WindowLimits) -> Result<Dedupe> {
+        create_folders(&*disk, existing_above(&*disk, folder), folder).map_err(|error| {
             Error::new(
                 Code::NodeDirectoryUnusable,
                 format!("{}: {error}", folder.display()),
@@ -84,7 +83,7 @@ impl Dedupe {
         })?;
         let windows = Signal::ALL.map(|signal| {
             let path = folder.join(format!("{}.window", signal.name()));
-            Arc::new(Window::load(path, limits))
+            Arc::new(Window::load(Arc::clone(&disk), path, limits))
         });
         Ok(Dedupe { windows })
     }
@@ -110,6 +109,7 @@ impl Dedupe {
 }
 
 struct Window {
+    disk: Arc<dyn Disk>,
     path: PathBuf,
     limits: WindowLimits,
     state: Mutex<State>,
@@ -156,9 +156,9 @@ impl State {
 }
 
 impl Window {
-    fn load(path: PathBuf, limits: WindowLimits) -> Window {
+    fn load(disk: Arc<dyn Disk>, path: PathBuf, limits: WindowLimits) -> Window {
         let mut state = State::default();
-        match fs::read(&path) {
+        match read(&*disk, &path) {
             Ok(bytes) => match decode(&bytes) {
                 Ok(entries) => {
                     for (hash, received) in entries {
@@ -177,6 +177,7 @@ impl Window {
             ),
         }
         Window {
+            disk,
             path,
             limits,
             state: Mutex::new(state),
@@ -206,7 +207,7 @@ impl Window {
     fn persist(&self) -> Result<()> {
         let _alone = self.writing.lock();
         let bytes = encode(&self.state.lock().order);
-        replace_durably(&self.path, &bytes)
+        replace_durably(&*self.disk, &self.path, &bytes)
             .map_err(|error| Error::new(Code::TableIo, format!("{}: {error}", self.path.display())))
     }
 }
@@ -278,15 +279,20 @@ fn checksum(bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(crc32c::crc32c(&bytes[..12]), &bytes[16..])
 }
 
-fn replace_durably(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn replace_durably(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
     let staged = path.with_extension("window.tmp");
-    let mut file = File::create(&staged)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
+    // What a crash left of an earlier attempt.
+    match disk.remove(&staged) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut file = disk.create(&staged)?;
+    file.write_all(&mut [IoSlice::new(bytes)])?;
+    file.sync()?;
     drop(file);
-    fs::rename(&staged, path)?;
+    disk.rename(&staged, path)?;
     match path.parent() {
-        Some(folder) => sync_dir(folder),
+        Some(folder) => disk.sync_folder(folder),
         None => Ok(()),
     }
 }

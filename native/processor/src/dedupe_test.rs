@@ -58,7 +58,7 @@ fn assert_each_once(node: &Processor) {
 #[test]
 fn a_window_forgets_by_age_and_by_number() {
     let root = tempfile::tempdir().expect("a folder");
-    let dedupe = Dedupe::open(root.path(), LIMITS).expect("a window");
+    let dedupe = Dedupe::open(otlake_base::disk::real(), root.path(), LIMITS).expect("a window");
     store(&dedupe, 1, 0);
     assert!(is_known(&dedupe, 1, 1_000));
     assert!(!is_known(&dedupe, 1, 1_001), "too old");
@@ -72,7 +72,7 @@ fn a_window_forgets_by_age_and_by_number() {
 #[test]
 fn a_dropped_ticket_leaves_the_place_to_the_next() {
     let root = tempfile::tempdir().expect("a folder");
-    let dedupe = Dedupe::open(root.path(), LIMITS).expect("a window");
+    let dedupe = Dedupe::open(otlake_base::disk::real(), root.path(), LIMITS).expect("a window");
     let first = dedupe.claim(Signal::Traces, hash(1), 0);
     let Claim::InFlight(mut ended) = dedupe.claim(Signal::Traces, hash(1), 0) else {
         panic!("the first is in flight");
@@ -92,13 +92,13 @@ fn a_dropped_ticket_leaves_the_place_to_the_next() {
 #[test]
 fn a_window_survives_and_a_damaged_one_begins_empty() {
     let root = tempfile::tempdir().expect("a folder");
-    let dedupe = Dedupe::open(root.path(), LIMITS).expect("a window");
+    let dedupe = Dedupe::open(otlake_base::disk::real(), root.path(), LIMITS).expect("a window");
     store(&dedupe, 1, 5);
     dedupe.persist(Signal::Traces).expect("a file");
     let path = root.path().join("traces.window");
     let whole = fs::read(&path).expect("the file");
     assert_eq!(decode(&whole), Ok(vec![(hash(1), 5)]));
-    let again = Dedupe::open(root.path(), LIMITS).expect("a window");
+    let again = Dedupe::open(otlake_base::disk::real(), root.path(), LIMITS).expect("a window");
     assert!(is_known(&again, 1, 5));
     for bit in 0..whole.len() * 8 {
         let mut flipped = whole.clone();
@@ -106,7 +106,7 @@ fn a_window_survives_and_a_damaged_one_begins_empty() {
         assert!(decode(&flipped).is_err(), "bit {bit}");
     }
     fs::write(&path, &whole[..whole.len() - 1]).expect("a torn file");
-    let torn = Dedupe::open(root.path(), LIMITS).expect("a window");
+    let torn = Dedupe::open(otlake_base::disk::real(), root.path(), LIMITS).expect("a window");
     assert!(!is_known(&torn, 1, 5));
 }
 

@@ -86,10 +86,15 @@ impl Processor {
         metrics: Arc<Metrics>,
         on_step: Option<OnStep>,
     ) -> Result<Arc<Processor>> {
-        let root = config.data_dir.clone();
-        let data_dir = Arc::new(blocking(move || DataDir::open(&root)).await?);
-        let catalog =
-            Catalog::open(&data_dir.tables(), Arc::clone(&clock), Arc::clone(&metrics)).await?;
+        let (root, disk) = (config.data_dir.clone(), Arc::clone(&config.disk));
+        let data_dir = Arc::new(blocking(move || DataDir::open(&*disk, &root)).await?);
+        let catalog = Catalog::open_on(
+            Arc::clone(&config.disk),
+            &data_dir.tables(),
+            Arc::clone(&clock),
+            Arc::clone(&metrics),
+        )
+        .await?;
         let tables = Tables::of(&catalog);
         let log_config = LogConfig {
             dir: data_dir.log(),
@@ -98,15 +103,16 @@ impl Processor {
             durability: config.durability,
         };
         let (log_clock, log_metrics) = (Arc::clone(&clock), Arc::clone(&metrics));
+        let disk = Arc::clone(&config.disk);
         let (log, records) =
-            blocking(move || Log::open(log_config, log_clock, log_metrics)).await?;
+            blocking(move || Log::open_on(disk, log_config, log_clock, log_metrics)).await?;
         let stream = log.stream();
         let window = WindowLimits {
             nanos: config.dedupe_window_ms.saturating_mul(1_000_000),
             requests: config.dedupe_requests,
         };
-        let folder = data_dir.dedupe();
-        let dedupe = Arc::new(blocking(move || Dedupe::open(&folder, window)).await?);
+        let (folder, disk) = (data_dir.dedupe(), Arc::clone(&config.disk));
+        let dedupe = Arc::new(blocking(move || Dedupe::open(disk, &folder, window)).await?);
         let windows = Arc::clone(&dedupe);
         let log = Arc::new(log);
         let limits = SealLimits {
@@ -129,9 +135,11 @@ impl Processor {
             options: WriteOptions {
                 row_group_rows: config.row_group_rows,
                 zstd_level: config.zstd_level,
+                disk: Arc::clone(&config.disk),
             },
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
+            first_retry: config.flush_retry,
             on_step,
             before_release: Arc::new(move |signal| windows.persist(signal)),
             guard: Arc::clone(&data_dir) as _,

@@ -12,10 +12,8 @@
 //! - `gather`: one column's rows in that order.
 //! - `encoding`: how each column is encoded, compressed, indexed.
 //! - `stats`: the figures of a file that let a reader pass it by, in Delta's form.
-//! - `durable`: files, folders and names that survive a crash.
 //! - `write`: puts these together.
 
-pub mod durable;
 mod encoding;
 mod gather;
 mod order;

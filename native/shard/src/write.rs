@@ -1,7 +1,6 @@
 //! Sorts, parts, encodes and makes durable.
 
 use std::fmt::Display;
-use std::fs::{self, File, OpenOptions};
 use std::io::BufWriter;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,13 +8,13 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::temporal_conversions::date32_to_datetime;
 use otlake_base::checksum::{BlockSums, Summing};
+use otlake_base::disk::{Disk, Writer, create_folders, real};
 use otlake_base::{Code, DataFile, Error, Result, Table};
 use otlake_decode::schema::{file_schema, schema};
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions, compute_leaves};
 use uuid::Uuid;
 
-use crate::durable::{create_dirs, sync_dir};
 use crate::encoding::properties;
 use crate::gather::gather;
 use crate::order::{Order, Partition, sort};
@@ -31,6 +30,8 @@ pub struct WriteOptions {
     pub row_group_rows: usize,
     /// Zstandard level, 1 to 22.
     pub zstd_level: i32,
+    /// Where they are written.
+    pub disk: Arc<dyn Disk>,
 }
 
 impl Default for WriteOptions {
@@ -38,6 +39,7 @@ impl Default for WriteOptions {
         Self {
             row_group_rows: otlake_base::limits::ROW_GROUP_ROWS,
             zstd_level: 1,
+            disk: real(),
         }
     }
 }
@@ -75,6 +77,7 @@ pub async fn write(
 
 /// Removes the files that a failed or dropped write leaves.
 struct Undo {
+    disk: Arc<dyn Disk>,
     paths: Vec<PathBuf>,
 }
 
@@ -82,7 +85,7 @@ impl Drop for Undo {
     fn drop(&mut self) {
         for path in &self.paths {
             // What cannot be removed is swept when the catalog opens.
-            let _ = fs::remove_file(path);
+            let _ = self.disk.remove(path);
         }
     }
 }
@@ -108,7 +111,10 @@ fn write_all(
         }
     }
     let order = sort(table, batches)?;
-    let mut undo = Undo { paths: Vec::new() };
+    let mut undo = Undo {
+        disk: Arc::clone(&options.disk),
+        paths: Vec::new(),
+    };
     let mut written = Vec::with_capacity(order.partitions.len());
     for partition in &order.partitions {
         written.push(write_one(
@@ -153,29 +159,30 @@ fn write_one(
         day_text(partition.day)?
     );
     let dir = root.join(&folder);
-    create_dirs(&dir).map_err(|error| io("cannot create", &dir, error))?;
-    let id = Uuid::new_v4();
+    let disk = &*options.disk;
+    create_folders(disk, root, &dir).map_err(|error| io("cannot create", &dir, error))?;
+    let id = Uuid::from_u128(disk.unique(&dir));
     let staged = dir.join(format!(".{id}.tmp"));
     let name = format!("{id}.parquet");
     let target = dir.join(&name);
 
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&staged)
+    let file = disk
+        .create(&staged)
         .map_err(|error| io("cannot create", &staged, error))?;
     undo.paths.push(staged.clone());
     let rows = &order.rows[partition.rows.clone()];
-    let (file, sums, stats) = encode(table, batches, rows, file, options, &staged)?;
-    file.sync_all()
+    let (mut file, sums, stats) = encode(table, batches, rows, Writer(file), options, &staged)?;
+    file.0
+        .sync()
         .map_err(|error| io("cannot sync", &staged, error))?;
     let size = file
-        .metadata()
-        .map_err(|error| io("cannot stat", &staged, error))?
-        .len();
+        .0
+        .length()
+        .map_err(|error| io("cannot stat", &staged, error))?;
     undo.paths.push(target.clone());
-    fs::rename(&staged, &target).map_err(|error| io("cannot rename", &staged, error))?;
-    sync_dir(&dir).map_err(|error| io("cannot sync", &dir, error))?;
+    disk.rename(&staged, &target)
+        .and_then(|()| disk.sync_folder(&dir))
+        .map_err(|error| io("cannot rename", &staged, error))?;
 
     let (min_time, max_time) = stats
         .numbers(table.time_column())
@@ -201,10 +208,10 @@ fn encode(
     table: Table,
     batches: &[RecordBatch],
     rows: &[(usize, usize)],
-    file: File,
+    file: Writer,
     options: &WriteOptions,
     path: &Path,
-) -> Result<(File, BlockSums, Stats)> {
+) -> Result<(Writer, BlockSums, Stats)> {
     let failed = |error: &dyn Display| io("cannot write", path, error);
     let schema = file_schema(table);
     let group_rows = options.row_group_rows.max(1);

@@ -25,6 +25,7 @@ fn options() -> WriteOptions {
     WriteOptions {
         row_group_rows: 700,
         zstd_level: 1,
+        ..WriteOptions::default()
     }
 }
 

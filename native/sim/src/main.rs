@@ -1,0 +1,104 @@
+//! Runs seeds: `otlake-sim [--seed N] [--seeds M] [--part log|node] [--crash-in N] [--mutation NAME]
+//! [--verbose]`. A single seed prints its steps. Exit 1 where an invariant is broken.
+
+use std::process::ExitCode;
+
+use otlake_sim::log_driver::{self, Plan};
+use otlake_sim::node_driver::{self, Beginnings};
+use otlake_sim::{Mutation, Violation, run_all};
+
+struct Arguments {
+    seed: u64,
+    seeds: u64,
+    part: Option<String>,
+    plan: Plan,
+}
+
+fn arguments() -> Result<Arguments, String> {
+    let mut given = Arguments {
+        seed: 0,
+        seeds: 0,
+        part: None,
+        plan: Plan::default(),
+    };
+    let mut seed = None;
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let mut value = || words.next().ok_or(format!("{word} needs a value"));
+        let number = |text: String| text.parse().map_err(|_| format!("{text} is no number"));
+        match word.as_str() {
+            "--seed" => seed = Some(number(value()?)?),
+            "--seeds" => given.seeds = number(value()?)?,
+            "--crash-in" => given.plan.crash_in = Some(number(value()?)?),
+            "--part" => given.part = Some(value()?),
+            "--verbose" => given.plan.verbose = true,
+            "--mutation" => {
+                let name = value()?;
+                let named = |mutation: &Mutation| format!("{mutation:?}") == name;
+                let known = Mutation::ALL.into_iter().find(named);
+                given.plan.mutation =
+                    known.ok_or(format!("{name} is none of {:?}", Mutation::ALL))?;
+            }
+            _ => return Err(format!("{word} is not known")),
+        }
+    }
+    given.seed = seed.unwrap_or(0);
+    if given.seeds == 0 {
+        given.seeds = if seed.is_some() { 1 } else { 10_000 };
+        given.plan.verbose |= seed.is_some();
+    }
+    Ok(given)
+}
+
+fn main() -> ExitCode {
+    let given = match arguments() {
+        Ok(given) => given,
+        Err(what) => {
+            eprintln!("{what}");
+            return ExitCode::from(2);
+        }
+    };
+    let beginnings = match Beginnings::new() {
+        Ok(beginnings) => beginnings,
+        Err(error) => {
+            eprintln!("no node opens: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    let seeds = given.seed..given.seed.saturating_add(given.seeds);
+    let mut failed = false;
+    for part in ["log", "node"] {
+        if given.part.as_deref().is_some_and(|wanted| wanted != part) {
+            continue;
+        }
+        let sum = run_all(seeds.clone(), |seed| {
+            let report = match part {
+                "log" => log_driver::run(seed, given.plan),
+                _ => node_driver::run(seed, given.plan, &beginnings),
+            };
+            if given.plan.verbose {
+                let steps = report.steps.join("\n");
+                println!("{steps}\n{part} seed {seed}: trace {:016x}", report.trace);
+            }
+            report
+        });
+        for (seed, Violation { invariant, what }) in &sum.broken {
+            println!("{part} seed {seed}: {}: {what}", invariant.id());
+        }
+        let report = &sum.report;
+        println!(
+            "{part}: {} seeds, {} violations; {} operations, {} faults, {} crashes, {} requests \
+             acknowledged, {} refused, {} bits flipped",
+            given.seeds,
+            sum.broken.len(),
+            report.operations,
+            report.faults,
+            report.crashes,
+            report.acknowledged,
+            report.refused,
+            report.flipped
+        );
+        failed |= !sum.broken.is_empty();
+    }
+    ExitCode::from(u8::from(failed))
+}

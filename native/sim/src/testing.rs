@@ -1,0 +1,61 @@
+//! What tests of the drivers share: which seeds, and how a failure is told.
+
+use std::ops::Range;
+
+use otlake_base::invariant::Invariant;
+
+use crate::log_driver::Plan;
+use crate::mutation::Mutation;
+use crate::report::Report;
+use crate::seeds::Sum;
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    std::env::var(name)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(otherwise)
+}
+
+/// Where seeds begin: `OTLAKE_SIM_SEED`, or 0.
+pub fn first_seed() -> u64 {
+    number("OTLAKE_SIM_SEED", 0)
+}
+
+/// So many seeds, times `OTLAKE_SIM_TIMES`.
+pub fn seeds(count: u64) -> Range<u64> {
+    first_seed()..first_seed() + count * number("OTLAKE_SIM_TIMES", 1)
+}
+
+/// Fails with each broken invariant and the command that shows it.
+pub fn sound(part: &str, sum: &Sum) {
+    for (seed, violation) in &sum.broken {
+        let id = violation.invariant.id();
+        println!("{part} seed {seed}: {id}: {}", violation.what);
+        println!("  npm run sim -- --part {part} --seed {seed}");
+    }
+    assert!(sum.broken.is_empty(), "{} are broken", sum.broken.len());
+}
+
+/// Fails unless one of the first seeds finds what is broken on purpose, by this invariant.
+pub fn found_within(
+    count: u64,
+    mutation: Mutation,
+    by: Invariant,
+    run: impl Fn(u64, Plan) -> Report,
+) {
+    let plan = Plan {
+        mutation,
+        ..Plan::default()
+    };
+    let found = (first_seed()..first_seed() + count).find_map(|seed| {
+        let mut violations = run(seed, plan).violations.into_iter();
+        let violation = violations.find(|violation| violation.invariant == by)?;
+        Some((seed, violation))
+    });
+    let (seed, violation) = found.unwrap_or_else(|| panic!("{count} seeds miss {mutation:?}"));
+    let id = violation.invariant.id();
+    println!(
+        "{mutation:?} is found by seed {seed}: {id}: {}",
+        violation.what
+    );
+}
