@@ -110,7 +110,10 @@ function answering(
       (response) => callback(null, response),
       (thrown) => {
         const error = OtlakeError.from(thrown)
-        callback({ code: STATUS[error.kind] ?? grpc.status.INTERNAL, details: `${error.code}: ${error.message}` })
+        callback({
+          code: STATUS[error.kind] ?? grpc.status.INTERNAL,
+          details: `${error.code}: ${error.message}`,
+        })
       },
     )
   }
