@@ -79,7 +79,7 @@ export function post(
       `http://${server.addresses.otlpHttp}/v1/traces`,
       {
         method: 'POST',
-        ...(agent ? { agent } : {}),
+        agent: agent ?? false,
         headers: {
           'content-type': 'application/x-protobuf',
           'content-length': body.length,
@@ -90,16 +90,22 @@ export function post(
       (incoming) => {
         const chunks: Buffer[] = []
         incoming.on('data', (chunk: Buffer) => chunks.push(chunk))
-        incoming.on('end', () =>
+        incoming.on('end', () => {
+          // Refused before all of it was sent: the rest is not wanted.
+          if (!outgoing.writableFinished) outgoing.destroy()
           resolve({
             status: incoming.statusCode ?? 0,
             headers: incoming.headers,
             body: Buffer.concat(chunks),
-          }),
-        )
+          })
+        })
         incoming.on('error', reject)
       },
     )
+    outgoing.once('socket', (socket) => {
+      // A server that refuses early closes while there is more to send, after its answer.
+      if (socket.listenerCount('error') < 3) socket.on('error', () => undefined)
+    })
     outgoing.on('error', reject)
     outgoing.end(body)
   })
@@ -110,7 +116,9 @@ export const keptAgent = (): Agent => new Agent({ keepAlive: true, maxSockets: 1
 
 /**
  * Posts until it is acknowledged; the number of refusals. Each refusal must be one that OTLP
- * lets a client try again, with the time to wait. Throws for any other answer.
+ * lets a client try again, with the time to wait. Throws for any other answer. A connection that
+ * broke while it was written to counts as a refusal, as it does for exporters: Node.js does not
+ * read an answer that came before all was sent.
  */
 export async function postUntilTaken(
   server: ServerProcess,
@@ -118,7 +126,15 @@ export async function postUntilTaken(
   options: { agent?: Agent; tenant?: string } = {},
 ): Promise<number> {
   for (let refusals = 0; ; refusals++) {
-    const { status, headers, body: answer } = await post(server, body, options)
+    const given = await post(server, body, options).catch((error: NodeJS.ErrnoException) => {
+      if (error.code === 'EPIPE' || error.code === 'ECONNRESET') return null
+      throw error
+    })
+    if (given === null) {
+      await sleep(IMPATIENCE_MS)
+      continue
+    }
+    const { status, headers, body: answer } = given
     if (status === 200) return refusals
     if (status !== 429 && status !== 503) throw new Error(`${status}: ${answer.toString()}`)
     if (!(Number(headers['retry-after']) >= 1)) throw new Error('no retry-after')
