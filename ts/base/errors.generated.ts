@@ -33,6 +33,7 @@ export type ErrorCode =
   | 'OTLP_UNAUTHENTICATED'
   | 'OTLP_TENANT'
   | 'INGEST_OVERLOADED'
+  | 'INGEST_TIMEOUT'
   | 'INGEST_STOPPING'
   | 'LOG_CHECKSUM_MISMATCH'
   | 'LOG_FORMAT'
@@ -80,6 +81,7 @@ export const ERRORS: Record<ErrorCode, { kind: ErrorKind; fix: string }> = {
   OTLP_UNAUTHENTICATED: { kind: 'denied', fix: 'Send `authorization: Bearer <token>` with a token the node\'s configuration lists.' },
   OTLP_TENANT: { kind: 'invalid', fix: 'A tenant is 1 to 64 letters, digits, dots, hyphens or underscores, and starts with a letter or digit.' },
   INGEST_OVERLOADED: { kind: 'unavailable', fix: 'The node is at its memory limit: retry after the given time.' },
+  INGEST_TIMEOUT: { kind: 'unavailable', fix: 'The disk did not take the request in time: retry; what is stored already is stored once.' },
   INGEST_STOPPING: { kind: 'unavailable', fix: 'The node is stopping: retry, against another node or when it is back.' },
   LOG_CHECKSUM_MISMATCH: { kind: 'corrupt', fix: 'A log record\'s bytes changed on disk: check the disk; the record is not served.' },
   LOG_FORMAT: { kind: 'corrupt', fix: 'The log segment was written by another version or is damaged: use the version that wrote it.' },

@@ -31,6 +31,8 @@ export interface EngineConfig {
   queryMaxRows: number
   queryTimeoutMs: number
   queryConcurrency: number
+  queryQueue: number
+  queryQueueMs: number
   workerThreads: number
 }
 

@@ -93,6 +93,9 @@ test.each([
   ['data_dir', ''],
   ['auth.tokens', [{ sha256: 'short', tenant: 'a' }]],
   ['auth.tokens', [{ sha256: 'a'.repeat(64) }]],
+  ['auth.tokens', [{ sha256: 'a'.repeat(64), tenant: '../b' }]],
+  ['auth.tokens', [{ sha256: 'a'.repeat(64), tenant: '.b' }]],
+  ['auth.tokens', [{ sha256: 'a'.repeat(64), tenant: 'b'.repeat(65) }]],
 ])('%s = %j is refused by its key', (path, value) => {
   const { code, message, fix } = refusal({ flags: { [path]: value } })
   expect(code).toBe('CONFIG_INVALID')

@@ -38,7 +38,12 @@ const list = z.union([
 const tokens = z.array(
   z.strictObject({
     sha256: z.string().regex(/^[0-9a-fA-F]{64}$/, 'is the SHA-256 of a token, 64 hex digits'),
-    tenant: z.string().min(1).max(64),
+    tenant: z
+      .string()
+      .regex(
+        /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/,
+        'is 1 to 64 letters, digits, dots, hyphens or underscores, the first a letter or digit',
+      ),
   }),
 )
 
@@ -203,6 +208,16 @@ function describe(limits: Record<string, number>): Record<string, Setting> {
       about: 'Queries at once',
       schema: count,
       default: limit('queryConcurrency'),
+    },
+    'query.queue': {
+      about: 'Queries that wait for others to end; a further one is refused',
+      schema: z.coerce.number().int().nonnegative(),
+      default: limit('queryQueue'),
+    },
+    'query.queue_ms': {
+      about: 'How long a query waits for others to end before it is refused',
+      schema: count,
+      default: limit('queryQueueMs'),
     },
     'health.disk_percent': {
       about: 'Disk use at which /health fails',
@@ -404,6 +419,8 @@ function normalise(raw: Raw): NodeConfig {
       queryMaxRows: number('query.max_rows'),
       queryTimeoutMs: number('query.timeout_ms'),
       queryConcurrency: number('query.concurrency'),
+      queryQueue: number('query.queue'),
+      queryQueueMs: number('query.queue_ms'),
       workerThreads: number('worker_threads'),
     },
   }

@@ -1,11 +1,15 @@
-/** The control calls on the cluster port: gRPC, `proto/otlake/v1/control.proto`. */
+/**
+ * The control calls on the cluster port: gRPC, `proto/otlake/v1/control.proto`. With tokens
+ * configured each call needs one, as `authorization: Bearer …` in its metadata.
+ */
 
 import { fileURLToPath } from 'node:url'
 import * as grpc from '@grpc/grpc-js'
 import { loadSync } from '@grpc/proto-loader'
 import { OtlakeError } from '../base/errors.js'
 import { portTaken, splitAddress } from '../base/http/port.js'
-import { type Engine, packageVersion } from '../native/binding.js'
+import { type Engine, packageVersion, type Token } from '../native/binding.js'
+import { tokenTenant } from '../query/access.js'
 import type { Health } from './health.js'
 import type { Part, State } from './lifecycle.js'
 
@@ -20,6 +24,11 @@ export function controlService(): grpc.ServiceClientConstructor {
   return root.otlake.v1.Control
 }
 
+const STATUS: Partial<Record<OtlakeError['kind'], grpc.status>> = {
+  denied: grpc.status.UNAUTHENTICATED,
+  unavailable: grpc.status.UNAVAILABLE,
+}
+
 export class ControlPart implements Part {
   readonly name = 'control'
   readonly needs = ['storage']
@@ -32,6 +41,7 @@ export class ControlPart implements Part {
     private readonly health: Health,
     private readonly state: () => State,
     private readonly roles: readonly string[],
+    private readonly tokens: readonly Token[],
   ) {}
 
   get address(): string | null {
@@ -42,6 +52,7 @@ export class ControlPart implements Part {
     if (this.listen === null) return
     const address = this.listen
     const server = new grpc.Server()
+    const answer = (work: () => Promise<object>) => answering(work, this.tokens)
     server.addService(controlService().service, {
       Status: answer(async () => this.#status()),
       Flush: answer(async () => {
@@ -86,14 +97,23 @@ export class ControlPart implements Part {
   }
 }
 
-function answer(work: () => Promise<object>): grpc.handleUnaryCall<object, object> {
-  return (_call, callback) => {
-    work().then(
+function answering(
+  work: () => Promise<object>,
+  tokens: readonly Token[],
+): grpc.handleUnaryCall<object, object> {
+  const admitted = async (metadata: grpc.Metadata) => {
+    if (tokens.length > 0) tokenTenant(metadata.get('authorization')[0]?.toString(), tokens)
+    return work()
+  }
+  return (call, callback) => {
+    admitted(call.metadata).then(
       (response) => callback(null, response),
       (thrown) => {
         const error = OtlakeError.from(thrown)
-        const code = error.kind === 'unavailable' ? grpc.status.UNAVAILABLE : grpc.status.INTERNAL
-        callback({ code, details: `${error.code}: ${error.message}` })
+        callback({
+          code: STATUS[error.kind] ?? grpc.status.INTERNAL,
+          details: `${error.code}: ${error.message}`,
+        })
       },
     )
   }

@@ -160,6 +160,7 @@ export class Node {
       this.#health,
       () => this.state,
       ROLES,
+      config.tokens,
     )
     this.#lifecycle = new Lifecycle([
       this.#storage,

@@ -24,7 +24,12 @@ export function asked(request: HttpRequest, tokens: readonly Token[]): Asked {
 
 function tenantOf(request: HttpRequest, tokens: readonly Token[]): string | null {
   if (tokens.length === 0) return request.header('x-scope-orgid') ?? null
-  const given = /^bearer +(\S+) *$/i.exec(request.header('authorization') ?? '')?.[1]
+  return tokenTenant(request.header('authorization'), tokens)
+}
+
+/** The tenant of the bearer token in an `authorization` value. Throws `OTLP_UNAUTHENTICATED`. */
+export function tokenTenant(authorization: string | undefined, tokens: readonly Token[]): string {
+  const given = /^bearer +(\S+) *$/i.exec(authorization ?? '')?.[1]
   const digest = given === undefined ? null : createHash('sha256').update(given).digest('hex')
   // What is compared are digests: how far they agree tells nothing of a token.
   const known = tokens.find((token) => token.sha256.toLowerCase() === digest)

@@ -1,8 +1,9 @@
 /** The HTTP APIs, the control calls and the command line against a running node. */
 
 import { execFile, spawn } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { once } from 'node:events'
-import { readFile } from 'node:fs/promises'
+import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -175,6 +176,37 @@ test('the control calls tell what the node holds and flush it', async () => {
   await ask('Flush')
   expect(await ask('Status')).toMatchObject({ live_rows: 0, file_rows: 100 })
   client.close()
+})
+
+test('with tokens configured, the control calls need one', async () => {
+  const own = await temporaryFolder()
+  const sha256 = createHash('sha256').update('secret').digest('hex')
+  const config = join(own.path, 'otlake.json')
+  await writeFile(config, JSON.stringify({ auth: { tokens: [{ sha256, tenant: 'a' }] } }))
+  const data = join(own.path, 'data')
+  const guarded = await ServerProcess.start(data, ['--cluster', '127.0.0.1:0', '--config', config])
+  const Control = controlService()
+  const client = new Control(guarded.addresses.cluster ?? '', grpc.credentials.createInsecure())
+  const code = (method: string, authorization?: string) =>
+    new Promise<number>((resolve) => {
+      const metadata = new grpc.Metadata()
+      if (authorization !== undefined) metadata.set('authorization', authorization)
+      const call = client[method] as (...given: unknown[]) => void
+      call.call(client, {}, metadata, (error: grpc.ServiceError | null) =>
+        resolve(error?.code ?? grpc.status.OK),
+      )
+    })
+  try {
+    for (const method of ['Status', 'Flush']) {
+      expect(await code(method)).toBe(grpc.status.UNAUTHENTICATED)
+      expect(await code(method, 'Bearer wrong')).toBe(grpc.status.UNAUTHENTICATED)
+      expect(await code(method, 'Bearer secret')).toBe(grpc.status.OK)
+    }
+  } finally {
+    client.close()
+    await guarded.kill()
+    await own.remove()
+  }
 })
 
 describe('the command line', () => {

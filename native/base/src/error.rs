@@ -93,6 +93,7 @@ codes! {
     OtlpUnauthenticated = "OTLP_UNAUTHENTICATED", Denied, "Send `authorization: Bearer <token>` with a token the node's configuration lists.";
     OtlpTenant = "OTLP_TENANT", Invalid, "A tenant is 1 to 64 letters, digits, dots, hyphens or underscores, and starts with a letter or digit.";
     IngestOverloaded = "INGEST_OVERLOADED", Unavailable, "The node is at its memory limit: retry after the given time.";
+    IngestTimeout = "INGEST_TIMEOUT", Unavailable, "The disk did not take the request in time: retry; what is stored already is stored once.";
     IngestStopping = "INGEST_STOPPING", Unavailable, "The node is stopping: retry, against another node or when it is back.";
 
     LogChecksumMismatch = "LOG_CHECKSUM_MISMATCH", Corrupt, "A log record's bytes changed on disk: check the disk; the record is not served.";

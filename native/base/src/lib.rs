@@ -1,5 +1,6 @@
 //! What every other crate stands on: ports and vocabulary, no algorithms.
 //!
+//! - `budget`: bytes that many share, fairly.
 //! - `clock`: the only place that reads the time.
 //! - `disk`: what is to survive a crash is written through it; the machine's file system.
 //! - `error`: one table of error codes; `docs/errors.md` and the TypeScript union come from it.
@@ -10,6 +11,7 @@
 //! - `signal`: the three signals and the seven tables.
 //! - `source`: what a query sees of a table: live batches and files, captured consistently.
 
+pub mod budget;
 pub mod checksum;
 pub mod clock;
 pub mod disk;
@@ -21,6 +23,7 @@ pub mod position;
 pub mod signal;
 pub mod source;
 
+pub use budget::{Budget, Claim, Reservation};
 pub use clock::{Clock, SystemClock};
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::{Code, Error, Kind, Result};
@@ -28,3 +31,6 @@ pub use metrics::Metrics;
 pub use position::{Position, StreamId};
 pub use signal::{Signal, Table};
 pub use source::{Capture, Consistency, DataFile, LiveRows, TableSource};
+
+#[cfg(test)]
+mod budget_test;

@@ -40,5 +40,14 @@ pub const QUERY_MEMORY_BYTES: usize = 1024 * 1024 * 1024;
 pub const QUERY_TIMEOUT_MS: u64 = 60_000;
 /// Queries that run at once.
 pub const QUERY_CONCURRENCY: usize = 64;
+/// Queries that wait for others to end; a further one is refused at once.
+pub const QUERY_QUEUE: usize = 256;
+/// How long a query waits for others to end, in milliseconds.
+pub const QUERY_QUEUE_MS: u64 = 5_000;
 /// Live batches that a slow `tail` may fall behind before some are skipped.
 pub const TAIL_BATCHES: usize = 256;
+/// Bytes of those batches, for all tails together; a batch beyond it is skipped (I5).
+pub const TAIL_BYTES: usize = 32 * 1024 * 1024;
+/// How long a request waits for its acknowledgement before the client is told to try again, in
+/// milliseconds.
+pub const ACK_TIMEOUT_MS: u64 = 60_000;

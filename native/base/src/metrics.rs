@@ -5,7 +5,7 @@
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+pub use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -80,6 +80,18 @@ pub struct Metrics {
     pub table_rows: Family<Labels, Gauge>,
     /// Queries, by `kind` (sql, flight, trace) and `outcome` (ok or the error's kind).
     pub queries: Family<Labels, Counter>,
+    /// Bytes that requests being received hold (I5).
+    pub receive_bytes: Gauge,
+    /// Open connections, by `transport`.
+    pub connections: Family<Labels, Gauge>,
+    /// Bytes that requests being stored and live batches hold (I5).
+    pub admitted_bytes: Gauge,
+    /// Bytes of batches that tails have still to read (I5).
+    pub tail_bytes: Gauge,
+    /// Queries that run.
+    pub queries_running: Gauge,
+    /// Queries that wait for others to end.
+    pub queries_waiting: Gauge,
     /// Seconds from a query's start to its end, by `kind`.
     pub query_seconds: Seconds,
     /// Broken invariants, by `invariant`: any value but 0 is a defect.
@@ -203,6 +215,31 @@ impl Metrics {
                 gauges()
             ),
             queries: add!("queries", "Queries by kind and outcome", counters()),
+            receive_bytes: add!(
+                "receive",
+                "Bytes that requests being received hold (I5)",
+                Unit::Bytes,
+                Gauge::default()
+            ),
+            connections: add!("connections", "Open OTLP connections", gauges()),
+            admitted_bytes: add!(
+                "admitted",
+                "Bytes that requests being stored and live batches hold (I5)",
+                Unit::Bytes,
+                Gauge::default()
+            ),
+            tail_bytes: add!(
+                "tail",
+                "Bytes of batches that tails have still to read (I5)",
+                Unit::Bytes,
+                Gauge::default()
+            ),
+            queries_running: add!("queries_running", "Queries that run", Gauge::default()),
+            queries_waiting: add!(
+                "queries_waiting",
+                "Queries that wait for others to end",
+                Gauge::default()
+            ),
             query_seconds: add!(
                 "query_duration",
                 "From a query's start to its end",

@@ -13,13 +13,12 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use napi::bindgen_prelude::{BigInt, Buffer};
 use otlake_base::{Clock, Code, Consistency, Error, Metrics, Result, Signal, SystemClock, Table};
-use otlake_processor::Processor;
+use otlake_processor::{Processor, Tail, Tailed};
 use otlake_query::QueryEngine;
 use otlake_query::format::{Encoder, Format};
 use otlake_receive::Ingest;
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
-use tokio::sync::broadcast::error::RecvError;
 
 use crate::byte_stream::ByteStream;
 use crate::failure::Outcome;
@@ -31,6 +30,9 @@ use crate::servers::{FlightServer, Receiver};
 
 /// How long closing waits for tasks that do not end by themselves.
 const RUNTIME_GRACE: Duration = Duration::from_secs(5);
+
+/// Rows that a tail tells at a time.
+const TAIL_ROWS: usize = 1024;
 
 struct Open {
     processor: Arc<Processor>,
@@ -292,36 +294,16 @@ impl Engine {
                 format!("there is no table `{}`", request.table),
             )
         })?;
-        let batches = open.processor.subscribe();
-        let chunks = stream::unfold(
-            (batches, request),
-            move |(mut batches, request)| async move {
-                loop {
-                    let chunk = match batches.recv().await {
-                        Ok(batch) => {
-                            if request
-                                .tenant
-                                .as_deref()
-                                .is_some_and(|tenant| *tenant != *batch.tenant)
-                            {
-                                continue;
-                            }
-                            let rows = batch.tables.iter().find(|(of, _)| *of == table);
-                            let Some((_, rows)) = rows else { continue };
-                            lines(rows, request.service.as_deref())
-                        }
-                        Err(RecvError::Lagged(skipped)) => {
-                            Ok(format!("{{\"skipped_batches\":{skipped}}}\n").into_bytes())
-                        }
-                        Err(RecvError::Closed) => return None,
-                    };
-                    if chunk.as_ref().is_ok_and(Vec::is_empty) {
-                        continue;
-                    }
-                    return Some((chunk, (batches, request)));
-                }
-            },
-        );
+        let following = Following {
+            tail: open.processor.subscribe(),
+            table,
+            request,
+            rows: None,
+        };
+        let chunks = stream::unfold(following, |mut following| async move {
+            let chunk = following.next().await?;
+            Some((chunk, following))
+        });
         Ok(ByteStream::new(self.runtime.clone(), chunks.boxed()))
     }
 
@@ -398,6 +380,48 @@ impl Ingest for Receiving {
             })
         }
         .boxed()
+    }
+}
+
+/// A tail and what it has begun to tell.
+struct Following {
+    tail: Tail,
+    table: Table,
+    request: TailRequest,
+    /// Rows of the last batch that are still to be told.
+    rows: Option<RecordBatch>,
+}
+
+impl Following {
+    /// The next lines; `None` when the store was closed.
+    async fn next(&mut self) -> Option<Result<Vec<u8>>> {
+        loop {
+            if let Some(rows) = self.rows.take() {
+                // A large batch is told in pieces: as text it can be many times its size.
+                let now = rows.num_rows().min(TAIL_ROWS);
+                if now < rows.num_rows() {
+                    self.rows = Some(rows.slice(now, rows.num_rows() - now));
+                }
+                let lines = lines(&rows.slice(0, now), self.request.service.as_deref());
+                if lines.as_ref().is_ok_and(Vec::is_empty) {
+                    continue;
+                }
+                return Some(lines);
+            }
+            let batch = match self.tail.recv().await? {
+                Tailed::Batch(batch) => batch,
+                Tailed::Skipped(skipped) => {
+                    return Some(Ok(
+                        format!("{{\"skipped_batches\":{skipped}}}\n").into_bytes()
+                    ));
+                }
+            };
+            let tenant = self.request.tenant.as_deref();
+            if tenant.is_none_or(|tenant| *tenant == *batch.tenant) {
+                let found = batch.tables.iter().find(|(of, _)| *of == self.table);
+                self.rows = found.map(|(_, rows)| rows.clone());
+            }
+        }
     }
 }
 

@@ -45,6 +45,10 @@ pub struct EngineConfig {
     pub query_timeout_ms: f64,
     /// Queries at once.
     pub query_concurrency: f64,
+    /// Queries that wait for others to end.
+    pub query_queue: f64,
+    /// How long each waits, in milliseconds.
+    pub query_queue_ms: f64,
     /// Threads of the engine's runtime.
     pub worker_threads: u32,
 }
@@ -88,6 +92,8 @@ impl EngineConfig {
             max_rows: self.query_max_rows as usize,
             timeout_ms: self.query_timeout_ms as u64,
             concurrency: self.query_concurrency as usize,
+            queue: self.query_queue as usize,
+            queue_ms: self.query_queue_ms as u64,
             temp_dir: PathBuf::from(&self.data_dir).join("tmp"),
             partitions: self.worker_threads.max(1) as usize,
         }
@@ -260,7 +266,7 @@ pub fn error_table() -> Vec<ErrorInfo> {
 /// The defaults of every limit a user can set, by the name `EngineConfig` and
 /// `ReceiverConfig` give it.
 pub fn limits() -> HashMap<String, f64> {
-    let all: [(&str, u64); 14] = [
+    let all: [(&str, u64); 16] = [
         ("maxRequestBytes", defaults::MAX_REQUEST_BYTES as u64),
         ("logSegmentBytes", defaults::LOG_SEGMENT_BYTES),
         ("logMaxBytes", defaults::LOG_MAX_BYTES),
@@ -275,6 +281,8 @@ pub fn limits() -> HashMap<String, f64> {
         ("queryMemoryBytes", defaults::QUERY_MEMORY_BYTES as u64),
         ("queryTimeoutMs", defaults::QUERY_TIMEOUT_MS),
         ("queryConcurrency", defaults::QUERY_CONCURRENCY as u64),
+        ("queryQueue", defaults::QUERY_QUEUE as u64),
+        ("queryQueueMs", defaults::QUERY_QUEUE_MS),
     ];
     all.into_iter()
         .map(|(name, value)| (name.to_owned(), value as f64))

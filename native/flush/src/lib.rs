@@ -17,29 +17,27 @@
 //! ```
 //!
 //! - `batch`: one acknowledged request as rows, and what its memory amounts to.
-//! - `budget`: bytes that requests in flight and live batches may hold; a batch holds its
-//!   share until the commit has taken it.
+//! - `tail`: batches for those who follow, within a bound of bytes.
 //! - `live`: the live set: insert, capture, seal, remove, follow.
 //! - `seal`: when a seal is due, and what it is.
 //! - `flusher`: the tasks that write and commit, and try again.
 //! - `source`: the capture of one table, as queries ask for it.
 
 mod batch;
-mod budget;
 mod flusher;
 mod live;
 mod seal;
 mod source;
+mod tail;
 
 pub use batch::{LiveBatch, memory_bytes};
-pub use budget::{Budget, Reservation};
 pub use flusher::{FIRST_RETRY, Flusher, FlusherParts, OnStep, Step};
 pub use live::{LiveFigures, LiveSet};
+pub use otlake_base::{Budget, Reservation};
 pub use seal::{Due, Reason, Seal, SealLimits, Unsealed, covers};
 pub use source::{Source, Tables};
+pub use tail::{Tail, Tailed};
 
-#[cfg(test)]
-mod budget_test;
 #[cfg(test)]
 mod live_test;
 #[cfg(test)]

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use otlake_base::invariant::Invariant;
 use otlake_base::metrics::by_signal;
-use otlake_base::{Clock, Code, Error, Metrics, Result, Signal, StreamId, Table, limits};
+use otlake_base::{Clock, Code, Error, Metrics, Result, Signal, StreamId, Table};
 use parking_lot::Mutex;
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{Notify, watch};
 
 use crate::seal::Unsealed;
+use crate::tail::{Followed, Tail};
 use crate::{Budget, Due, LiveBatch, Reservation, Seal, SealLimits};
 
 /// Failed attempts after which a waiter is told instead of left to wait.
@@ -24,10 +25,10 @@ pub struct LiveSet {
     limits: SealLimits,
     budget: Arc<Budget>,
     clock: Arc<dyn Clock>,
-    metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
     wakes: [Notify; 3],
     progress: [watch::Sender<Progress>; 3],
-    tail: broadcast::Sender<Arc<LiveBatch>>,
+    tail: Arc<Followed>,
 }
 
 #[derive(Default)]
@@ -81,6 +82,12 @@ pub struct LiveFigures {
     pub rows: u64,
 }
 
+impl Drop for LiveSet {
+    fn drop(&mut self) {
+        self.tail.end();
+    }
+}
+
 impl LiveSet {
     /// An empty set; `stream` is the one this process writes.
     pub fn new(
@@ -90,7 +97,7 @@ impl LiveSet {
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Arc<LiveSet> {
-        let (tail, _) = broadcast::channel(limits::TAIL_BATCHES);
+        let tail = Followed::new(Arc::clone(&metrics));
         Arc::new(LiveSet {
             state: Mutex::new(State {
                 last: HashMap::from([(stream, 0)]),
@@ -145,9 +152,8 @@ impl LiveSet {
         if wake {
             self.wakes[signal.index()].notify_one();
         }
-        // An error says that nobody listens.
-        if self.tail.receiver_count() > 0 && batch.rows > 0 {
-            let _ = self.tail.send(batch);
+        if batch.rows > 0 {
+            self.tail.send(batch);
         }
     }
 
@@ -182,10 +188,9 @@ impl LiveSet {
             })
     }
 
-    /// Batches as they are inserted. A receiver that falls `limits::TAIL_BATCHES` behind is told
-    /// how many it missed.
-    pub fn subscribe(&self) -> broadcast::Receiver<Arc<LiveBatch>> {
-        self.tail.subscribe()
+    /// Batches as they are inserted. A reader that falls too far behind is told how many it missed.
+    pub fn subscribe(&self) -> Tail {
+        Tail::new(&self.tail)
     }
 
     /// Wakes the flushers: a request was refused for want of memory.

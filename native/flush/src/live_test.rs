@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringViewArray};
 use otlake_base::{Metrics, Position, Signal, StreamId, SystemClock, Table};
-use tokio::sync::broadcast::error::TryRecvError;
 
+use crate::tail::Tailed;
 use crate::{Budget, Due, LiveBatch, LiveSet, Reason, SealLimits, memory_bytes};
 
 const STREAM: StreamId = StreamId(42);
@@ -112,13 +112,42 @@ fn followers_get_each_batch_once_and_learn_what_they_missed() {
     let live = set(1 << 30, 1 << 30);
     insert(&live, Signal::Traces, 1, &[Table::Spans]);
     let mut tail = live.subscribe();
-    assert_eq!(tail.try_recv().unwrap_err(), TryRecvError::Empty);
+    assert!(tail.try_recv().is_none());
     insert(&live, Signal::Traces, 2, &[Table::Spans]);
-    assert_eq!(tail.try_recv().expect("the batch").position.sequence, 2);
+    let Some(Tailed::Batch(batch)) = tail.try_recv() else {
+        panic!("there is a batch");
+    };
+    assert_eq!(batch.position.sequence, 2);
     for sequence in 3..=1_000 {
         insert(&live, Signal::Traces, sequence, &[Table::Spans]);
     }
-    assert!(matches!(tail.try_recv(), Err(TryRecvError::Lagged(missed)) if missed > 0));
+    assert!(matches!(tail.try_recv(), Some(Tailed::Skipped(742))));
+    for _ in 0..256 {
+        assert!(matches!(tail.try_recv(), Some(Tailed::Batch(_))));
+    }
+    assert!(tail.try_recv().is_none());
+}
+
+#[test]
+fn i5_what_followers_have_not_read_is_bounded_in_bytes() {
+    let live = set(1 << 30, 1 << 30);
+    let (slow, mut quick) = (live.subscribe(), live.subscribe());
+    let held = || live.metrics.tail_bytes.get() as usize;
+    for sequence in 1..=20 {
+        let tables = vec![(Table::Spans, rows(1 << 20))];
+        let position = Position {
+            stream: STREAM,
+            sequence,
+        };
+        let batch = LiveBatch::new(position, Signal::Traces, "a".into(), tables);
+        let reservation = live.budget().reserve(batch.bytes);
+        live.insert(batch, reservation);
+        assert!(matches!(quick.try_recv(), Some(Tailed::Batch(_))));
+        assert!(held() <= otlake_base::limits::TAIL_BYTES, "{}", held());
+    }
+    assert!(held() > 0, "the slow one has still to read some");
+    drop(slow);
+    assert_eq!(held(), 0);
 }
 
 #[test]

@@ -82,7 +82,9 @@ impl Processor {
     async fn store(&self, signal: Signal, tenant: Arc<str>, body: Bytes) -> Result<Ack> {
         let pass = self.gate.enter()?;
         let estimate = body.len().saturating_mul(BYTES_PER_BODY_BYTE);
-        let Some(mut reservation) = self.live.budget().try_reserve(estimate) else {
+        let budget = self.live.budget();
+        let claim = budget.claim(&tenant, None);
+        let Some(mut reservation) = budget.try_reserve_for(claim, estimate) else {
             self.live.pressed();
             return Err(overloaded());
         };

@@ -36,6 +36,7 @@ mod verify;
 pub use config::ProcessorConfig;
 pub use data_dir::DataDir;
 pub use ingest::Ack;
+pub use otlake_flush::{Tail, Tailed};
 pub use processor::{Processor, Stats};
 pub use verify::{Finding, Verification};
 

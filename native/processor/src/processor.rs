@@ -6,13 +6,13 @@ use std::time::Duration;
 use otlake_base::{Clock, Code, Error, Metrics, Position, Result, StreamId, Table, TableSource};
 use otlake_catalog::Catalog;
 use otlake_flush::{
-    Budget, Flusher, FlusherParts, LiveBatch, LiveSet, OnStep, SealLimits, Source, Tables,
+    Budget, Flusher, FlusherParts, LiveSet, OnStep, SealLimits, Source, Tables, Tail,
 };
 use otlake_log::{Log, LogConfig};
 use otlake_shard::WriteOptions;
 use parking_lot::RwLock;
 use tokio::runtime::Handle;
-use tokio::sync::{Mutex, broadcast};
+use tokio::sync::Mutex;
 
 use crate::data_dir::DataDir;
 use crate::dedupe::{Dedupe, WindowLimits};
@@ -120,7 +120,11 @@ impl Processor {
             rows: config.flush_rows,
             age: Duration::from_millis(config.flush_interval_ms),
         };
-        let budget = Budget::new(config.live_max_bytes);
+        let budget = Budget::measured(
+            config.live_max_bytes,
+            Arc::clone(&clock),
+            metrics.admitted_bytes.clone(),
+        );
         let live = LiveSet::new(
             stream,
             limits,
@@ -186,7 +190,7 @@ impl Processor {
     }
 
     /// Batches as they become readable.
-    pub fn subscribe(&self) -> broadcast::Receiver<Arc<LiveBatch>> {
+    pub fn subscribe(&self) -> Tail {
         self.live.subscribe()
     }
 

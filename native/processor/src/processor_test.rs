@@ -234,7 +234,9 @@ async fn followers_see_batches_as_they_are_acknowledged() {
     let ack = ingest(&node, Signal::Traces, spans(0, 10))
         .await
         .expect("an ack");
-    let batch = tail.recv().await.expect("the batch");
+    let Some(otlake_flush::Tailed::Batch(batch)) = tail.recv().await else {
+        panic!("there is a batch");
+    };
     assert_eq!(
         (Some(batch.position), batch.rows, &*batch.tenant),
         (ack.position, 10, "default")

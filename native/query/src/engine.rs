@@ -29,9 +29,11 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use futures::{FutureExt, Stream};
 use otlake_base::{Clock, Code, Consistency, Error, Metrics, Result, Table, TableSource};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Sleep, sleep};
+use parking_lot::Mutex;
+use tokio::time::{Instant, Sleep, sleep_until};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::admission::{Admission, Pass};
 use crate::error::{from_datafusion, near};
 use crate::memory::Share;
 use crate::reader::CheckedReaderFactory;
@@ -72,6 +74,10 @@ pub struct QueryConfig {
     pub timeout_ms: u64,
     /// Queries at once.
     pub concurrency: usize,
+    /// Queries that wait for others to end.
+    pub queue: usize,
+    /// How long each waits, in milliseconds.
+    pub queue_ms: u64,
     /// Where sorts and joins spill to.
     pub temp_dir: PathBuf,
     /// Partitions that one query runs in, at most.
@@ -116,7 +122,7 @@ pub struct QueryEngine {
     state: SessionState,
     runtime: Arc<RuntimeEnv>,
     reader: Arc<dyn ParquetFileReaderFactory>,
-    permits: Arc<Semaphore>,
+    admission: Admission,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
 }
@@ -165,7 +171,7 @@ impl QueryEngine {
             .register_function_rewrite(Arc::new(Ids))
             .map_err(fail)?;
         Ok(Arc::new(QueryEngine {
-            permits: Arc::new(Semaphore::new(config.concurrency)),
+            admission: Admission::new(&config, Arc::clone(&metrics)),
             config,
             sources,
             state,
@@ -209,7 +215,7 @@ impl QueryEngine {
         tenant: Option<&str>,
         consistency: Consistency,
     ) -> Result<Vec<RecordBatch>> {
-        let _permit = self.permit()?;
+        let _pass = self.admission.enter().await?;
         let spans = self
             .sources
             .iter()
@@ -241,20 +247,31 @@ impl QueryEngine {
         let mut account = self.account(kind);
         let timeout_ms = smaller(self.config.timeout_ms, request.timeout_ms);
         let max_rows = smaller(self.config.max_rows, request.max_rows);
+        let pass = self.admission.enter().await;
+        let pass = pass.inspect_err(|error| account.end(Some(error)))?;
         // It runs from here, so that planning and reading share one time.
-        let deadline = Box::pin(sleep(Duration::from_millis(timeout_ms)));
-        let started = match self.permit() {
-            Ok(permit) => within(timeout_ms, self.start(&request, parameters))
-                .await
-                .map(|stream| (permit, stream)),
-            Err(error) => Err(error),
-        };
-        let (permit, stream) = started.inspect_err(|error| account.end(Some(error)))?;
+        let deadline = Instant::now() + Duration::from_millis(timeout_ms);
+        let started = within(timeout_ms, self.start(&request, parameters)).await;
+        let stream = started.inspect_err(|error| account.end(Some(error)))?;
+        let schema = stream.schema();
+        let running = Arc::new(Mutex::new(Some((stream, pass))));
+        // A reader that has stopped reading never asks for more, so the deadline does not wait
+        // to be asked: what the query holds goes to others.
+        let (ended, overdue) = (CancellationToken::new(), Arc::clone(&running));
+        let guard = ended.clone().drop_guard();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = sleep_until(deadline) => drop(overdue.lock().take()),
+                () = ended.cancelled() => {}
+            }
+        });
         Ok(QueryResult {
-            schema: stream.schema(),
+            schema,
             stream: Box::pin(Limited {
-                stream: Some((stream, permit)),
-                deadline,
+                running,
+                deadline: Box::pin(sleep_until(deadline)),
+                _guard: guard,
+                ended: false,
                 timeout_ms,
                 rows: 0,
                 max_rows,
@@ -283,7 +300,7 @@ impl QueryEngine {
                 .map_err(|error| from_datafusion(&error))?;
             Ok((Arc::clone(plan.schema().inner()), parameters))
         };
-        let _permit = self.permit()?;
+        let _pass = self.admission.enter().await?;
         within(self.config.timeout_ms, work).await
     }
 
@@ -370,15 +387,6 @@ impl QueryEngine {
         Ok(state)
     }
 
-    fn permit(&self) -> Result<OwnedSemaphorePermit> {
-        Arc::clone(&self.permits).try_acquire_owned().map_err(|_| {
-            Error::new(
-                Code::QueryOverloaded,
-                format!("{} queries run already", self.config.concurrency),
-            )
-        })
-    }
-
     fn account(&self, kind: &'static str) -> Account {
         Account {
             kind,
@@ -461,11 +469,18 @@ impl Drop for Account {
     }
 }
 
+/// A running query; none once it is over, which stops what still runs and lets the next one in.
+type Running = Arc<Mutex<Option<(SendableRecordBatchStream, Pass)>>>;
+
 /// A stream of batches that ends with an error at a limit.
 struct Limited {
-    /// Dropped at the end, which stops what still runs and lets the next query in.
-    stream: Option<(SendableRecordBatchStream, OwnedSemaphorePermit)>,
+    running: Running,
+    /// Wakes a reader that waits for rows.
     deadline: Pin<Box<Sleep>>,
+    /// Ends the other wait for the deadline.
+    _guard: DropGuard,
+    /// Nothing more comes.
+    ended: bool,
     timeout_ms: u64,
     rows: usize,
     max_rows: usize,
@@ -474,9 +489,20 @@ struct Limited {
 
 impl Limited {
     fn fail(&mut self, error: Error) -> Poll<Option<Result<RecordBatch>>> {
-        self.stream = None;
-        self.account.end(Some(&error));
+        self.end(Some(&error));
         Poll::Ready(Some(Err(error)))
+    }
+
+    fn end(&mut self, error: Option<&Error>) {
+        self.ended = true;
+        drop(self.running.lock().take());
+        self.account.end(error);
+    }
+}
+
+impl Drop for Limited {
+    fn drop(&mut self) {
+        drop(self.running.lock().take());
     }
 }
 
@@ -485,14 +511,25 @@ impl Stream for Limited {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        let Some((stream, _)) = &mut this.stream else {
+        if this.ended {
             return Poll::Ready(None);
-        };
+        }
         if this.deadline.as_mut().poll(context).is_ready() {
             let error = timed_out(this.timeout_ms);
             return this.fail(error);
         }
-        let polled = catch_unwind(AssertUnwindSafe(|| stream.as_mut().poll_next(context)));
+        let mut running = this.running.lock();
+        let polled = match running.as_mut() {
+            None => None,
+            Some((stream, _)) => Some(catch_unwind(AssertUnwindSafe(|| {
+                stream.as_mut().poll_next(context)
+            }))),
+        };
+        drop(running);
+        let Some(polled) = polled else {
+            let error = timed_out(this.timeout_ms);
+            return this.fail(error);
+        };
         let Ok(polled) = polled else {
             return this.fail(panicked());
         };
@@ -510,8 +547,7 @@ impl Stream for Limited {
             }
             Some(Err(error)) => this.fail(from_datafusion(&error)),
             None => {
-                this.stream = None;
-                this.account.end(None);
+                this.end(None);
                 Poll::Ready(None)
             }
         }

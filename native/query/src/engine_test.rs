@@ -115,7 +115,10 @@ async fn ends_at_each_limit_with_its_code() {
 #[tokio::test]
 async fn lets_in_as_many_as_it_may_and_others_after_a_drop() {
     let folder = TempDir::new().unwrap();
-    let engine = limited(&folder, |config| config.concurrency = 1);
+    let engine = limited(&folder, |config| {
+        config.concurrency = 1;
+        config.queue_ms = 20;
+    });
     let mut endless = engine.query(request(ENDLESS)).await.unwrap();
     let wait = std::time::Duration::from_millis(20);
     assert!(
@@ -129,6 +132,44 @@ async fn lets_in_as_many_as_it_may_and_others_after_a_drop() {
     );
     drop(endless);
     assert!(engine.query(request("SELECT 1")).await.is_ok());
+}
+
+#[tokio::test]
+async fn i5_queries_over_the_limit_wait_in_a_bounded_queue() {
+    let folder = TempDir::new().unwrap();
+    let engine = limited(&folder, |config| {
+        config.concurrency = 1;
+        config.queue = 2;
+        config.queue_ms = 3_600_000;
+    });
+    let endless = engine.query(request(ENDLESS)).await.unwrap();
+    let mut first = Box::pin(engine.query(request("SELECT 1")));
+    let mut second = Box::pin(engine.query(request("SELECT 1")));
+    assert!(futures::poll!(&mut first).is_pending());
+    assert!(futures::poll!(&mut second).is_pending());
+    assert_eq!(
+        code(&engine, request("SELECT 1")).await.0,
+        Code::QueryOverloaded
+    );
+    drop(endless);
+    drop(first.await.unwrap());
+    drop(second.await.unwrap());
+}
+
+#[tokio::test]
+async fn i5_a_reader_that_has_stopped_reading_gives_way_at_its_deadline() {
+    let folder = TempDir::new().unwrap();
+    let engine = limited(&folder, |config| {
+        config.concurrency = 1;
+        config.queue_ms = 3_600_000;
+        config.timeout_ms = 100;
+    });
+    // It is neither read nor dropped.
+    let mut stalled = engine.query(request(ENDLESS)).await.unwrap();
+    assert!(engine.query(request("SELECT 1")).await.is_ok());
+    let ended = stalled.stream.next().await.unwrap();
+    assert_eq!(ended.unwrap_err().code, Code::QueryTimeout);
+    assert!(stalled.stream.next().await.is_none());
 }
 
 #[tokio::test]

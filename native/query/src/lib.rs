@@ -21,6 +21,7 @@
 //!                                                                            `-> flight (gRPC)
 //! ```
 
+mod admission;
 mod attribute;
 mod engine;
 mod error;

@@ -143,6 +143,8 @@ pub(crate) fn config(folder: &TempDir) -> QueryConfig {
         max_rows: 100_000,
         timeout_ms: 20_000,
         concurrency: 4,
+        queue: 4,
+        queue_ms: 1_000,
         temp_dir: folder.path().to_owned(),
         partitions: 2,
     }

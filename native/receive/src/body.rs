@@ -7,17 +7,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
-use otlake_base::{Code, Error, Result};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use otlake_base::limits::ACK_TIMEOUT_MS;
+use otlake_base::{Code, Error, Metrics, Reservation, Result, SystemClock};
 use tokio::time::{Instant, timeout_at};
 
 /// The prefix of a gRPC message: a flag and the message's length.
 pub const GRPC_PREFIX: usize = 5;
-/// What the budget is counted in.
-const UNIT: usize = 1024;
-/// What a request may hold before its bytes have come; a larger one holds more as it grows, so
-/// that announcing a size takes nothing from others.
+/// Room in the budget beyond the requests' own bytes, for framing.
+const SPARE: usize = 2048;
+/// What a body that comes in pieces takes at first; it takes more as it grows, so that announcing
+/// a size takes nothing from others.
+const FIRST_BYTES: usize = 16 * 1024;
+/// What a decompressed body takes at first.
 const EAGER_BYTES: usize = 1024 * 1024;
+/// Protobuf of one JSON value beyond the value's own text: `0,` is eight bytes of a bucket count.
+const JSON_VALUE_BYTES: usize = 8;
 /// Larger bodies are decompressed on a thread that may be kept busy.
 const INLINE_COMPRESSED_BYTES: usize = 64 * 1024;
 /// Where a compressed body does not tell its size, it is guessed at this many times its own.
@@ -37,6 +41,8 @@ pub struct Pace {
     pub idle: Duration,
     /// What a body must send each second, on average, after the first `idle`.
     pub bytes_per_second: u64,
+    /// How long storing a request may take.
+    pub ack: Duration,
 }
 
 impl Default for Pace {
@@ -45,6 +51,7 @@ impl Default for Pace {
             headers: Duration::from_secs(10),
             idle: Duration::from_secs(30),
             bytes_per_second: 4 * 1024,
+            ack: Duration::from_millis(ACK_TIMEOUT_MS),
         }
     }
 }
@@ -52,51 +59,48 @@ impl Default for Pace {
 /// Bytes of all requests being received (I5).
 #[derive(Clone)]
 pub struct Budget {
-    units: Arc<Semaphore>,
+    shared: Arc<otlake_base::Budget>,
     max_request_bytes: usize,
     pace: Pace,
 }
 
 /// What one request holds of the budget; it is given back when this is dropped.
-#[derive(Default)]
-pub struct Held {
-    permits: Option<OwnedSemaphorePermit>,
-    bytes: usize,
-}
+pub struct Held(Reservation);
 
 impl Budget {
-    pub fn new(max_in_flight_bytes: usize, max_request_bytes: usize, pace: Pace) -> Self {
+    pub fn new(
+        max_in_flight_bytes: usize,
+        max_request_bytes: usize,
+        pace: Pace,
+        metrics: &Metrics,
+    ) -> Self {
         // A request at its limit must fit, with its compressed or JSON form beside it.
         let bytes = max_in_flight_bytes.max(2 * max_request_bytes);
-        let units = (bytes / UNIT + 2).min(Semaphore::MAX_PERMITS);
+        let gauge = metrics.receive_bytes.clone();
+        let clock = Arc::new(SystemClock);
         Self {
-            units: Arc::new(Semaphore::new(units)),
+            shared: otlake_base::Budget::measured(bytes + SPARE, clock, gauge),
             max_request_bytes,
             pace,
         }
     }
 
+    /// Nothing yet, for a request of a tenant on one of its connections.
+    pub fn empty(&self, tenant: &str, connection: u64) -> Held {
+        let claim = self.shared.claim(tenant, Some(connection));
+        Held(self.shared.empty(claim))
+    }
+
     /// Holds at least `bytes` for a request.
     ///
     /// # Errors
-    /// `INGEST_OVERLOADED` where the budget has no more.
+    /// `INGEST_OVERLOADED` where the budget has no more, or no more for this tenant or connection.
     fn hold(&self, held: &mut Held, bytes: usize) -> Result<()> {
-        if bytes <= held.bytes {
+        if bytes <= held.0.bytes() || held.0.try_resize(bytes) {
             return Ok(());
         }
-        let units = (bytes - held.bytes).div_ceil(UNIT);
-        let permit = u32::try_from(units)
-            .ok()
-            .and_then(|units| self.units.clone().try_acquire_many_owned(units).ok())
-            .ok_or_else(|| {
-                Error::new(Code::IngestOverloaded, "too many bytes are being received")
-            })?;
-        match &mut held.permits {
-            Some(permits) => permits.merge(permit),
-            None => held.permits = Some(permit),
-        }
-        held.bytes += units * UNIT;
-        Ok(())
+        let message = "too many bytes are being received";
+        Err(Error::new(Code::IngestOverloaded, message))
     }
 
     fn too_large(&self, bytes: usize) -> Error {
@@ -126,7 +130,6 @@ impl Budget {
         if expected > limit {
             return Err(self.too_large(expected));
         }
-        self.hold(held, expected.min(EAGER_BYTES))?;
         let mut patience = Patience::new(self.pace);
         let mut first = Bytes::new();
         let mut gathered = Vec::new();
@@ -173,7 +176,7 @@ impl Budget {
                         }
                     }
                     // What is there at most doubles, so that memory follows what has come.
-                    let capacity = expected.min(EAGER_BYTES.max(2 * length)).max(length);
+                    let capacity = expected.min(FIRST_BYTES.max(2 * length)).max(length);
                     self.hold(held, capacity)?;
                     gathered.reserve_exact(capacity - gathered.len());
                     gathered.extend_from_slice(&std::mem::take(&mut first));
@@ -188,7 +191,8 @@ impl Budget {
         })
     }
 
-    /// Undoes a compression, up to the limit; what is held for `body` is given back.
+    /// Undoes a compression, up to the limit; both forms are held until it is done, and the
+    /// decompressed one from then on.
     ///
     /// # Errors
     /// `OTLP_TOO_LARGE`, `OTLP_MALFORMED`, `INGEST_OVERLOADED`.
@@ -203,13 +207,14 @@ impl Budget {
         }
         let budget = self.clone();
         let inline = body.len() < INLINE_COMPRESSED_BYTES;
+        let empty = Held(held.0.sibling());
+        let mut now_held = std::mem::replace(held, empty);
         let inflate = move || {
-            let mut held = Held::default();
             let inflated = match encoding {
-                Encoding::Zstd => budget.zstd(&body, &mut held),
-                Encoding::Gzip | Encoding::Identity => budget.gzip(&body, &mut held),
+                Encoding::Zstd => budget.zstd(&body, &mut now_held),
+                Encoding::Gzip | Encoding::Identity => budget.gzip(&body, &mut now_held),
             };
-            inflated.map(|inflated| (inflated, held))
+            inflated.map(|inflated| (inflated, now_held))
         };
         // Small bodies are not worth another thread's wake-up.
         let inflated = if inline {
@@ -219,7 +224,11 @@ impl Budget {
                 .await
                 .map_err(|error| Error::new(Code::Internal, format!("decompressing: {error}")))?
         };
-        let (inflated, now_held) = inflated?;
+        let (inflated, mut now_held) = inflated?;
+        // The compressed form is gone; less always fits.
+        let _ = now_held
+            .0
+            .try_resize(inflated.len().min(now_held.0.bytes()));
         *held = now_held;
         Ok(inflated)
     }
@@ -248,7 +257,7 @@ impl Budget {
             }
             // One frame of a known size needs no window and no zeroed memory. What does not
             // turn out to be that is read as a stream, which also tells what is wrong with it.
-            self.hold(held, size)?;
+            self.hold(held, body.len() + size)?;
             if let Ok(inflated) = zstd::bulk::decompress(body, size) {
                 return Ok(Bytes::from(inflated));
             }
@@ -273,7 +282,7 @@ impl Budget {
         let ceiling = self.max_request_bytes.saturating_add(1);
         let guess = told.unwrap_or(compressed.saturating_mul(EXPANSION));
         let mut capacity = guess.saturating_add(1).min(ceiling).min(EAGER_BYTES);
-        self.hold(held, capacity)?;
+        self.hold(held, compressed + capacity)?;
         let mut inflated = vec![0; capacity];
         let mut filled = 0;
         loop {
@@ -286,7 +295,7 @@ impl Budget {
                     .min(4 * filled)
                     .max(2 * filled)
                     .min(ceiling);
-                self.hold(held, capacity)?;
+                self.hold(held, compressed + capacity)?;
                 inflated.resize(capacity, 0);
             }
             let length = reader.read(&mut inflated[filled..]).map_err(damaged)?;
@@ -311,7 +320,11 @@ impl Budget {
         held: &mut Held,
     ) -> Result<Bytes> {
         let before = json.len();
-        self.hold(held, 2 * before)?;
+        // What it becomes is bounded by its text and its values; each is followed by a comma or
+        // ends something.
+        let values = json.iter().filter(|byte| **byte == b',').count();
+        let after = before.saturating_add(values.saturating_mul(JSON_VALUE_BYTES));
+        self.hold(held, before + after.min(self.max_request_bytes))?;
         let protobuf = if before < inline_bytes {
             read(&json)?
         } else {
@@ -322,8 +335,8 @@ impl Budget {
         if protobuf.len() > self.max_request_bytes {
             return Err(self.too_large(protobuf.len()));
         }
-        // The JSON is gone, so its share serves the protobuf.
-        self.hold(held, protobuf.len())?;
+        // The JSON is gone; less always fits.
+        let _ = held.0.try_resize(protobuf.len().min(held.0.bytes()));
         Ok(Bytes::from(protobuf))
     }
 }

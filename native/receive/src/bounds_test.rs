@@ -10,6 +10,7 @@ use tokio::time::{sleep, timeout};
 use crate::ReceiverConfig;
 use crate::grpc_test::{TRACES, call, framed};
 use crate::http_test::{JSON, PROTOBUF, post};
+use crate::status::RETRY_INFO;
 use crate::testing::{config, gzip, request, start, start_impatient, zstd};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -257,4 +258,87 @@ async fn a_large_body_that_is_refused_gets_its_answer() {
         stream.read_exact(&mut answer).await.unwrap();
         assert_eq!(&answer, b"HTTP/1.1 413");
     }
+}
+
+#[tokio::test]
+async fn i5_a_request_that_is_not_stored_in_time_is_refused_for_now() {
+    let (fake, receiver) = start_impatient(config()).await;
+    *fake.delay.lock() = Duration::from_secs(3600);
+    let answer = post(&receiver, "/v1/traces", &[PROTOBUF], vec![]).await;
+    assert_eq!(answer.status, 503);
+    assert!(answer.headers.contains_key("retry-after"));
+    let answer = call(&receiver, TRACES, &[], framed(0, &request(10))).await;
+    assert_eq!(answer.grpc_status(), "14");
+    assert_eq!(answer.details().details[1].type_url, RETRY_INFO);
+    // A deadline of the client's own has a code of its own, which OTLP lets it retry, too.
+    let headers = [("grpc-timeout", "20m")];
+    let answer = call(&receiver, TRACES, &headers, framed(0, &request(10))).await;
+    assert_eq!(answer.grpc_status(), "4");
+    assert_eq!(answer.details().details[1].type_url, RETRY_INFO);
+}
+
+#[tokio::test]
+async fn i5_a_modest_tenant_gets_through_beside_a_greedy_one() {
+    let (fake, receiver) = start(ReceiverConfig {
+        max_in_flight_bytes: 1_000_000,
+        ..config()
+    })
+    .await;
+    *fake.delay.lock() = Duration::from_millis(20);
+    let receiver = &receiver;
+    let greedy = async {
+        let (mut taken, mut refused) = (0, 0);
+        for _ in 0..15 {
+            let headers = [PROTOBUF, ("x-scope-orgid", "greedy")];
+            let posts = (0..30).map(|_| post(receiver, "/v1/traces", &headers, request(90_000)));
+            for answer in futures::future::join_all(posts).await {
+                match answer.status.as_u16() {
+                    200 => taken += 1,
+                    429 => refused += 1,
+                    other => panic!("{other}"),
+                }
+            }
+        }
+        (taken, refused)
+    };
+    let modest = async {
+        let headers = [PROTOBUF, ("x-scope-orgid", "modest")];
+        let (mut taken, mut refused) = (0, 0);
+        while taken < 20 {
+            match post(receiver, "/v1/traces", &headers, request(9_000))
+                .await
+                .status
+                .as_u16()
+            {
+                200 => taken += 1,
+                429 => refused += 1,
+                other => panic!("{other}"),
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+        refused
+    };
+    let ((taken, refused), modestly) = tokio::join!(greedy, modest);
+    assert!(taken > 0 && refused > 0, "{taken} {refused}");
+    assert!(modestly <= 3, "the modest one was refused {modestly} times");
+}
+
+#[tokio::test]
+async fn i5_json_is_held_with_what_it_becomes() {
+    let (_fake, receiver) = start(ReceiverConfig {
+        max_in_flight_bytes: 200_000,
+        ..config()
+    })
+    .await;
+    // Neither form is near the limit of one request, and two together are beyond the budget.
+    let counts = "0,".repeat(12_000);
+    let json = format!(
+        "{{\"resourceMetrics\":[{{\"scopeMetrics\":[{{\"metrics\":[{{\"histogram\":\
+         {{\"dataPoints\":[{{\"bucketCounts\":[{counts}0]}}]}}}}]}}]}}]}}"
+    );
+    *_fake.delay.lock() = Duration::from_millis(300);
+    let posts = (0..4).map(|_| post(&receiver, "/v1/metrics", &[JSON], json.clone().into_bytes()));
+    let answers = futures::future::join_all(posts).await;
+    let taken = answers.iter().filter(|answer| answer.status == 200).count();
+    assert!((1..4).contains(&taken), "{taken}");
 }

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ use crate::config::Ack;
 use crate::server::Shared;
 use crate::status::{self, ExportResponse};
 
-const DEADLINE_EXCEEDED: &str = "4";
+const DEADLINE_EXCEEDED: i32 = 4;
 const UNIMPLEMENTED: &str = "12";
 
 /// Frames that are all there already.
@@ -47,8 +48,12 @@ impl Body for Frames {
     }
 }
 
-/// Answers one gRPC call.
-pub async fn answer(shared: &Shared, request: Request<Incoming>) -> Response<Frames> {
+/// Answers one gRPC call of a connection.
+pub async fn answer(
+    shared: &Shared,
+    connection: u64,
+    request: Request<Incoming>,
+) -> Response<Frames> {
     let is_grpc = request
         .headers()
         .get(http::header::CONTENT_TYPE)
@@ -72,7 +77,7 @@ pub async fn answer(shared: &Shared, request: Request<Incoming>) -> Response<Fra
         return failure(UNIMPLEMENTED, &status::shortened(message), None);
     };
     let deadline = request.headers().get("grpc-timeout").and_then(timeout);
-    let work = AssertUnwindSafe(export(shared, signal, request)).catch_unwind();
+    let work = AssertUnwindSafe(export(shared, signal, connection, request)).catch_unwind();
     let finished = match deadline {
         Some(deadline) => tokio::time::timeout(deadline, work).await,
         None => Ok(work.await),
@@ -80,7 +85,11 @@ pub async fn answer(shared: &Shared, request: Request<Incoming>) -> Response<Fra
     match finished {
         Err(_) => {
             shared.count(signal, "grpc", "unavailable");
-            failure(DEADLINE_EXCEEDED, "the call's deadline passed", None)
+            // OTLP lets clients try again after this, too.
+            let error = Error::new(Code::IngestTimeout, "the call's deadline passed");
+            let mut details = status::status(&error, shared.retry_after);
+            details.code = DEADLINE_EXCEEDED;
+            failing(&details)
         }
         Ok(Err(_)) => {
             shared.count(signal, "grpc", "internal");
@@ -97,28 +106,33 @@ pub async fn answer(shared: &Shared, request: Request<Incoming>) -> Response<Fra
     }
 }
 
-async fn export(shared: &Shared, signal: Signal, request: Request<Incoming>) -> Result<Ack> {
-    let mut held = Held::default();
-    let received = receive(shared, request, &mut held).await;
-    let (tenant, message) =
+async fn export(
+    shared: &Shared,
+    signal: Signal,
+    connection: u64,
+    request: Request<Incoming>,
+) -> Result<Ack> {
+    let received = receive(shared, connection, request).await;
+    let (tenant, message, _held) =
         received.inspect_err(|error| shared.count(signal, "grpc", status::outcome(error)))?;
-    shared.ingest.ingest(signal, tenant, "grpc", message).await
+    shared.ingest(signal, tenant, "grpc", message).await
 }
 
 async fn receive(
     shared: &Shared,
+    connection: u64,
     request: Request<Incoming>,
-    held: &mut Held,
-) -> Result<(std::sync::Arc<str>, Bytes)> {
+) -> Result<(Arc<str>, Bytes, Held)> {
     shared.check_running()?;
     let tenant = shared.auth.tenant(request.headers())?;
+    let mut held = shared.budget.empty(&tenant, connection);
     let (head, body) = request.into_parts();
     // What is not known is refused before its bytes are received.
     let encoding = match head.headers.get("grpc-encoding") {
         None => Encoding::Identity,
         Some(value) => Encoding::from_name(value.to_str().unwrap_or("?"))?,
     };
-    let mut message = shared.budget.receive(body, GRPC_PREFIX, held).await?;
+    let mut message = shared.budget.receive(body, GRPC_PREFIX, &mut held).await?;
     let bad = |what: &str| Error::new(Code::OtlpMalformed, what);
     let Some(length) = message_length(&message) else {
         return Err(bad("the call has no message"));
@@ -128,12 +142,13 @@ async fn receive(
     }
     let prefix = message.split_to(GRPC_PREFIX);
     match (prefix[0], encoding) {
-        (0, _) => Ok((tenant, message)),
+        (0, _) => Ok((tenant, message, held)),
         (1, Encoding::Identity) => Err(bad("the message is compressed, but not said how")),
-        (1, _) => Ok((
-            tenant,
-            shared.budget.decompress(encoding, message, held).await?,
-        )),
+        (1, _) => {
+            let budget = &shared.budget;
+            let message = budget.decompress(encoding, message, &mut held).await?;
+            Ok((tenant, message, held))
+        }
         _ => Err(bad("the message's framing is not gRPC's")),
     }
 }
@@ -185,8 +200,7 @@ fn success(message: &[u8], session: Option<&str>) -> Response<Frames> {
 
 fn refuse(shared: &Shared, error: &Error) -> Response<Frames> {
     let details = status::status(error, shared.retry_after);
-    let code = details.code.to_string();
-    let mut response = failure(&code, &details.message, Some(&details.encode_to_vec()));
+    let mut response = failing(&details);
     if error.code == Code::OtlpEncoding {
         let accepted = HeaderValue::from_static("identity,gzip,zstd");
         response
@@ -194,6 +208,11 @@ fn refuse(shared: &Shared, error: &Error) -> Response<Frames> {
             .insert("grpc-accept-encoding", accepted);
     }
     response
+}
+
+fn failing(details: &status::Status) -> Response<Frames> {
+    let code = details.code.to_string();
+    failure(&code, &details.message, Some(&details.encode_to_vec()))
 }
 
 /// A response without a message: the status stands in its only headers.

@@ -28,7 +28,7 @@ impl Answer {
     }
 
     /// The `google.rpc.Status` of `grpc-status-details-bin`.
-    fn details(&self) -> Status {
+    pub fn details(&self) -> Status {
         let text = self.headers["grpc-status-details-bin"].as_bytes();
         Status::decode(&unbase64(text)[..]).unwrap()
     }

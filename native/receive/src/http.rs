@@ -29,10 +29,14 @@ enum Media {
     Json,
 }
 
-/// Answers one HTTP request.
-pub async fn answer(shared: &Shared, request: Request<Incoming>) -> Response<Full<Bytes>> {
+/// Answers one HTTP request of a connection.
+pub async fn answer(
+    shared: &Shared,
+    connection: u64,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
     let origin = allowed_origin(shared, request.headers());
-    let mut response = route(shared, request).await;
+    let mut response = route(shared, connection, request).await;
     if let Some(origin) = origin {
         let headers = response.headers_mut();
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
@@ -45,7 +49,11 @@ pub async fn answer(shared: &Shared, request: Request<Incoming>) -> Response<Ful
     response
 }
 
-async fn route(shared: &Shared, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn route(
+    shared: &Shared,
+    connection: u64,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
     let signal = match request.uri().path() {
         "/v1/traces" => Signal::Traces,
         "/v1/metrics" => Signal::Metrics,
@@ -68,7 +76,7 @@ async fn route(shared: &Shared, request: Request<Incoming>) -> Response<Full<Byt
         return response;
     }
     let media = media(request.headers());
-    let work = AssertUnwindSafe(export(shared, signal, media, request)).catch_unwind();
+    let work = AssertUnwindSafe(export(shared, signal, media, connection, request)).catch_unwind();
     let outcome = work.await.unwrap_or_else(|_| {
         shared.count(signal, "http", "internal");
         Err(Error::new(Code::Internal, "handling the request panicked"))
@@ -83,24 +91,25 @@ async fn export(
     shared: &Shared,
     signal: Signal,
     media: Option<Media>,
+    connection: u64,
     request: Request<Incoming>,
 ) -> Result<Ack> {
-    let mut held = Held::default();
-    let received = receive(shared, signal, media, request, &mut held).await;
-    let (tenant, message) =
+    let received = receive(shared, signal, media, connection, request).await;
+    let (tenant, message, _held) =
         received.inspect_err(|error| shared.count(signal, "http", status::outcome(error)))?;
-    shared.ingest.ingest(signal, tenant, "http", message).await
+    shared.ingest(signal, tenant, "http", message).await
 }
 
 async fn receive(
     shared: &Shared,
     signal: Signal,
     media: Option<Media>,
+    connection: u64,
     request: Request<Incoming>,
-    held: &mut Held,
-) -> Result<(Arc<str>, Bytes)> {
+) -> Result<(Arc<str>, Bytes, Held)> {
     shared.check_running()?;
     let tenant = shared.auth.tenant(request.headers())?;
+    let mut held = shared.budget.empty(&tenant, connection);
     let media = media.ok_or_else(|| {
         Error::new(
             Code::OtlpMediaType,
@@ -113,15 +122,17 @@ async fn receive(
         None => Encoding::Identity,
         Some(value) => Encoding::from_name(value.to_str().unwrap_or("?"))?,
     };
-    let body = shared.budget.receive(body, 0, held).await?;
-    let body = shared.budget.decompress(encoding, body, held).await?;
+    let budget = &shared.budget;
+    let body = budget.receive(body, 0, &mut held).await?;
+    let body = budget.decompress(encoding, body, &mut held).await?;
     if media != Media::Json {
-        return Ok((tenant, body));
+        return Ok((tenant, body, held));
     }
     let read = move |json: &[u8]| otlake_decode::json::to_protobuf(signal, json);
-    let budget = &shared.budget;
-    let protobuf = budget.protobuf(body, INLINE_JSON_BYTES, read, held).await?;
-    Ok((tenant, protobuf))
+    let protobuf = budget
+        .protobuf(body, INLINE_JSON_BYTES, read, &mut held)
+        .await?;
+    Ok((tenant, protobuf, held))
 }
 
 fn media(headers: &HeaderMap) -> Option<Media> {

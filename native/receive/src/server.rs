@@ -3,13 +3,15 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use http_body_util::Either;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use otlake_base::metrics::Gauge;
 use otlake_base::{Code, Error, Metrics, Result, Signal};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{JoinHandle, JoinSet};
@@ -17,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::auth::Auth;
 use crate::body::{Budget, Pace};
-use crate::config::{Ingest, ReceiverConfig};
+use crate::config::{Ack, Ingest, ReceiverConfig};
 use crate::{grpc, http};
 
 /// Connections on one port; a further one is closed at once.
@@ -37,7 +39,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// What every request needs.
 pub struct Shared {
-    pub ingest: Arc<dyn Ingest>,
+    ingest: Arc<dyn Ingest>,
     pub auth: Auth,
     pub budget: Budget,
     pub cors_origins: Vec<String>,
@@ -45,6 +47,8 @@ pub struct Shared {
     metrics: Arc<Metrics>,
     pace: Pace,
     max_connections: usize,
+    /// Names connections, so that each has its share of the budget.
+    next_connection: AtomicU64,
     stopping: AtomicBool,
 }
 
@@ -57,6 +61,29 @@ impl Shared {
             ("outcome", outcome),
         ];
         self.metrics.requests.get_or_create(&labels).inc();
+    }
+
+    /// Stores a request that was received whole.
+    ///
+    /// # Errors
+    /// Those of the port; `INGEST_TIMEOUT` where it does not answer in time. What is stored
+    /// after that is stored once, whatever the client sends again.
+    pub async fn ingest(
+        &self,
+        signal: Signal,
+        tenant: Arc<str>,
+        transport: &'static str,
+        message: Bytes,
+    ) -> Result<Ack> {
+        let work = self.ingest.ingest(signal, tenant, transport, message);
+        match tokio::time::timeout(self.pace.ack, work).await {
+            Ok(ended) => ended,
+            Err(_) => {
+                self.count(signal, transport, "unavailable");
+                let message = "the request was not stored in time";
+                Err(Error::new(Code::IngestTimeout, message))
+            }
+        }
     }
 
     /// # Errors
@@ -110,12 +137,18 @@ impl Receiver {
         let shared = Arc::new(Shared {
             ingest,
             auth: Auth::new(&config.tokens)?,
-            budget: Budget::new(config.max_in_flight_bytes, config.max_request_bytes, pace),
+            budget: Budget::new(
+                config.max_in_flight_bytes,
+                config.max_request_bytes,
+                pace,
+                &metrics,
+            ),
             cors_origins: config.cors_origins,
             retry_after: Duration::from_millis(config.retry_after_ms),
             metrics,
             pace,
             max_connections,
+            next_connection: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
         });
         let mut receiver = Receiver {
@@ -219,12 +252,36 @@ async fn accept(
     }
 }
 
+/// Counts a connection while it is open.
+struct Open(Gauge);
+
+impl Open {
+    fn new(metrics: &Metrics, transport: Transport) -> Self {
+        let name = match transport {
+            Transport::Grpc => "grpc",
+            Transport::Http => "http",
+        };
+        let labels = vec![("transport", name)];
+        let gauge = metrics.connections.get_or_create(&labels).clone();
+        gauge.inc();
+        Self(gauge)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
 async fn connection(
     stream: TcpStream,
     transport: Transport,
     shared: Arc<Shared>,
     stop: CancellationToken,
 ) {
+    let _open = Open::new(&shared.metrics, transport);
+    let name = shared.next_connection.fetch_add(1, Ordering::Relaxed);
     // Small answers must not wait for more to send.
     let _ = stream.set_nodelay(true);
     let mut builder = Builder::new(TokioExecutor::new());
@@ -253,8 +310,10 @@ async fn connection(
             let shared = shared.clone();
             async move {
                 Ok::<_, Infallible>(match transport {
-                    Transport::Grpc => grpc::answer(&shared, request).await.map(Either::Left),
-                    Transport::Http => http::answer(&shared, request).await.map(Either::Right),
+                    Transport::Grpc => grpc::answer(&shared, name, request).await.map(Either::Left),
+                    Transport::Http => http::answer(&shared, name, request)
+                        .await
+                        .map(Either::Right),
                 })
             }
         }

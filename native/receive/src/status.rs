@@ -119,7 +119,10 @@ pub fn http_status(error: &Error) -> StatusCode {
 
 /// Whether the client is to try again, and so is told when.
 pub fn is_retryable(error: &Error) -> bool {
-    matches!(error.kind(), Kind::Unavailable | Kind::Corrupt)
+    matches!(
+        error.kind(),
+        Kind::Unavailable | Kind::Corrupt | Kind::Cancelled
+    )
 }
 
 /// What the client is told: the code that the documentation lists, and what happened.

@@ -72,6 +72,7 @@ pub async fn start_impatient(config: ReceiverConfig) -> (Arc<Fake>, Receiver) {
         headers: Duration::from_millis(300),
         idle: Duration::from_millis(300),
         bytes_per_second: 10_000,
+        ack: Duration::from_millis(300),
     };
     let fake = Arc::new(Fake::default());
     let metrics = Arc::new(Metrics::new());
