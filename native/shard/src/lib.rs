@@ -14,18 +14,23 @@
 //! - `stats`: the figures of a file that let a reader pass it by, in Delta's form.
 //! - `durable`: files, folders and names that survive a crash.
 //! - `write`: puts these together.
+//! - `merge`: several files of a partition into one, in the same order and encodings.
 
 pub mod durable;
 mod encoding;
 mod gather;
+mod merge;
 mod order;
 mod stats;
 mod write;
 
 pub use encoding::{SCHEMA_VERSION, SCHEMA_VERSION_KEY};
+pub use merge::{MERGE_FILES, MergeFailure, MergeOptions, Merged, merge};
 pub use order::sort_rows;
 pub use stats::stats_columns;
 pub use write::{WriteOptions, Written, write};
 
+#[cfg(test)]
+mod merge_test;
 #[cfg(test)]
 mod write_test;

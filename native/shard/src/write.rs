@@ -22,7 +22,7 @@ use crate::order::{Order, Partition, sort};
 use crate::stats::{Stats, stats_columns};
 
 /// Bytes of the buffer between the encoder and the file.
-const FILE_BUFFER_BYTES: usize = 1024 * 1024;
+pub(crate) const FILE_BUFFER_BYTES: usize = 1024 * 1024;
 
 /// How files are written.
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ pub struct Written {
     pub stats_json: String,
 }
 
-fn io(what: &str, path: &Path, error: impl Display) -> Error {
+pub(crate) fn io(what: &str, path: &Path, error: impl Display) -> Error {
     Error::new(Code::TableIo, format!("{what} {}: {error}", path.display()))
 }
 
@@ -74,8 +74,9 @@ pub async fn write(
 }
 
 /// Removes the files that a failed or dropped write leaves.
-struct Undo {
-    paths: Vec<PathBuf>,
+#[derive(Default)]
+pub(crate) struct Undo {
+    pub paths: Vec<PathBuf>,
 }
 
 impl Drop for Undo {
@@ -108,7 +109,7 @@ fn write_all(
         }
     }
     let order = sort(table, batches)?;
-    let mut undo = Undo { paths: Vec::new() };
+    let mut undo = Undo::default();
     let mut written = Vec::with_capacity(order.partitions.len());
     for partition in &order.partitions {
         written.push(write_one(
@@ -147,52 +148,91 @@ fn write_one(
     options: &WriteOptions,
     undo: &mut Undo,
 ) -> Result<Written> {
-    let folder = format!(
-        "tenant={}/day={}",
-        escape(&partition.tenant),
-        day_text(partition.day)?
-    );
-    let dir = root.join(&folder);
-    create_dirs(&dir).map_err(|error| io("cannot create", &dir, error))?;
-    let id = Uuid::new_v4();
-    let staged = dir.join(format!(".{id}.tmp"));
-    let name = format!("{id}.parquet");
-    let target = dir.join(&name);
-
-    let file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .open(&staged)
-        .map_err(|error| io("cannot create", &staged, error))?;
-    undo.paths.push(staged.clone());
+    let (staged, file) = Staged::create(root, &partition.tenant, partition.day, undo)?;
     let rows = &order.rows[partition.rows.clone()];
-    let (file, sums, stats) = encode(table, batches, rows, file, options, &staged)?;
-    file.sync_all()
-        .map_err(|error| io("cannot sync", &staged, error))?;
-    let size = file
-        .metadata()
-        .map_err(|error| io("cannot stat", &staged, error))?
-        .len();
-    undo.paths.push(target.clone());
-    fs::rename(&staged, &target).map_err(|error| io("cannot rename", &staged, error))?;
-    sync_dir(&dir).map_err(|error| io("cannot sync", &dir, error))?;
+    let (file, sums, stats) = encode(table, batches, rows, file, options, &staged.path)?;
+    staged.publish(table, &file, sums, &stats, rows.len(), undo)
+}
 
-    let (min_time, max_time) = stats
-        .numbers(table.time_column())
-        .unwrap_or((i64::MIN, i64::MAX));
-    Ok(Written {
-        stats_json: stats.to_json(rows.len()),
-        file: DataFile {
-            path: format!("{folder}/{name}"),
-            size,
-            rows: rows.len() as u64,
-            tenant: partition.tenant.clone(),
-            day: partition.day,
-            min_time,
-            max_time,
-            sums: Some(Arc::new(sums)),
-        },
-    })
+/// A file that has no name in its partition's folder yet.
+pub(crate) struct Staged {
+    /// Where it is while it is written.
+    pub path: PathBuf,
+    dir: PathBuf,
+    folder: String,
+    name: String,
+    tenant: String,
+    day: i32,
+}
+
+impl Staged {
+    /// An empty file in the folder of a partition.
+    pub(crate) fn create(
+        root: &Path,
+        tenant: &str,
+        day: i32,
+        undo: &mut Undo,
+    ) -> Result<(Staged, File)> {
+        let folder = format!("tenant={}/day={}", escape(tenant), day_text(day)?);
+        let dir = root.join(&folder);
+        create_dirs(&dir).map_err(|error| io("cannot create", &dir, error))?;
+        let id = Uuid::new_v4();
+        let path = dir.join(format!(".{id}.tmp"));
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .map_err(|error| io("cannot create", &path, error))?;
+        undo.paths.push(path.clone());
+        let staged = Staged {
+            path,
+            dir,
+            folder,
+            name: format!("{id}.parquet"),
+            tenant: tenant.to_owned(),
+            day,
+        };
+        Ok((staged, file))
+    }
+
+    /// Makes the file durable, under its name.
+    pub(crate) fn publish(
+        self,
+        table: Table,
+        file: &File,
+        sums: BlockSums,
+        stats: &Stats,
+        rows: usize,
+        undo: &mut Undo,
+    ) -> Result<Written> {
+        file.sync_all()
+            .map_err(|error| io("cannot sync", &self.path, error))?;
+        let size = file
+            .metadata()
+            .map_err(|error| io("cannot stat", &self.path, error))?
+            .len();
+        let target = self.dir.join(&self.name);
+        undo.paths.push(target.clone());
+        fs::rename(&self.path, &target).map_err(|error| io("cannot rename", &self.path, error))?;
+        sync_dir(&self.dir).map_err(|error| io("cannot sync", &self.dir, error))?;
+
+        let (min_time, max_time) = stats
+            .numbers(table.time_column())
+            .unwrap_or((i64::MIN, i64::MAX));
+        Ok(Written {
+            stats_json: stats.to_json(rows),
+            file: DataFile {
+                path: format!("{}/{}", self.folder, self.name),
+                size,
+                rows: rows as u64,
+                tenant: self.tenant,
+                day: self.day,
+                min_time,
+                max_time,
+                sums: Some(Arc::new(sums)),
+            },
+        })
+    }
 }
 
 /// Encodes row group by row group and, within one, column by column: beside the batches, one
