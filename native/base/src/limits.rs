@@ -42,3 +42,15 @@ pub const QUERY_TIMEOUT_MS: u64 = 60_000;
 pub const QUERY_CONCURRENCY: usize = 64;
 /// Live batches that a slow `tail` may fall behind before some are skipped.
 pub const TAIL_BATCHES: usize = 256;
+/// A file of this many bytes is not merged any more.
+pub const COMPACT_TARGET_BYTES: u64 = 128 * 1024 * 1024;
+/// A file of this many rows is not merged any more.
+pub const COMPACT_TARGET_ROWS: u64 = 16 * 1024 * 1024;
+/// Bytes of files that one run of compaction merges, over all tables; the next run goes on.
+pub const COMPACT_RUN_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+/// Memory that a job may hold beside the live batches, in bytes.
+pub const JOB_MEMORY_BYTES: usize = 128 * 1024 * 1024;
+/// Bytes that a job reads and writes in a second, at most.
+pub const JOB_BYTES_PER_SECOND: u64 = 32 * 1024 * 1024;
+/// How long a file stays after it was removed from its table, in milliseconds.
+pub const VACUUM_AFTER_MS: u64 = 3_600_000;

@@ -21,12 +21,14 @@
 //! - `verify`: reads everything and tells what is damaged.
 //! - `recover`: loads a table whose log is damaged.
 //! - `sweep`: removes what a crash left and nothing refers to.
+//! - `maintain`: merges files, expires days, deletes what no version names any more.
 
 mod catalog;
 mod columns;
 mod durable_store;
 mod handle;
 mod integrity;
+mod maintain;
 mod recover;
 mod snapshot;
 mod sweep;
@@ -35,9 +37,16 @@ mod watermarks;
 
 pub use catalog::Catalog;
 pub use handle::DeltaTableHandle;
+pub use maintain::{
+    CompactLimits, Compacted, JobContext, JobStep, OnJobStep, Pace, Retained, Retention,
+    RetentionRule, Throttle, Vacuumed,
+};
 pub use snapshot::Snapshot;
 
 #[cfg(test)]
 mod catalog_test;
+#[cfg(test)]
+#[path = "../../shard/testing/rows.rs"]
+mod rows;
 #[cfg(test)]
 mod verify_test;

@@ -33,4 +33,7 @@ pub use write::{WriteOptions, Written, write};
 #[cfg(test)]
 mod merge_test;
 #[cfg(test)]
+#[path = "../testing/rows.rs"]
+mod rows;
+#[cfg(test)]
 mod write_test;

@@ -12,9 +12,7 @@ use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::{MergeOptions, Merged, WriteOptions, Written, merge, sort_rows, write};
 
-#[path = "../testing/rows.rs"]
-mod rows;
-use rows::{DAY_NANOS, Random, batch};
+use crate::rows::{DAY_NANOS, Random, batch};
 
 fn options() -> MergeOptions {
     MergeOptions {

@@ -40,6 +40,9 @@ use window::Window;
 
 /// Rows that go to the writer at once.
 const WINDOW_ROWS: usize = 8_192;
+/// Bytes after which what is written so far is synced: one large sync at the end would hold up
+/// those of the log.
+const SYNC_BYTES: usize = 4 * 1024 * 1024;
 /// Files that one merge reads at once, at most.
 pub const MERGE_FILES: usize = 64;
 
@@ -169,7 +172,7 @@ fn merge_into(
             }
             taken += 1;
             cursor.advance(&mut window)?;
-            if taken % WINDOW_ROWS as u64 == 0 {
+            if taken.is_multiple_of(WINDOW_ROWS as u64) {
                 out.write(&mut window)?;
                 window.compact(cursors, repeats.as_mut());
                 // What is read and what is written are about the same.
@@ -207,6 +210,9 @@ struct Output<'a> {
     table: Table,
     path: &'a Path,
     writer: ArrowWriter<BufWriter<Summing<File>>>,
+    /// The file once more, for syncing it meanwhile.
+    handle: File,
+    synced: usize,
     stats: Stats,
     rows: usize,
 }
@@ -232,6 +238,9 @@ impl<'a> Output<'a> {
             group_rows.min(rows),
             &options.write,
         )?;
+        let handle = file
+            .try_clone()
+            .map_err(|error| io("cannot write", path, error))?;
         let writer = ArrowWriter::try_new_with_options(
             BufWriter::with_capacity(FILE_BUFFER_BYTES, Summing::new(file)),
             Arc::clone(&schema),
@@ -242,6 +251,8 @@ impl<'a> Output<'a> {
             table,
             path,
             writer,
+            handle,
+            synced: 0,
             stats: Stats::default(),
             rows: 0,
         })
@@ -264,7 +275,14 @@ impl<'a> Output<'a> {
         self.rows += batch.num_rows();
         self.writer
             .write(&batch)
-            .map_err(|error| self.failed(error))
+            .map_err(|error| self.failed(error))?;
+        if self.writer.bytes_written() >= self.synced + SYNC_BYTES {
+            self.synced = self.writer.bytes_written();
+            self.handle
+                .sync_data()
+                .map_err(|error| self.failed(error))?;
+        }
+        Ok(())
     }
 
     fn finish(self) -> Result<(File, BlockSums, Stats, usize)> {

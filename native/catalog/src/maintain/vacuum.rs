@@ -1,0 +1,176 @@
+//! Deletes files that no version names any more, and the log's expired entries.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use deltalake_core::DeltaTableError;
+use futures::TryStreamExt;
+use otlake_base::{Error, Result};
+use serde_json::Value;
+
+use super::{JobContext, JobStep, worker};
+use crate::handle::{DeltaTableHandle, state, storage};
+use crate::recover::unreadable;
+use crate::sweep::{is_ours, partitions};
+
+/// A file that no version ever named is somebody's unfinished work until it is this old.
+const ORPHAN_AGE: Duration = Duration::from_secs(3600);
+/// Commits since the last checkpoint that make vacuum write one.
+const CHECKPOINT_COMMITS: u64 = 10;
+/// Files that are deleted before the pace is asked.
+const PACE_FILES: u64 = 32;
+
+/// What was deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Vacuumed {
+    /// Data files.
+    pub files: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// Entries of the log.
+    pub log_entries: u64,
+}
+
+/// A file that may be deleted, unless someone holds it.
+struct Candidate {
+    name: String,
+    path: PathBuf,
+    bytes: u64,
+}
+
+impl DeltaTableHandle {
+    /// Deletes the files that were removed more than `removed_age` ago, those that a crashed
+    /// write left, and the log's entries that have expired and that a checkpoint holds. Never a
+    /// file that the newest version has, that a version being read has, or that waits for its
+    /// commit.
+    ///
+    /// # Errors
+    /// `TABLE_IO`, `TABLE_CORRUPT`, what the context says. What was deleted before stays so.
+    pub async fn vacuum(&self, removed_age: Duration, context: &JobContext) -> Result<Vacuumed> {
+        let table = self.table();
+        let now = self.clock.unix_nano();
+        let (removed, log_entries) = {
+            let mut delta = self.committer.lock().await;
+            // A commit that landed but was reported as failed must be known here.
+            self.refresh(&mut delta).await?;
+            let log_entries = self.shorten_log(&mut delta).await?;
+            let store = delta.log_store();
+            let removed: HashMap<String, i64> = state(table, &delta)?
+                .all_tombstones(store.as_ref())
+                .map_ok(|removed| {
+                    let at = removed.deletion_timestamp().unwrap_or_default();
+                    (removed.path().into_owned(), at)
+                })
+                .try_collect()
+                .await
+                .map_err(|error| unreadable(table, error))?;
+            (removed, log_entries)
+        };
+        let (root, now) = (self.root.clone(), Duration::from_nanos(now));
+        let candidates = worker::run(context, move || {
+            candidates(&root, &removed, now, removed_age)
+        })
+        .await?
+        .map_err(|error| storage(table, "cannot look for files to delete", error))?;
+        // Asked after the folders were read: what was written since is not among the
+        // candidates, and what was committed since is in the newest version.
+        let held = self.held();
+        let candidates: Vec<Candidate> = candidates
+            .into_iter()
+            .filter(|candidate| !held.contains(&candidate.name))
+            .collect();
+        let step_context = context.clone();
+        let deleted = worker::run(context, move || {
+            let mut deleted = Vacuumed::default();
+            for candidate in candidates {
+                match fs::remove_file(&candidate.path) {
+                    Ok(()) => {
+                        deleted.files += 1;
+                        deleted.bytes += candidate.bytes;
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => {
+                        let what = format!("cannot delete {}", candidate.path.display());
+                        return Err(storage(table, &what, error));
+                    }
+                }
+                step_context.step(JobStep::Deleted(table))?;
+                if deleted.files.is_multiple_of(PACE_FILES) {
+                    step_context.pace.spend(0)?;
+                }
+            }
+            Ok::<_, Error>(deleted)
+        })
+        .await??;
+        Ok(Vacuumed {
+            log_entries,
+            ..deleted
+        })
+    }
+
+    /// Writes a checkpoint where the last one lies some commits back, and deletes the entries
+    /// of the log that have expired; how many.
+    async fn shorten_log(&self, delta: &mut deltalake_core::DeltaTable) -> Result<u64> {
+        let failed = |error: DeltaTableError| storage(self.table(), "no checkpoint", error);
+        let last = self.root.join("_delta_log/_last_checkpoint");
+        let last = fs::read(last)
+            .ok()
+            .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok())
+            .and_then(|hint| hint["version"].as_u64())
+            .unwrap_or(0);
+        let version = delta.version().unwrap_or(0);
+        if version < last + CHECKPOINT_COMMITS {
+            return Ok(0);
+        }
+        let deleted = self.checkpoint_now(delta).await.map_err(failed)?;
+        Ok(deleted as u64)
+    }
+}
+
+/// The files below `root` that are removed or lost for long enough; times since 1970.
+fn candidates(
+    root: &Path,
+    removed: &HashMap<String, i64>,
+    now: Duration,
+    removed_age: Duration,
+) -> io::Result<Vec<Candidate>> {
+    let mut candidates = Vec::new();
+    for folder in partitions(root)? {
+        for entry in fs::read_dir(root.join(&folder))? {
+            let entry = entry?;
+            let Ok(file) = entry.file_name().into_string() else {
+                continue;
+            };
+            let metadata = match entry.metadata() {
+                Ok(metadata) => metadata,
+                // Renamed or deleted meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            let name = format!("{folder}/{file}");
+            let (since, age) = match removed.get(&name) {
+                Some(at) => (
+                    Duration::from_millis(u64::try_from(*at).unwrap_or(0)),
+                    removed_age,
+                ),
+                None if is_ours(&file) => {
+                    let modified = metadata.modified()?;
+                    let since = modified.duration_since(SystemTime::UNIX_EPOCH);
+                    (since.unwrap_or_default(), ORPHAN_AGE.max(removed_age))
+                }
+                None => continue,
+            };
+            if metadata.is_file() && since + age <= now {
+                candidates.push(Candidate {
+                    path: entry.path(),
+                    bytes: metadata.len(),
+                    name,
+                });
+            }
+        }
+    }
+    Ok(candidates)
+}
