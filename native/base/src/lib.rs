@@ -3,6 +3,7 @@
 //! - `clock`: the only place that reads the time.
 //! - `error`: one table of error codes; `docs/errors.md` and the TypeScript union come from it.
 //! - `invariant`: the ids I1 to I10 that assertions, tests and counters share.
+//! - `job_metrics`: what the regular jobs count.
 //! - `limits`: every limit, as a named constant.
 //! - `metrics`: the counters and histograms of the process, in one registry.
 //! - `position`: where a batch stands: (stream, sequence); session tokens.
@@ -13,6 +14,7 @@ pub mod checksum;
 pub mod clock;
 pub mod error;
 pub mod invariant;
+pub mod job_metrics;
 pub mod limits;
 pub mod metrics;
 pub mod position;

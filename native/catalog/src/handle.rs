@@ -363,11 +363,16 @@ impl DeltaTableHandle {
             .await
             .map_err(|error| storage(self.table, "cannot discard files", error))?
             .map_err(|error| storage(self.table, "cannot discard files", error))?;
+        self.forget(files);
+        Ok(())
+    }
+
+    /// Says that no commit will name these files.
+    pub(crate) fn forget(&self, files: &[Written]) {
         let mut expected = self.expected.lock();
         for written in files {
             expected.remove(&written.file.path);
         }
-        Ok(())
     }
 
     /// A checkpoint each so many commits, and the log before it trimmed. Its failure costs

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use otlake_base::limits;
 use otlake_log::Durability;
 
+use crate::jobs::JobConfig;
+
 /// Every setting of the processor. `new` gives the defaults of `otlake_base::limits`.
 #[derive(Clone, Debug)]
 pub struct ProcessorConfig {
@@ -32,6 +34,8 @@ pub struct ProcessorConfig {
     pub row_group_rows: usize,
     /// The compression level of files, 1 to 22.
     pub zstd_level: i32,
+    /// How the regular jobs work.
+    pub jobs: JobConfig,
 }
 
 impl ProcessorConfig {
@@ -50,6 +54,7 @@ impl ProcessorConfig {
             flush_interval_ms: limits::FLUSH_INTERVAL_MS,
             row_group_rows: limits::ROW_GROUP_ROWS,
             zstd_level: 1,
+            jobs: JobConfig::default(),
         }
     }
 }

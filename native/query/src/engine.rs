@@ -246,14 +246,14 @@ impl QueryEngine {
         let started = match self.permit() {
             Ok(permit) => within(timeout_ms, self.start(&request, parameters))
                 .await
-                .map(|stream| (permit, stream)),
+                .map(|(stream, tables)| ((permit, tables), stream)),
             Err(error) => Err(error),
         };
-        let (permit, stream) = started.inspect_err(|error| account.end(Some(error)))?;
+        let (held, stream) = started.inspect_err(|error| account.end(Some(error)))?;
         Ok(QueryResult {
             schema: stream.schema(),
             stream: Box::pin(Limited {
-                stream: Some((stream, permit)),
+                stream: Some((stream, held)),
                 deadline,
                 timeout_ms,
                 rows: 0,
@@ -324,14 +324,15 @@ impl QueryEngine {
         &self,
         request: &QueryRequest,
         parameters: Parameters,
-    ) -> Result<SendableRecordBatchStream> {
+    ) -> Result<(SendableRecordBatchStream, Arc<dyn CatalogProviderList>)> {
         let state = self.session(request)?;
         let plan = self.plan(&state, &request.sql).await?;
         let plan = statement::bind(plan, parameters)?;
         let fail = |error| from_datafusion(&error);
         let plan = state.create_physical_plan(&plan).await.map_err(fail)?;
         let plan = yielding(plan).map_err(fail)?;
-        execute_stream(plan, state.task_ctx()).map_err(fail)
+        let stream = execute_stream(plan, state.task_ctx()).map_err(fail)?;
+        Ok((stream, Arc::clone(state.catalog_list())))
     }
 
     /// A session that sees the tables as the request may.
@@ -461,10 +462,14 @@ impl Drop for Account {
     }
 }
 
+/// What a running query keeps: its place among those at once, and the tables whose files it
+/// reads, which nobody deletes before it ends.
+type Held = (OwnedSemaphorePermit, Arc<dyn CatalogProviderList>);
+
 /// A stream of batches that ends with an error at a limit.
 struct Limited {
     /// Dropped at the end, which stops what still runs and lets the next query in.
-    stream: Option<(SendableRecordBatchStream, OwnedSemaphorePermit)>,
+    stream: Option<(SendableRecordBatchStream, Held)>,
     deadline: Pin<Box<Sleep>>,
     timeout_ms: u64,
     rows: usize,

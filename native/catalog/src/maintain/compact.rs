@@ -77,7 +77,6 @@ impl DeltaTableHandle {
         };
         drop(now);
         self.expect(std::slice::from_ref(&merged.output));
-        context.step(JobStep::Merged(table))?;
         let compacted = Compacted {
             files: merged.inputs.len() as u64,
             rows: merged.inputs.iter().map(|file| file.rows).sum(),
@@ -94,7 +93,16 @@ impl DeltaTableHandle {
             },
             data_change: compacted.duplicates > 0,
         };
-        if self.replace(&change).await?.is_none() {
+        let replaced = match context.step(JobStep::Merged(table)) {
+            Ok(()) => self.replace(&change).await,
+            Err(error) => Err(error),
+        };
+        // Whether or not a commit that failed has landed is known to vacuum, which reads the
+        // table again: a file that no version names is deleted once it is old.
+        if replaced.is_err() {
+            self.forget(&change.added);
+        }
+        if replaced?.is_none() {
             return Ok(Some(Compacted::default()));
         }
         context.step(JobStep::Compacted(table))?;

@@ -16,11 +16,13 @@
 //! - `compact`: merges them.
 //! - `retain`: rules of retention, and the days they end.
 //! - `vacuum`: deletes files, and the log's expired entries.
+//! - `leftovers`: what crashes and expired checkpoints leave besides data files.
 //! - `replace`: the commit that removes files and adds others.
 //! - `pace`: how fast a job may go, and when it must wait or stop.
 //! - `worker`: the thread that does the work, after everybody else's.
 
 mod compact;
+mod leftovers;
 mod pace;
 mod plan;
 mod replace;
@@ -39,6 +41,8 @@ pub use plan::CompactLimits;
 pub use retain::{Retained, Retention, RetentionRule};
 pub use vacuum::Vacuumed;
 
+#[cfg(test)]
+mod leftovers_test;
 #[cfg(test)]
 mod maintain_test;
 #[cfg(test)]

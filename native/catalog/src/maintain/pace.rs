@@ -11,15 +11,15 @@ pub trait Pace: Send + Sync {
     /// `bytes` more were read or written; blocks until the job may go on.
     ///
     /// # Errors
-    /// `NODE_STATE` where it must stop.
+    /// `JOB_STOPPED` where it must end.
     fn spend(&self, bytes: u64) -> Result<()>;
 }
 
 /// How long a job that finds the node busy waits before it looks again.
-const BUSY_WAIT: Duration = Duration::from_millis(50);
+const BUSY_WAIT: Duration = Duration::from_millis(5);
 /// How long it waits in all before it goes on for one part: a node that is always busy needs
 /// its files merged, too.
-const BUSY_MAX: Duration = Duration::from_millis(500);
+const BUSY_MAX: Duration = Duration::from_millis(50);
 
 /// At most so many bytes a second, less while the node is busy, nothing after a stop.
 pub struct Throttle {
@@ -53,6 +53,11 @@ impl Throttle {
         }
     }
 
+    /// Whether it was stopped.
+    pub fn stopped(&self) -> bool {
+        self.state.lock().stopped
+    }
+
     /// Ends whatever waits here, and all that asks from now on.
     pub fn stop(&self) {
         self.state.lock().stopped = true;
@@ -62,7 +67,7 @@ impl Throttle {
 
 impl Pace for Throttle {
     fn spend(&self, bytes: u64) -> Result<()> {
-        let stopped = || Error::new(Code::NodeState, "the node is stopping");
+        let stopped = || Error::new(Code::JobStopped, "the node is stopping");
         let price = Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
         let mut state = self.state.lock();
         // What was not used before is not saved up.

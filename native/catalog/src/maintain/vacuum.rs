@@ -11,13 +11,14 @@ use futures::TryStreamExt;
 use otlake_base::{Error, Result};
 use serde_json::Value;
 
+use super::leftovers::{empty_folders, log_leftovers};
 use super::{JobContext, JobStep, worker};
 use crate::handle::{DeltaTableHandle, state, storage};
 use crate::recover::unreadable;
 use crate::sweep::{is_ours, partitions};
 
 /// A file that no version ever named is somebody's unfinished work until it is this old.
-const ORPHAN_AGE: Duration = Duration::from_secs(3600);
+pub(super) const ORPHAN_AGE: Duration = Duration::from_secs(3600);
 /// Commits since the last checkpoint that make vacuum write one.
 const CHECKPOINT_COMMITS: u64 = 10;
 /// Files that are deleted before the pace is asked.
@@ -30,8 +31,8 @@ pub struct Vacuumed {
     pub files: u64,
     /// Bytes of them.
     pub bytes: u64,
-    /// Entries of the log.
-    pub log_entries: u64,
+    /// Files of the log: entries that expired, and what stood beside files that are gone.
+    pub log_files: u64,
 }
 
 /// A file that may be deleted, unless someone holds it.
@@ -52,11 +53,11 @@ impl DeltaTableHandle {
     pub async fn vacuum(&self, removed_age: Duration, context: &JobContext) -> Result<Vacuumed> {
         let table = self.table();
         let now = self.clock.unix_nano();
-        let (removed, log_entries) = {
+        let (removed, mut log_files) = {
             let mut delta = self.committer.lock().await;
             // A commit that landed but was reported as failed must be known here.
             self.refresh(&mut delta).await?;
-            let log_entries = self.shorten_log(&mut delta).await?;
+            let log_files = self.shorten_log(&mut delta).await?;
             let store = delta.log_store();
             let removed: HashMap<String, i64> = state(table, &delta)?
                 .all_tombstones(store.as_ref())
@@ -67,14 +68,20 @@ impl DeltaTableHandle {
                 .try_collect()
                 .await
                 .map_err(|error| unreadable(table, error))?;
-            (removed, log_entries)
+            (removed, log_files)
         };
         let (root, now) = (self.root.clone(), Duration::from_nanos(now));
-        let candidates = worker::run(context, move || {
-            candidates(&root, &removed, now, removed_age)
-        })
-        .await?
-        .map_err(|error| storage(table, "cannot look for files to delete", error))?;
+        let looked = worker::run(context, move || {
+            let candidates = candidates(&root, &removed, now, removed_age)?;
+            Ok((
+                candidates,
+                log_leftovers(&root, now)?,
+                empty_folders(&root, now)?,
+            ))
+        });
+        let (candidates, leftovers, folders) = looked
+            .await?
+            .map_err(|error: io::Error| storage(table, "cannot look for files to delete", error))?;
         // Asked after the folders were read: what was written since is not among the
         // candidates, and what was committed since is in the newest version.
         let held = self.held();
@@ -85,17 +92,25 @@ impl DeltaTableHandle {
         let step_context = context.clone();
         let deleted = worker::run(context, move || {
             let mut deleted = Vacuumed::default();
+            let delete = |path: &Path| match fs::remove_file(path) {
+                Ok(()) => Ok(true),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+                Err(error) => {
+                    let what = format!("cannot delete {}", path.display());
+                    Err(storage(table, &what, error))
+                }
+            };
+            for path in leftovers {
+                deleted.log_files += u64::from(delete(&path)?);
+            }
+            for folder in folders {
+                // One that has become somebody's meanwhile is not empty, and stays.
+                let _ = fs::remove_dir(folder);
+            }
             for candidate in candidates {
-                match fs::remove_file(&candidate.path) {
-                    Ok(()) => {
-                        deleted.files += 1;
-                        deleted.bytes += candidate.bytes;
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => {
-                        let what = format!("cannot delete {}", candidate.path.display());
-                        return Err(storage(table, &what, error));
-                    }
+                if delete(&candidate.path)? {
+                    deleted.files += 1;
+                    deleted.bytes += candidate.bytes;
                 }
                 step_context.step(JobStep::Deleted(table))?;
                 if deleted.files.is_multiple_of(PACE_FILES) {
@@ -105,8 +120,9 @@ impl DeltaTableHandle {
             Ok::<_, Error>(deleted)
         })
         .await??;
+        log_files += deleted.log_files;
         Ok(Vacuumed {
-            log_entries,
+            log_files,
             ..deleted
         })
     }
