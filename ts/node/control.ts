@@ -3,8 +3,9 @@
 import { fileURLToPath } from 'node:url'
 import * as grpc from '@grpc/grpc-js'
 import { loadSync } from '@grpc/proto-loader'
-import { OtlakeError } from '../base/errors.js'
+import { type ErrorKind, OtlakeError } from '../base/errors.js'
 import { portTaken, splitAddress } from '../base/http/port.js'
+import type { JobsPart } from '../jobs/jobs.js'
 import { type Engine, packageVersion } from '../native/binding.js'
 import type { Health } from './health.js'
 import type { Part, State } from './lifecycle.js'
@@ -32,6 +33,7 @@ export class ControlPart implements Part {
     private readonly health: Health,
     private readonly state: () => State,
     private readonly roles: readonly string[],
+    private readonly jobs: () => JobsPart,
   ) {}
 
   get address(): string | null {
@@ -48,6 +50,8 @@ export class ControlPart implements Part {
         await this.engine().flush()
         return {}
       }),
+      RunJob: answer(async (request) => this.#runJob(request as { job: string })),
+      ListJobs: answer(async () => this.#listJobs()),
     })
     const { host } = splitAddress(address)
     const port = await new Promise<number>((resolve, reject) => {
@@ -62,6 +66,39 @@ export class ControlPart implements Part {
   async stop(): Promise<void> {
     const server = this.#server
     if (server) await new Promise<void>((resolve) => server.tryShutdown(() => resolve()))
+  }
+
+  async #runJob({ job }: { job: string }): Promise<object> {
+    const report = await this.jobs().run(job)
+    return {
+      duration_ms: report.durationMs,
+      tables: report.tables.map((work) => ({
+        table: work.table,
+        files_in: work.filesIn,
+        bytes_in: work.bytesIn,
+        files_out: work.filesOut,
+        bytes_out: work.bytesOut,
+        duplicates: work.duplicates,
+        rows_expired: work.rowsExpired,
+        log_files: work.logFiles,
+      })),
+    }
+  }
+
+  #listJobs(): object {
+    const jobs = this.jobs().states()
+    return {
+      jobs: jobs.map(({ job, schedule, due, running, last }) => ({
+        job,
+        schedule: schedule ?? '',
+        due_unix_ms: due ?? 0,
+        running,
+        last_unix_ms: last?.startedAt ?? 0,
+        last_duration_ms: last?.durationMs ?? 0,
+        last_outcome: last?.outcome ?? '',
+        last_message: last?.message ?? '',
+      })),
+    }
   }
 
   #status(): object {
@@ -86,13 +123,19 @@ export class ControlPart implements Part {
   }
 }
 
-function answer(work: () => Promise<object>): grpc.handleUnaryCall<object, object> {
-  return (_call, callback) => {
-    work().then(
+/** The codes of errors that are not otlake's own fault. */
+const STATUS: Partial<Record<ErrorKind, grpc.status>> = {
+  invalid: grpc.status.INVALID_ARGUMENT,
+  unavailable: grpc.status.UNAVAILABLE,
+}
+
+function answer(work: (request: object) => Promise<object>): grpc.handleUnaryCall<object, object> {
+  return (call, callback) => {
+    work(call.request).then(
       (response) => callback(null, response),
       (thrown) => {
         const error = OtlakeError.from(thrown)
-        const code = error.kind === 'unavailable' ? grpc.status.UNAVAILABLE : grpc.status.INTERNAL
+        const code = STATUS[error.kind] ?? grpc.status.INTERNAL
         callback({ code, details: `${error.code}: ${error.message}` })
       },
     )
