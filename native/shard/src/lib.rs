@@ -31,6 +31,8 @@ pub use stats::stats_columns;
 pub use write::{WriteOptions, Written, write};
 
 #[cfg(test)]
+mod merge_model_test;
+#[cfg(test)]
 mod merge_test;
 #[cfg(test)]
 #[path = "../testing/rows.rs"]
