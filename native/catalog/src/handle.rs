@@ -42,7 +42,7 @@ pub struct DeltaTableHandle {
     pub(crate) table: Table,
     pub(crate) root: PathBuf,
     pub(crate) clock: Arc<dyn Clock>,
-    metrics: Arc<Metrics>,
+    pub(crate) metrics: Arc<Metrics>,
     newest: RwLock<Arc<Snapshot>>,
     /// The files of every version that was published; those that someone still reads are alive.
     published: ShortMutex<Vec<Weak<Vec<DataFile>>>>,

@@ -19,9 +19,6 @@ use tokio::sync::Mutex;
 
 use crate::Processor;
 
-/// Merges that one run does, at most; the next run goes on.
-const RUN_MERGES: usize = 10_000;
-
 /// What can be run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Job {
@@ -261,21 +258,31 @@ impl Processor {
             memory_bytes: config.memory_bytes,
             ..CompactLimits::default()
         };
-        let mut excluded = HashSet::new();
+        // The files of the run's start. Those that are flushed meanwhile are the next run's, or
+        // under load this one would not end.
+        let mut candidates: Vec<HashSet<String>> = tables
+            .iter()
+            .map(|(table, _)| {
+                let snapshot = self.tables.handle(*table).snapshot();
+                let paths = snapshot.files.iter().map(|file| file.path.clone());
+                paths.collect()
+            })
+            .collect();
         let mut first_failure = Ok(());
         let mut left: Vec<usize> = (0..tables.len()).collect();
-        let (mut merges, mut bytes) = (0, 0);
-        while !left.is_empty() && merges < RUN_MERGES && bytes < config.run_bytes {
+        let mut bytes = 0;
+        while !left.is_empty() && bytes < config.run_bytes {
             let mut again = Vec::new();
             for index in left {
                 let (table, work) = &mut tables[index];
                 let handle = self.tables.handle(*table);
                 let write = &self.jobs.write;
-                let merged = handle.compact(&limits, write, &mut excluded, context).await;
+                let merged = handle
+                    .compact(&limits, write, &mut candidates[index], context)
+                    .await;
                 match merged {
                     Ok(None) => {}
                     Ok(Some(compacted)) => {
-                        merges += 1;
                         bytes += compacted.bytes_before;
                         work.merged(&compacted);
                         count_merge(&self.metrics.jobs, *table, &compacted);

@@ -278,6 +278,34 @@ async fn what_does_not_fit_in_memory_is_left_for_another_merge() {
 }
 
 #[tokio::test]
+async fn i6_a_flipped_bit_anywhere_in_a_file_keeps_it_out_of_a_merge() {
+    let mut random = Random(seed());
+    let folder = tempfile::tempdir().unwrap();
+    let batches = [1, 2, 3].map(|seed| batch(Table::Spans, seed, 3_000, DAY_NANOS, "acme"));
+    let inputs = files(Table::Spans, folder.path(), &batches).await;
+    let path = folder.path().join(&inputs[1].path);
+    let bytes = fs::read(&path).unwrap();
+    for _ in 0..50 {
+        let mut damaged = bytes.clone();
+        let bit = random.below(8 * bytes.len() as u64) as usize;
+        damaged[bit / 8] ^= 1 << (bit % 8);
+        fs::write(&path, damaged).unwrap();
+        let failure = merge(
+            Table::Spans,
+            folder.path(),
+            &inputs,
+            &options(),
+            &mut |_| Ok(()),
+        );
+        let failure = failure.unwrap_err();
+        assert_eq!(failure.error.code, Code::TableCorrupt, "bit {bit}");
+        assert_eq!(failure.input.as_ref(), Some(&inputs[1].path), "bit {bit}");
+    }
+    fs::write(&path, bytes).unwrap();
+    assert_eq!(merged(Table::Spans, folder.path(), &inputs).inputs.len(), 3);
+}
+
+#[tokio::test]
 async fn a_merge_that_fails_leaves_no_file_and_names_the_one_to_blame() {
     let folder = tempfile::tempdir().unwrap();
     let batches = [1, 2, 3].map(|seed| batch(Table::Spans, seed, 9_000, DAY_NANOS, "acme"));

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use deltalake_core::protocol::DeltaOperation;
-use otlake_base::{Code, Result};
+use otlake_base::{Code, DataFile, Result};
 use otlake_shard::{MergeFailure, MergeOptions, WriteOptions, merge};
 
 use super::plan::plan;
@@ -28,21 +28,23 @@ pub struct Compacted {
 }
 
 impl DeltaTableHandle {
-    /// Does one merge, the one that is worth most. Files that cannot be merged are added to
-    /// `excluded`, which the next call passes over. None where nothing is left to do.
+    /// Does one merge of `candidates`, paths of files, the one that is worth most; the merged file
+    /// becomes one of them in place of those it was made of, and what cannot be merged is one no
+    /// more. None where nothing is left to do: a run that begins with the files of its start ends,
+    /// however fast others come.
     ///
     /// # Errors
     /// `TABLE_IO`, `TABLE_CONFLICT`, what the context says; the table is as it was. A file that
-    /// is damaged or not ours is no error: it is excluded.
+    /// is damaged or not ours is no error: it is left out.
     pub async fn compact(
         &self,
         limits: &CompactLimits,
         write: &WriteOptions,
-        excluded: &mut HashSet<String>,
+        candidates: &mut HashSet<String>,
         context: &JobContext,
     ) -> Result<Option<Compacted>> {
         let now = self.snapshot();
-        let Some(inputs) = plan(&now.files, limits, excluded) else {
+        let Some(inputs) = plan(&now.files, limits, candidates) else {
             return Ok(None);
         };
         let (table, root) = (self.table(), now.root.clone());
@@ -70,7 +72,11 @@ impl DeltaTableHandle {
                     target: "otlake::catalog", table = table.name(),
                     "a file is left out of compaction: {error}"
                 );
-                excluded.insert(input);
+                let ours = |file: &DataFile| file.path == input && file.sums.is_some();
+                if now.files.iter().any(ours) {
+                    self.metrics.damaged("file");
+                }
+                candidates.remove(&input);
                 return Ok(Some(Compacted::default()));
             }
             Err(failure) => return Err(failure.error),
@@ -102,9 +108,14 @@ impl DeltaTableHandle {
         if replaced.is_err() {
             self.forget(&change.added);
         }
-        if replaced?.is_none() {
+        let replaced = replaced?;
+        for file in &change.removed {
+            candidates.remove(&file.path);
+        }
+        if replaced.is_none() {
             return Ok(Some(Compacted::default()));
         }
+        candidates.extend(change.added.iter().map(|written| written.file.path.clone()));
         context.step(JobStep::Compacted(table))?;
         Ok(Some(compacted))
     }

@@ -1,5 +1,7 @@
 use std::fs;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
+
+use otlake_base::{Clock, SystemClock};
 
 use super::leftovers::{empty_folders, log_leftovers};
 
@@ -32,9 +34,7 @@ fn what_crashes_leave_in_a_log_is_told_from_what_is_in_use() {
         fs::create_dir_all(folder).unwrap();
     }
     fs::write(full.join("a.parquet"), b"rows").unwrap();
-    let now = SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap();
+    let now = Duration::from_nanos(SystemClock.unix_nano());
     // Whoever wrote them a moment ago may be about to go on.
     assert!(log_leftovers(root.path(), now).unwrap().is_empty());
     assert!(empty_folders(root.path(), now).unwrap().is_empty());

@@ -89,11 +89,21 @@ async fn flush(handle: &DeltaTableHandle, seed: u64) -> Arc<Snapshot> {
     handle.commit(files, vec![at(seed)]).await.unwrap()
 }
 
+/// Every file of the newest version.
+fn candidates(handle: &DeltaTableHandle) -> HashSet<String> {
+    let snapshot = handle.snapshot();
+    snapshot
+        .files
+        .iter()
+        .map(|file| file.path.clone())
+        .collect()
+}
+
 async fn compact(handle: &DeltaTableHandle, context: &JobContext) -> Result<Option<Compacted>> {
     let limits = CompactLimits::default();
     let write = WriteOptions::default();
     handle
-        .compact(&limits, &write, &mut HashSet::new(), context)
+        .compact(&limits, &write, &mut candidates(handle), context)
         .await
 }
 
@@ -261,14 +271,14 @@ async fn commits_of_other_programs_are_met_again_and_a_merge_of_a_removed_file_i
         ..CompactLimits::default()
     };
     let write = WriteOptions::default();
-    let mut none = HashSet::new();
+    let mut all = candidates(&handle);
     let small = third.files.iter().filter(|file| file.size < largest.size);
     assert_eq!(small.count(), 2, "the three files have three sizes");
     let landed = handle
         .compact(
             &limits,
             &write,
-            &mut none,
+            &mut all,
             &context(Some(on_step(largest.clone()))),
         )
         .await
@@ -305,18 +315,20 @@ async fn a_damaged_file_is_left_out_and_the_others_are_merged() {
     let damaged = now.root.join(&now.files[2].path);
     let bytes = fs::read(&damaged).unwrap();
     fs::write(&damaged, &bytes[..bytes.len() - 6]).unwrap();
-    let mut excluded = HashSet::new();
+    let mut candidates = candidates(&handle);
     let (limits, write) = (CompactLimits::default(), WriteOptions::default());
     let mut merged = 0;
     while let Some(compacted) = handle
-        .compact(&limits, &write, &mut excluded, &context(None))
+        .compact(&limits, &write, &mut candidates, &context(None))
         .await
         .unwrap()
     {
         merged += compacted.files;
     }
     assert_eq!(merged, 3);
-    assert_eq!(excluded, HashSet::from([now.files[2].path.clone()]));
+    assert!(!candidates.contains(&now.files[2].path));
+    let damaged = vec![("kind", "file")];
+    assert_eq!(handle.metrics.corruption.get_or_create(&damaged).get(), 1);
     assert_eq!(rows(&handle.snapshot()), 400);
 }
 

@@ -36,17 +36,17 @@ impl Default for CompactLimits {
     }
 }
 
-/// The files of the next merge, all of one tenant and day, smallest first; those of the
+/// The files of the next merge, of the candidates, all of one tenant and day, smallest first; those of the
 /// partition that loses the most files. None where nothing is worth it.
 pub(super) fn plan(
     files: &[DataFile],
     limits: &CompactLimits,
-    excluded: &HashSet<String>,
+    candidates: &HashSet<String>,
 ) -> Option<Vec<DataFile>> {
     let mut partitions: BTreeMap<(i32, &str), Vec<&DataFile>> = BTreeMap::new();
     for file in files {
         let small = file.size < limits.target_bytes && file.rows < limits.target_rows;
-        if small && !excluded.contains(&file.path) {
+        if small && candidates.contains(&file.path) {
             partitions
                 .entry((file.day, &file.tenant))
                 .or_default()

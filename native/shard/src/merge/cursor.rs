@@ -2,12 +2,14 @@
 
 use std::cmp::Ordering;
 use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use arrow::array::{Array, AsArray, RecordBatch, StringViewArray};
 use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::Int64Type;
-use otlake_base::{Code, DataFile, Error, Table};
+use otlake_base::checksum::BLOCK_BYTES;
+use otlake_base::{Code, DataFile, Error, Result, Table};
 use otlake_decode::schema::file_schema;
 use parquet::arrow::arrow_reader::{
     ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
@@ -23,6 +25,8 @@ use crate::order::sort_columns;
 const BATCH_ROWS: usize = 2_048;
 /// The largest page and the largest dictionary that writers make by default, in bytes.
 const PAGE_BYTES: i64 = 1024 * 1024;
+/// What is read at once to be checked, in bytes.
+const CHECK_BYTES: u64 = 16 * BLOCK_BYTES;
 /// What a decoded value takes at least, in bytes: a view of a text.
 const VALUE_BYTES: usize = 16;
 
@@ -52,6 +56,7 @@ impl Cursor {
         root: &Path,
         input: &DataFile,
         number: usize,
+        pace: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<Cursor, MergeFailure> {
         let blame = |error: Error| MergeFailure {
             error,
@@ -63,12 +68,16 @@ impl Cursor {
                 format!("{}: {what}", input.path),
             ))
         };
-        let file = File::open(root.join(&input.path)).map_err(|error| {
-            blame(Error::new(
-                Code::TableIo,
-                format!("{}: {error}", input.path),
-            ))
-        })?;
+        let io = |error: io::Error| {
+            let message = format!("{}: {error}", input.path);
+            blame(Error::new(Code::TableIo, message))
+        };
+        let mut file = File::open(root.join(&input.path)).map_err(io)?;
+        // A damaged row must not get good checksums in a new file (I6).
+        let whole = is_whole(&mut file, input, pace)?;
+        if !whole.map_err(io)? {
+            return Err(corrupt(&"its bytes are not what was written"));
+        }
         let options = ArrowReaderOptions::new().with_schema(file_schema(table));
         let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(file, options)
             .map_err(|error| corrupt(&error))?;
@@ -215,6 +224,31 @@ impl Keys {
         let number = |index: usize| self.numbers.get(index).map_or(0, |values| values[row]);
         (text, number(0), number(1))
     }
+}
+
+/// Whether the file has the bytes that its checksums are of; what has none passes.
+fn is_whole(
+    file: &mut File,
+    input: &DataFile,
+    pace: &mut dyn FnMut(u64) -> Result<()>,
+) -> Result<io::Result<bool>> {
+    let Some(sums) = &input.sums else {
+        return Ok(Ok(true));
+    };
+    let mut blocks = Vec::with_capacity(CHECK_BYTES as usize);
+    let mut offset = 0;
+    while offset < input.size {
+        blocks.clear();
+        if let Err(error) = file.take(CHECK_BYTES).read_to_end(&mut blocks) {
+            return Ok(Err(error));
+        }
+        if blocks.is_empty() || sums.first_damaged(offset, &blocks).is_some() {
+            return Ok(Ok(false));
+        }
+        offset += blocks.len() as u64;
+        pace(blocks.len() as u64)?;
+    }
+    Ok(Ok(offset == input.size))
 }
 
 /// Of each column a page and a dictionary, and one decoded batch.

@@ -96,7 +96,7 @@ pub fn merge(
     options: &MergeOptions,
     pace: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<Merged, MergeFailure> {
-    let mut cursors = open(table, root, inputs, options.memory_bytes)?;
+    let mut cursors = open(table, root, inputs, options.memory_bytes, pace)?;
     let inputs: Vec<DataFile> = inputs[..cursors.len()].to_vec();
     let mut undo = Undo::default();
     let (output, duplicates) =
@@ -115,11 +115,12 @@ fn open(
     root: &Path,
     inputs: &[DataFile],
     memory_bytes: usize,
+    pace: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<Vec<Cursor>, MergeFailure> {
     let mut cursors: Vec<Cursor> = Vec::new();
     let mut held = 0;
     for (number, input) in inputs.iter().take(MERGE_FILES).enumerate() {
-        let cursor = Cursor::open(table, root, input, number)?;
+        let cursor = Cursor::open(table, root, input, number, pace)?;
         held += cursor.memory_bytes();
         if cursors.len() >= 2 && held > memory_bytes {
             break;
