@@ -42,11 +42,19 @@ pub use retain::{Retained, Retention, RetentionRule};
 pub use vacuum::Vacuumed;
 
 #[cfg(test)]
+mod compact_test;
+#[cfg(test)]
 mod leftovers_test;
 #[cfg(test)]
-mod maintain_test;
+mod pace_test;
 #[cfg(test)]
 mod plan_test;
+#[cfg(test)]
+mod retain_test;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod vacuum_test;
 
 /// A moment within a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
