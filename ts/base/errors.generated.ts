@@ -20,6 +20,8 @@ export type ErrorCode =
   | 'NODE_DIRECTORY_LOCKED'
   | 'NODE_DIRECTORY_UNUSABLE'
   | 'NODE_UNREACHABLE'
+  | 'JOB_UNKNOWN'
+  | 'JOB_STOPPED'
   | 'HANDLE_CLOSED'
   | 'HTTP_NOT_FOUND'
   | 'HTTP_METHOD'
@@ -68,6 +70,8 @@ export const ERRORS: Record<ErrorCode, { kind: ErrorKind; fix: string }> = {
   NODE_DIRECTORY_LOCKED: { kind: 'invalid', fix: 'Another otlake uses the data directory: stop it, or choose another with --data-dir.' },
   NODE_DIRECTORY_UNUSABLE: { kind: 'invalid', fix: 'Choose a data directory that exists or can be created and is writable, with --data-dir.' },
   NODE_UNREACHABLE: { kind: 'unavailable', fix: 'Start a node with `npx otlake serve`, or name its address with --url.' },
+  JOB_UNKNOWN: { kind: 'invalid', fix: 'Name one of the jobs: compact, retain or vacuum.' },
+  JOB_STOPPED: { kind: 'unavailable', fix: 'The node is stopping; what was left is done by a run after the next start.' },
   HANDLE_CLOSED: { kind: 'invalid', fix: 'The handle was closed before this call: open a new one.' },
   HTTP_NOT_FOUND: { kind: 'not_found', fix: 'Open GET / for the paths that this node serves.' },
   HTTP_METHOD: { kind: 'invalid', fix: 'Use a method that the `allow` header of the answer names.' },

@@ -6,11 +6,12 @@
 
 import { createWriteStream } from 'node:fs'
 import { Writable } from 'node:stream'
-import { Command, CommanderError, Option } from 'commander'
+import { Argument, Command, CommanderError, Option } from 'commander'
 import { OtlakeError } from '../base/errors.js'
 import { packageVersion } from '../native/binding.js'
 import { loadConfig, type Raw } from '../node/config.js'
 import { type ClientOptions, call, DEFAULT_URL } from './client.js'
+import { type Control, DEFAULT_CONTROL, listJobs, runJob } from './job.js'
 import { settingsMarkdown, settingsText } from './settings.js'
 import { formatTable } from './table.js'
 import { dim, red } from './terminal.js'
@@ -127,6 +128,40 @@ Examples:
       await response.body?.pipeTo(toStdout())
       exit(0)
     })
+
+  const job = otlake
+    .command('job')
+    .description('the regular jobs of a running node: merge files, expire days, free disk')
+  const onControl = (command: Command) =>
+    command
+      .option(
+        '--url <address>',
+        "the node's control address (OTLAKE_LISTEN_CLUSTER)",
+        process.env.OTLAKE_LISTEN_CLUSTER ?? DEFAULT_CONTROL,
+      )
+      .option('--token <token>', 'a bearer token (OTLAKE_TOKEN)', process.env.OTLAKE_TOKEN)
+  onControl(job.command('run').description('run one at once, and tell what it did'))
+    .addArgument(new Argument('<job>', 'which').choices(['compact', 'retain', 'vacuum']))
+    .addHelpText(
+      'after',
+      `
+Examples:
+  otlake job run compact                       merge small files, drop repeated spans
+  otlake job run retain                        remove days past retention.*_days
+  otlake job run vacuum --url 10.0.0.5:4321    delete what no version names any more
+
+docs/jobs.md tells more.`,
+    )
+    .action(async (name: string, node: Control) => {
+      console.log(await runJob(node, name))
+      exit(0)
+    })
+  onControl(job.command('list').description('when each is due, and how its last run went')).action(
+    async (node: Control) => {
+      console.log(await listJobs(node))
+      exit(0)
+    },
+  )
 
   otlake
     .command('backup')

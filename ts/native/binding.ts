@@ -14,6 +14,14 @@ export type Signal = 'traces' | 'metrics' | 'logs'
 export type Durability = 'fsync' | 'relaxed'
 export type Format = 'json' | 'ndjson' | 'csv' | 'arrow' | 'parquet'
 
+export interface RetentionRule {
+  /** Whose rows; null for every tenant's. */
+  tenant: string | null
+  signal: Signal | null
+  /** For how many days; null for ever. */
+  days: number | null
+}
+
 export interface EngineConfig {
   dataDir: string
   durability: Durability
@@ -27,6 +35,12 @@ export interface EngineConfig {
   flushIntervalMs: number
   rowGroupRows: number
   zstdLevel: number
+  compactTargetBytes: number
+  compactRunBytes: number
+  jobMemoryBytes: number
+  jobBytesPerSecond: number
+  vacuumAfterMs: number
+  retention: RetentionRule[]
   queryMemoryBytes: number
   queryMaxRows: number
   queryTimeoutMs: number
@@ -93,6 +107,28 @@ export interface TailRequest {
   service: string | null
 }
 
+export interface JobReport {
+  job: string
+  durationMs: number
+  /** Every table. */
+  tables: TableWork[]
+}
+
+export interface TableWork {
+  table: string
+  /** Files that left the newest version, or, by vacuum, the disk. */
+  filesIn: number
+  bytesIn: number
+  /** Files that came in their place. */
+  filesOut: number
+  bytesOut: number
+  /** Equal spans that were left out (I3). */
+  duplicates: number
+  rowsExpired: number
+  /** Files of the table's log that were deleted. */
+  logFiles: number
+}
+
 export interface Stats {
   /** The log stream that this start of the store writes. */
   stream: string
@@ -153,6 +189,8 @@ export interface Engine {
   ): Promise<Buffer | null>
   tail(request: TailRequest): ByteStream
   flush(): Promise<void>
+  runJob(job: string): Promise<JobReport>
+  stopJobs(): void
   session(): string
   stats(): Stats
   metrics(): string

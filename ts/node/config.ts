@@ -14,7 +14,15 @@ import { resolve } from 'node:path'
 import { parse } from 'yaml'
 import { z } from 'zod'
 import { OtlakeError } from '../base/errors.js'
-import { type Durability, type EngineConfig, native, type Token } from '../native/binding.js'
+import { isPattern } from '../jobs/schedule.js'
+import {
+  type Durability,
+  type EngineConfig,
+  native,
+  type RetentionRule,
+  type Signal,
+  type Token,
+} from '../native/binding.js'
 
 export interface Setting {
   /** What it is, for the documentation. */
@@ -45,6 +53,25 @@ const tokens = z.array(
         'is 1 to 64 letters, digits, dots, hyphens or underscores, the first a letter or digit',
       ),
   }),
+)
+
+const days = z.coerce.number().int().nonnegative().max(36_500)
+/** What the environment and the command line give as JSON. */
+const tenantRetention = z.preprocess(
+  (value) => {
+    try {
+      return typeof value === 'string' ? JSON.parse(value) : value
+    } catch {
+      return value
+    }
+  },
+  z.array(
+    z.strictObject({
+      tenant: z.string().min(1).max(64),
+      signal: z.enum(['traces', 'metrics', 'logs']).optional(),
+      days,
+    }),
+  ),
 )
 
 function isAddress(text: string): boolean {
@@ -189,6 +216,60 @@ function describe(limits: Record<string, number>): Record<string, Setting> {
       schema: z.coerce.number().int().min(1).max(19),
       default: 1,
     },
+    'jobs.schedule': {
+      about:
+        'When the jobs run: a cron pattern of six fields from seconds on, in UTC; `off`: only when asked',
+      schema: z
+        .string()
+        .refine((text) => text === 'off' || isPattern(text), 'is `off` or a cron pattern')
+        .transform((text) => (text === 'off' ? null : text)),
+      default: '0 */5 * * * *',
+    },
+    'jobs.bytes_per_second': {
+      about: 'Pace of the jobs: what they read and write in a second, at most',
+      schema: bytes,
+      default: limit('jobBytesPerSecond'),
+    },
+    'jobs.memory_bytes': {
+      about: 'What a merge may hold in memory',
+      schema: bytes.min(1024 ** 2),
+      default: limit('jobMemoryBytes'),
+    },
+    'jobs.compact_target_bytes': {
+      about: 'Size of a file at which it is not merged any more',
+      schema: bytes,
+      default: limit('compactTargetBytes'),
+    },
+    'jobs.compact_run_bytes': {
+      about: 'Files that one run of compaction merges, over all tables; the next run goes on',
+      schema: bytes,
+      default: limit('compactRunBytes'),
+    },
+    'jobs.vacuum_after_ms': {
+      about: 'How long a file stays on disk once its table has it no more; a day at most',
+      schema: z.coerce.number().int().nonnegative().max(86_400_000),
+      default: limit('vacuumAfterMs'),
+    },
+    'retention.traces_days': {
+      about: 'Days that spans are kept; 0: for ever',
+      schema: days,
+      default: 0,
+    },
+    'retention.metrics_days': {
+      about: 'Days that metric points are kept; 0: for ever',
+      schema: days,
+      default: 0,
+    },
+    'retention.logs_days': {
+      about: 'Days that log records are kept; 0: for ever',
+      schema: days,
+      default: 0,
+    },
+    'retention.tenants': {
+      about: 'What overrides these for a tenant, each as `tenant`, `days` and perhaps `signal`',
+      schema: tenantRetention,
+      default: [],
+    },
     'query.max_rows': {
       about: 'Rows of one answer',
       schema: count,
@@ -253,6 +334,8 @@ export interface NodeConfig {
   }
   tokens: Token[]
   health: { diskPercent: number; memoryPercent: number }
+  /** The pattern of the regular jobs; null where they run only when asked for. */
+  jobSchedule: string | null
   engine: EngineConfig
 }
 
@@ -366,6 +449,21 @@ function editDistance(a: string, b: string): number {
   return row[b.length] ?? 0
 }
 
+/** One rule for each signal, and those of tenants; the native module takes what says the most. */
+function retentionRules(get: <T>(path: string) => T): RetentionRule[] {
+  const kept = (days: number) => (days === 0 ? null : days)
+  const signals: Signal[] = ['traces', 'metrics', 'logs']
+  const ofTenants = get<{ tenant: string; signal?: Signal; days: number }[]>('retention.tenants')
+  return [
+    ...signals.map((signal) => ({
+      tenant: null,
+      signal,
+      days: kept(get<number>(`retention.${signal}_days`)),
+    })),
+    ...ofTenants.map(({ tenant, signal = null, days }) => ({ tenant, signal, days: kept(days) })),
+  ]
+}
+
 function normalise(raw: Raw): NodeConfig {
   const get = <T>(path: string): T => {
     const setting = allSettings()[path]
@@ -402,6 +500,7 @@ function normalise(raw: Raw): NodeConfig {
       diskPercent: number('health.disk_percent'),
       memoryPercent: number('health.memory_percent'),
     },
+    jobSchedule: get('jobs.schedule'),
     engine: {
       dataDir: resolve(get<string>('data_dir')),
       durability: get<Durability>('durability'),
@@ -415,6 +514,12 @@ function normalise(raw: Raw): NodeConfig {
       flushIntervalMs: number('flush.interval_ms'),
       rowGroupRows: number('flush.row_group_rows'),
       zstdLevel: number('flush.zstd_level'),
+      compactTargetBytes: number('jobs.compact_target_bytes'),
+      compactRunBytes: number('jobs.compact_run_bytes'),
+      jobMemoryBytes: number('jobs.memory_bytes'),
+      jobBytesPerSecond: number('jobs.bytes_per_second'),
+      vacuumAfterMs: number('jobs.vacuum_after_ms'),
+      retention: retentionRules(get),
       queryMemoryBytes: number('query.memory_bytes'),
       queryMaxRows: number('query.max_rows'),
       queryTimeoutMs: number('query.timeout_ms'),

@@ -6,8 +6,9 @@
 import { fileURLToPath } from 'node:url'
 import * as grpc from '@grpc/grpc-js'
 import { loadSync } from '@grpc/proto-loader'
-import { OtlakeError } from '../base/errors.js'
+import { type ErrorKind, OtlakeError } from '../base/errors.js'
 import { portTaken, splitAddress } from '../base/http/port.js'
+import type { JobsPart } from '../jobs/jobs.js'
 import { type Engine, packageVersion, type Token } from '../native/binding.js'
 import { tokenTenant } from '../query/access.js'
 import type { Health } from './health.js'
@@ -24,7 +25,9 @@ export function controlService(): grpc.ServiceClientConstructor {
   return root.otlake.v1.Control
 }
 
-const STATUS: Partial<Record<OtlakeError['kind'], grpc.status>> = {
+/** The codes of errors that are not otlake's own fault. */
+const STATUS: Partial<Record<ErrorKind, grpc.status>> = {
+  invalid: grpc.status.INVALID_ARGUMENT,
   denied: grpc.status.UNAUTHENTICATED,
   unavailable: grpc.status.UNAVAILABLE,
 }
@@ -42,6 +45,7 @@ export class ControlPart implements Part {
     private readonly state: () => State,
     private readonly roles: readonly string[],
     private readonly tokens: readonly Token[],
+    private readonly jobs: () => JobsPart,
   ) {}
 
   get address(): string | null {
@@ -52,13 +56,15 @@ export class ControlPart implements Part {
     if (this.listen === null) return
     const address = this.listen
     const server = new grpc.Server()
-    const answer = (work: () => Promise<object>) => answering(work, this.tokens)
+    const answer = (work: (request: object) => Promise<object>) => answering(work, this.tokens)
     server.addService(controlService().service, {
       Status: answer(async () => this.#status()),
       Flush: answer(async () => {
         await this.engine().flush()
         return {}
       }),
+      RunJob: answer(async (request) => this.#runJob(request as { job: string })),
+      ListJobs: answer(async () => this.#listJobs()),
     })
     const { host } = splitAddress(address)
     const port = await new Promise<number>((resolve, reject) => {
@@ -73,6 +79,39 @@ export class ControlPart implements Part {
   async stop(): Promise<void> {
     const server = this.#server
     if (server) await new Promise<void>((resolve) => server.tryShutdown(() => resolve()))
+  }
+
+  async #runJob({ job }: { job: string }): Promise<object> {
+    const report = await this.jobs().run(job)
+    return {
+      duration_ms: report.durationMs,
+      tables: report.tables.map((work) => ({
+        table: work.table,
+        files_in: work.filesIn,
+        bytes_in: work.bytesIn,
+        files_out: work.filesOut,
+        bytes_out: work.bytesOut,
+        duplicates: work.duplicates,
+        rows_expired: work.rowsExpired,
+        log_files: work.logFiles,
+      })),
+    }
+  }
+
+  #listJobs(): object {
+    const jobs = this.jobs().states()
+    return {
+      jobs: jobs.map(({ job, schedule, due, running, last }) => ({
+        job,
+        schedule: schedule ?? '',
+        due_unix_ms: due ?? 0,
+        running,
+        last_unix_ms: last?.startedAt ?? 0,
+        last_duration_ms: last?.durationMs ?? 0,
+        last_outcome: last?.outcome ?? '',
+        last_message: last?.message ?? '',
+      })),
+    }
   }
 
   #status(): object {
@@ -98,22 +137,20 @@ export class ControlPart implements Part {
 }
 
 function answering(
-  work: () => Promise<object>,
+  work: (request: object) => Promise<object>,
   tokens: readonly Token[],
 ): grpc.handleUnaryCall<object, object> {
-  const admitted = async (metadata: grpc.Metadata) => {
+  const admitted = async (metadata: grpc.Metadata, request: object) => {
     if (tokens.length > 0) tokenTenant(metadata.get('authorization')[0]?.toString(), tokens)
-    return work()
+    return work(request)
   }
   return (call, callback) => {
-    admitted(call.metadata).then(
+    admitted(call.metadata, call.request).then(
       (response) => callback(null, response),
       (thrown) => {
         const error = OtlakeError.from(thrown)
-        callback({
-          code: STATUS[error.kind] ?? grpc.status.INTERNAL,
-          details: `${error.code}: ${error.message}`,
-        })
+        const code = STATUS[error.kind] ?? grpc.status.INTERNAL
+        callback({ code, details: `${error.code}: ${error.message}` })
       },
     )
   }

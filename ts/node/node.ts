@@ -6,6 +6,7 @@
  * | storage, processor | the engine | |
  * | gateway | OTLP/gRPC, OTLP/HTTP | the engine |
  * | query | HTTP APIs, Flight SQL | the engine |
+ * | storage | regular jobs | the engine, control calls |
  * | all | control calls, health | the engine |
  */
 
@@ -15,6 +16,7 @@ import { OtlakeError } from '../base/errors.js'
 import { listenNode } from '../base/http/node.js'
 import type { HttpServer, Listen } from '../base/http/port.js'
 import { loadUws } from '../base/http/uws.js'
+import { JobsPart } from '../jobs/jobs.js'
 import { type Engine, type LogEvent, openEngine, packageVersion } from '../native/binding.js'
 import { type Route, router, sendJson } from '../query/answers.js'
 import { queryRoutes } from '../query/api.js'
@@ -115,6 +117,7 @@ export class Node {
   readonly #otlp: OtlpPart
   readonly #flight: FlightPart
   readonly #control: ControlPart
+  readonly #jobs: JobsPart
   readonly #health: Health
   readonly #lifecycle: Lifecycle
   readonly #registry = new Registry()
@@ -161,12 +164,15 @@ export class Node {
       () => this.state,
       ROLES,
       config.tokens,
+      () => this.#jobs,
     )
+    this.#jobs = new JobsPart(engine, config.jobSchedule, clock, log)
     this.#lifecycle = new Lifecycle([
       this.#storage,
       this.#http,
       this.#flight,
       this.#control,
+      this.#jobs,
       this.#otlp,
       {
         name: 'health',

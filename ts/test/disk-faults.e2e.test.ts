@@ -3,13 +3,13 @@
  * retryable answer, goes on answering queries, and takes requests again by itself.
  */
 
-import { type ChildProcess, execFile, spawn } from 'node:child_process'
-import { once } from 'node:events'
+import { type ChildProcess, execFile } from 'node:child_process'
 import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { detach, inject } from '../testing/kernel-faults.js'
 import { traceRequest } from '../testing/otlp.js'
 import { ServerProcess, temporaryFolder } from '../testing/server.js'
 
@@ -30,7 +30,8 @@ beforeEach(async () => {
 
 afterEach(async () => {
   await server?.kill()
-  if (tracer && tracer.exitCode === null && tracer.signalCode === null) tracer.kill('SIGKILL')
+  if (tracer) await detach(tracer)
+  tracer = undefined
   if (mounted) await run('umount', [mounted])
   mounted = undefined
   await folder.remove()
@@ -86,33 +87,6 @@ async function expectStored(of: ServerProcess, acknowledged: number[], refused: 
   expect([...there].filter((number) => !known.has(number))).toEqual([])
 }
 
-/** Has the kernel fail or delay system calls of a running node. */
-async function inject(into: ServerProcess, rule: string): Promise<ChildProcess> {
-  const [calls] = rule.split(':')
-  const child = spawn(
-    'strace',
-    ['-f', '-p', String(into.child.pid), '-e', `trace=${calls}`, '-e', `inject=${rule}`],
-    { stdio: ['ignore', 'ignore', 'pipe'] },
-  )
-  tracer = child
-  await new Promise<void>((resolve, reject) => {
-    let said = ''
-    child.stderr?.on('data', (data: Buffer) => {
-      said += data.toString()
-      if (said.includes('attached')) resolve()
-    })
-    child.once('error', reject)
-    child.once('exit', () => reject(new Error(`strace could not attach: ${said}`)))
-  })
-  return child
-}
-
-async function detach(child: ChildProcess): Promise<void> {
-  const ended = once(child, 'exit')
-  child.kill('SIGINT')
-  await ended
-}
-
 test('I10: a full disk refuses retryably, answers queries, and recovers when there is room', async () => {
   mounted = folder.path
   await run('mount', ['-t', 'tmpfs', '-o', 'size=24m', 'tmpfs', mounted])
@@ -162,6 +136,7 @@ test('I10: I/O errors are refused, nothing acknowledged is lost, and the node go
     ['fsync,fdatasync:error=ENOSPC:when=2+4', true],
   ] as const) {
     const child = await inject(server, rule)
+    tracer = child
     const before = all.refused.length
     let sent = 0
     await send(server, () => ++sent >= 60)
@@ -184,6 +159,7 @@ test('I10: I/O errors are refused, nothing acknowledged is lost, and the node go
 test('I10: a slow disk makes a request slow, not wrong', async () => {
   server = await ServerProcess.start(folder.path)
   const child = await inject(server, 'fdatasync,fsync:delay_enter=100000')
+  tracer = child
   let sent = 0
   const { acknowledged, refused } = await sendUntil(server, 0, () => ++sent >= 20)
   expect(refused).toEqual([])

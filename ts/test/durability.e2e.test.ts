@@ -7,6 +7,7 @@ import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { send, traceRequest } from '../testing/otlp.js'
+import { expected, Outbox, SPANS, stored } from '../testing/outbox.js'
 import { ServerProcess, temporaryFolder } from '../testing/server.js'
 
 let folder: Awaited<ReturnType<typeof temporaryFolder>>
@@ -21,49 +22,7 @@ afterEach(async () => {
   await folder.remove()
 })
 
-const SPANS = 20
-const CLIENTS = 8
 const ROUNDS = 20
-
-/** Requests to send, and what became of each: its number until it is acknowledged. */
-class Outbox {
-  readonly acknowledged: number[] = []
-  private unanswered: number[] = []
-  private next = 0
-
-  /** A resend of what nobody answered comes before anything new, as an exporter's queue has it. */
-  take(): number {
-    return this.unanswered.shift() ?? this.next++
-  }
-
-  /** Sends until the server dies, which is after `killAfter` further acknowledgements. */
-  async load(target: ServerProcess, killAfter: number): Promise<void> {
-    const enough = this.acknowledged.length + killAfter
-    let alive = true
-    const clients = Array.from({ length: CLIENTS }, async () => {
-      while (alive) {
-        const number = this.take()
-        if (await send(target, 'traces', traceRequest('load', number, SPANS))) {
-          this.acknowledged.push(number)
-          if (this.acknowledged.length === enough) await target.kill()
-        } else {
-          this.unanswered.push(number)
-          alive = false
-        }
-      }
-    })
-    await Promise.all(clients)
-  }
-
-  /** Sends what is still unanswered. */
-  async settle(target: ServerProcess): Promise<void> {
-    for (const number of this.unanswered) {
-      expect(await send(target, 'traces', traceRequest('load', number, SPANS))).toBe(true)
-      this.acknowledged.push(number)
-    }
-    this.unanswered = []
-  }
-}
 
 test('I1 I2 I3: 20 rounds of kill -9 under load, with resends, store each request once', async () => {
   const outbox = new Outbox()
@@ -76,21 +35,13 @@ test('I1 I2 I3: 20 rounds of kill -9 under load, with resends, store each reques
   }
   server = await ServerProcess.start(folder.path, args)
   await outbox.settle(server)
-  const expected = outbox.acknowledged
-    .sort((a, b) => a - b)
-    .map((number) => ({ name: `request ${number}`, spans: SPANS, ids: SPANS }))
-  const stored = () =>
-    (server as ServerProcess).rows(
-      `SELECT name, count(*) AS spans, count(DISTINCT span_id) AS ids
-       FROM spans WHERE service_name = 'load'
-       GROUP BY name ORDER BY CAST(substr(name, 9) AS BIGINT)`,
-    )
-  expect(expected.length).toBeGreaterThanOrEqual(ROUNDS * 50)
-  expect(await stored()).toEqual(expected)
+  const sent = expected(outbox)
+  expect(sent.length).toBeGreaterThanOrEqual(ROUNDS * 50)
+  expect(await stored(server)).toEqual(sent)
   // And so it stays when everything has moved from the log to files.
   expect(await server.stop()).toBe(0)
   server = await ServerProcess.start(folder.path, args)
-  expect(await stored()).toEqual(expected)
+  expect(await stored(server)).toEqual(sent)
 })
 
 test('SIGTERM flushes everything, leaves an empty log and exits 0', async () => {

@@ -11,6 +11,7 @@ import { get, type IncomingMessage } from 'node:http'
 import { connect as connectTcp, type Socket } from 'node:net'
 import { gzipSync } from 'node:zlib'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { detach, inject } from '../testing/kernel-faults.js'
 import {
   grpcExport,
   grpcSession,
@@ -110,6 +111,8 @@ const spansOf = (service: string) =>
 
 test('I5: senders that outrun the disk are told to wait, a modest tenant is not, and nothing is lost', async () => {
   await start(SMALL)
+  // However fast the machine's disk is, this one is slower than they.
+  const slow = await inject(server, 'fdatasync,fsync:delay_enter=50000')
   const ROUNDS = 16 * LENGTH
   const CLIENTS = 32
   let done = false
@@ -153,6 +156,7 @@ test('I5: senders that outrun the disk are told to wait, a modest tenant is not,
     }
   }
   await Promise.all([greedy, modest(), watch(), ask()])
+  await detach(slow)
   expect(refusals, 'the load reached the limit').toBeGreaterThan(0)
   expect(modestly.sent).toBeGreaterThan(10)
   expect(queries.answered).toBeGreaterThan(3)

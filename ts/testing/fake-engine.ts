@@ -10,6 +10,7 @@ import type {
   FlightConfig,
   FlightServer,
   IngestResult,
+  JobReport,
   QueryRequest,
   Receiver,
   ReceiverConfig,
@@ -71,6 +72,11 @@ export class FakeEngine implements Engine {
   /** What the next query streams; a test may throw from it, too. */
   answer: (request: QueryRequest) => FakeStream = () => new FakeStream(['{"columns":[],"rows":[]}'])
   flushes = 0
+  /** The jobs that were run, in order. */
+  readonly jobs: string[] = []
+  /** What a job does; a test may wait or throw in it. */
+  work: (job: string) => Promise<JobReport> = async (job) => ({ job, durationMs: 1, tables: [] })
+  jobsStopped = false
   #sequence = 0
   #closed = false
 
@@ -120,6 +126,17 @@ export class FakeEngine implements Engine {
   async flush(): Promise<void> {
     this.#open()
     this.flushes++
+  }
+
+  async runJob(job: string): Promise<JobReport> {
+    this.#open()
+    if (this.jobsStopped) throw new OtlakeError('JOB_STOPPED', 'the node is stopping')
+    this.jobs.push(job)
+    return this.work(job)
+  }
+
+  stopJobs(): void {
+    this.jobsStopped = true
   }
 
   session(): string {

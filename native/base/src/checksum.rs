@@ -98,6 +98,11 @@ impl<W> Summing<W> {
         }
     }
 
+    /// The writer. What is written to it past this one is not summed.
+    pub fn get_mut(&mut self) -> &mut W {
+        &mut self.inner
+    }
+
     /// The writer, and the sums of all that it took.
     pub fn finish(mut self) -> (W, BlockSums) {
         if self.filled > 0 {

@@ -78,6 +78,8 @@ codes! {
     NodeDirectoryLocked = "NODE_DIRECTORY_LOCKED", Invalid, "Another otlake uses the data directory: stop it, or choose another with --data-dir.";
     NodeDirectoryUnusable = "NODE_DIRECTORY_UNUSABLE", Invalid, "Choose a data directory that exists or can be created and is writable, with --data-dir.";
     NodeUnreachable = "NODE_UNREACHABLE", Unavailable, "Start a node with `npx otlake serve`, or name its address with --url.";
+    JobUnknown = "JOB_UNKNOWN", Invalid, "Name one of the jobs: compact, retain or vacuum.";
+    JobStopped = "JOB_STOPPED", Unavailable, "The node is stopping; what was left is done by a run after the next start.";
     HandleClosed = "HANDLE_CLOSED", Invalid, "The handle was closed before this call: open a new one.";
 
     HttpNotFound = "HTTP_NOT_FOUND", NotFound, "Open GET / for the paths that this node serves.";

@@ -5,6 +5,7 @@
 //! - `disk`: what is to survive a crash is written through it; the machine's file system.
 //! - `error`: one table of error codes; `docs/errors.md` and the TypeScript union come from it.
 //! - `invariant`: the ids I1 to I10 that assertions, tests and counters share.
+//! - `job_metrics`: what the regular jobs count.
 //! - `limits`: every limit, as a named constant.
 //! - `metrics`: the counters and histograms of the process, in one registry.
 //! - `position`: where a batch stands: (stream, sequence); session tokens.
@@ -17,6 +18,7 @@ pub mod clock;
 pub mod disk;
 pub mod error;
 pub mod invariant;
+pub mod job_metrics;
 pub mod limits;
 pub mod metrics;
 pub mod position;

@@ -51,3 +51,15 @@ pub const TAIL_BYTES: usize = 32 * 1024 * 1024;
 /// How long a request waits for its acknowledgement before the client is told to try again, in
 /// milliseconds.
 pub const ACK_TIMEOUT_MS: u64 = 60_000;
+/// A file of this many bytes is not merged any more.
+pub const COMPACT_TARGET_BYTES: u64 = 128 * 1024 * 1024;
+/// A file of this many rows is not merged any more.
+pub const COMPACT_TARGET_ROWS: u64 = 16 * 1024 * 1024;
+/// Bytes of files that one run of compaction merges, over all tables; the next run goes on.
+pub const COMPACT_RUN_BYTES: u64 = 2 * 1024 * 1024 * 1024;
+/// Memory that a job may hold beside the live batches, in bytes.
+pub const JOB_MEMORY_BYTES: usize = 128 * 1024 * 1024;
+/// Bytes that a job reads and writes in a second, at most.
+pub const JOB_BYTES_PER_SECOND: u64 = 32 * 1024 * 1024;
+/// How long a file stays after it was removed from its table, in milliseconds.
+pub const VACUUM_AFTER_MS: u64 = 3_600_000;

@@ -10,6 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::invariant::Invariant;
+use crate::job_metrics::JobMetrics;
 use crate::{Signal, Table};
 
 /// Label names with their values.
@@ -78,6 +79,8 @@ pub struct Metrics {
     pub table_bytes: Family<Labels, Gauge>,
     /// Rows of those files, by `table`.
     pub table_rows: Family<Labels, Gauge>,
+    /// What the regular jobs count.
+    pub jobs: JobMetrics,
     /// Queries, by `kind` (sql, flight, trace) and `outcome` (ok or the error's kind).
     pub queries: Family<Labels, Counter>,
     /// Bytes that requests being received hold (I5).
@@ -108,6 +111,7 @@ impl Metrics {
     /// A registry of its own, all at zero.
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("otlake");
+        let jobs = JobMetrics::new(&mut registry);
         macro_rules! add {
             ($name:literal, $help:literal, $metric:expr) => {{
                 let metric = $metric;
@@ -214,6 +218,7 @@ impl Metrics {
                 "Rows of the newest snapshot's files",
                 gauges()
             ),
+            jobs,
             queries: add!("queries", "Queries by kind and outcome", counters()),
             receive_bytes: add!(
                 "receive",

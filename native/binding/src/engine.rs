@@ -13,7 +13,7 @@ use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
 use napi::bindgen_prelude::{BigInt, Buffer};
 use otlake_base::{Clock, Code, Consistency, Error, Metrics, Result, Signal, SystemClock, Table};
-use otlake_processor::{Processor, Tail, Tailed};
+use otlake_processor::{Job, Processor, Tail, Tailed};
 use otlake_query::QueryEngine;
 use otlake_query::format::{Encoder, Format};
 use otlake_receive::Ingest;
@@ -23,7 +23,7 @@ use tokio::runtime::{Builder, Handle, Runtime};
 use crate::byte_stream::ByteStream;
 use crate::failure::Outcome;
 use crate::records::{
-    self, EngineConfig, FlightConfig, IngestResult, QueryRequest, ReceiverConfig, Stats,
+    self, EngineConfig, FlightConfig, IngestResult, JobReport, QueryRequest, ReceiverConfig, Stats,
     TailRequest,
 };
 use crate::servers::{FlightServer, Receiver};
@@ -313,6 +313,20 @@ impl Engine {
             .runtime
             .spawn(async move { open.processor.flush().await })
             .await??)
+    }
+
+    pub async fn run_job(&self, job: &str) -> Outcome<JobReport> {
+        let (open, job) = (self.opened()?, Job::from_name(job)?);
+        let report = self
+            .runtime
+            .spawn(async move { open.processor.run_job(job).await })
+            .await??;
+        Ok(report.into())
+    }
+
+    pub fn stop_jobs(&self) -> Outcome<()> {
+        self.opened()?.processor.stop_jobs();
+        Ok(())
     }
 
     pub fn session(&self) -> Outcome<String> {

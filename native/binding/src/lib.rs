@@ -31,8 +31,8 @@ use napi_derive::napi;
 use byte_stream::ByteStream;
 use log_sink::OnLog;
 use records::{
-    EngineConfig, ErrorInfo, FlightConfig, IngestResult, QueryRequest, ReceiverConfig, Stats,
-    TailRequest,
+    EngineConfig, ErrorInfo, FlightConfig, IngestResult, JobReport, QueryRequest, ReceiverConfig,
+    Stats, TailRequest,
 };
 use servers::{FlightServer, Receiver};
 
@@ -151,6 +151,18 @@ impl Engine {
     #[napi]
     pub async fn flush(&self) -> Result<()> {
         Ok(self.0.flush().await?)
+    }
+
+    /// Runs a job over every table, after those that were asked for before.
+    #[napi]
+    pub async fn run_job(&self, job: String) -> Result<JobReport> {
+        Ok(self.0.run_job(&job).await?)
+    }
+
+    /// Ends the job at work, and refuses to run others.
+    #[napi]
+    pub fn stop_jobs(&self) -> Result<()> {
+        Ok(self.0.stop_jobs()?)
     }
 
     /// A token that covers everything acknowledged up to now.

@@ -7,9 +7,10 @@ use std::str::FromStr;
 
 use napi::bindgen_prelude::BigInt;
 use napi_derive::napi;
-use otlake_base::{Code, Error, Result, limits as defaults};
+use otlake_base::{Code, Error, Result, Signal, limits as defaults};
+use otlake_catalog::{Retention, RetentionRule};
 use otlake_log::Durability;
-use otlake_processor::ProcessorConfig;
+use otlake_processor::{JobConfig, ProcessorConfig};
 use otlake_query::QueryConfig;
 
 /// What a store is opened with; TypeScript has validated it and filled in the defaults.
@@ -37,6 +38,18 @@ pub struct EngineConfig {
     pub row_group_rows: f64,
     /// Level of zstd in Parquet files.
     pub zstd_level: i32,
+    /// Bytes of a file that is not merged any more.
+    pub compact_target_bytes: f64,
+    /// Bytes of files that one run of compaction merges.
+    pub compact_run_bytes: f64,
+    /// Bytes that a job may hold in memory.
+    pub job_memory_bytes: f64,
+    /// Bytes that a job reads and writes in a second.
+    pub job_bytes_per_second: f64,
+    /// How long a removed file stays on disk, in milliseconds.
+    pub vacuum_after_ms: f64,
+    /// How long rows are kept.
+    pub retention: Vec<RetentionRuleRecord>,
     /// Memory of all queries, in bytes.
     pub query_memory_bytes: f64,
     /// Rows a query may return.
@@ -81,6 +94,19 @@ impl EngineConfig {
             flush_interval_ms: self.flush_interval_ms as u64,
             row_group_rows: self.row_group_rows as usize,
             zstd_level: self.zstd_level,
+            jobs: JobConfig {
+                target_bytes: self.compact_target_bytes as u64,
+                run_bytes: self.compact_run_bytes as u64,
+                memory_bytes: self.job_memory_bytes as usize,
+                bytes_per_second: self.job_bytes_per_second as u64,
+                vacuum_after_ms: self.vacuum_after_ms as u64,
+                retention: Retention(
+                    self.retention
+                        .iter()
+                        .map(RetentionRuleRecord::rule)
+                        .collect::<Result<_>>()?,
+                ),
+            },
             ..ProcessorConfig::new(&self.data_dir)
         })
     }
@@ -97,6 +123,33 @@ impl EngineConfig {
             temp_dir: PathBuf::from(&self.data_dir).join("tmp"),
             partitions: self.worker_threads.max(1) as usize,
         }
+    }
+}
+
+/// For how long some rows are kept.
+#[napi(object, js_name = "RetentionRule", use_nullable = true)]
+pub struct RetentionRuleRecord {
+    /// Whose rows; null for every tenant's.
+    pub tenant: Option<String>,
+    /// Which signal's; null for every one's.
+    pub signal: Option<String>,
+    /// For how many days; null for ever.
+    pub days: Option<u32>,
+}
+
+impl RetentionRuleRecord {
+    fn rule(&self) -> Result<RetentionRule> {
+        let signal = self.signal.as_deref().map(|name| {
+            Signal::from_name(name).ok_or_else(|| {
+                let message = format!("retention: `{name}` is not traces, metrics or logs");
+                Error::new(Code::ConfigInvalid, message)
+            })
+        });
+        Ok(RetentionRule {
+            tenant: self.tenant.clone(),
+            signal: signal.transpose()?,
+            days: self.days,
+        })
     }
 }
 
@@ -217,6 +270,58 @@ pub struct TailRequest {
     pub service: Option<String>,
 }
 
+/// What a run of a job did.
+#[napi(object, use_nullable = true)]
+pub struct JobReport {
+    /// `compact`, `retain` or `vacuum`.
+    pub job: String,
+    /// How long it took, in milliseconds.
+    pub duration_ms: f64,
+    /// Every table.
+    pub tables: Vec<TableWork>,
+}
+
+/// What it did to one table.
+#[napi(object, use_nullable = true)]
+pub struct TableWork {
+    /// The table.
+    pub table: String,
+    /// Files that left the newest version, or, by vacuum, the disk.
+    pub files_in: f64,
+    /// Bytes of them.
+    pub bytes_in: f64,
+    /// Files that came in their place.
+    pub files_out: f64,
+    /// Bytes of them.
+    pub bytes_out: f64,
+    /// Equal spans that were left out.
+    pub duplicates: f64,
+    /// Rows whose time is over.
+    pub rows_expired: f64,
+    /// Files of the table's log that were deleted.
+    pub log_files: f64,
+}
+
+impl From<otlake_processor::JobReport> for JobReport {
+    fn from(report: otlake_processor::JobReport) -> Self {
+        let tables = report.tables.iter().map(|(table, work)| TableWork {
+            table: table.name().to_owned(),
+            files_in: work.files_in as f64,
+            bytes_in: work.bytes_in as f64,
+            files_out: work.files_out as f64,
+            bytes_out: work.bytes_out as f64,
+            duplicates: work.duplicates as f64,
+            rows_expired: work.rows_expired as f64,
+            log_files: work.log_files as f64,
+        });
+        Self {
+            job: report.job.name().to_owned(),
+            duration_ms: report.duration.as_secs_f64() * 1_000.0,
+            tables: tables.collect(),
+        }
+    }
+}
+
 /// What the store holds.
 #[napi(object, use_nullable = true)]
 pub struct Stats {
@@ -266,7 +371,7 @@ pub fn error_table() -> Vec<ErrorInfo> {
 /// The defaults of every limit a user can set, by the name `EngineConfig` and
 /// `ReceiverConfig` give it.
 pub fn limits() -> HashMap<String, f64> {
-    let all: [(&str, u64); 16] = [
+    let all: [(&str, u64); 21] = [
         ("maxRequestBytes", defaults::MAX_REQUEST_BYTES as u64),
         ("logSegmentBytes", defaults::LOG_SEGMENT_BYTES),
         ("logMaxBytes", defaults::LOG_MAX_BYTES),
@@ -276,6 +381,11 @@ pub fn limits() -> HashMap<String, f64> {
         ("flushBytes", defaults::FLUSH_BYTES as u64),
         ("flushRows", defaults::FLUSH_ROWS as u64),
         ("flushIntervalMs", defaults::FLUSH_INTERVAL_MS),
+        ("compactTargetBytes", defaults::COMPACT_TARGET_BYTES),
+        ("compactRunBytes", defaults::COMPACT_RUN_BYTES),
+        ("jobMemoryBytes", defaults::JOB_MEMORY_BYTES as u64),
+        ("jobBytesPerSecond", defaults::JOB_BYTES_PER_SECOND),
+        ("vacuumAfterMs", defaults::VACUUM_AFTER_MS),
         ("rowGroupRows", defaults::ROW_GROUP_ROWS as u64),
         ("queryMaxRows", defaults::QUERY_MAX_ROWS as u64),
         ("queryMemoryBytes", defaults::QUERY_MEMORY_BYTES as u64),

@@ -13,9 +13,7 @@ use url::Url;
 
 use crate::{Catalog, DeltaTableHandle, Snapshot};
 
-#[path = "../../shard/testing/rows.rs"]
-mod rows;
-use rows::{DAY, DAY_NANOS, batch};
+use crate::rows::{DAY, DAY_NANOS, batch};
 
 async fn open(dir: &Path) -> Catalog {
     Catalog::open(dir, Arc::new(SystemClock), Arc::new(Metrics::new()))

@@ -1,5 +1,7 @@
 //! Arrow schema to Delta schema, and the properties of our tables.
 
+use std::time::Duration;
+
 use arrow::datatypes::{DataType as ArrowType, Field, TimeUnit};
 use deltalake_core::kernel::{ArrayType, DataType, StructField, StructType};
 use otlake_base::{Code, Error, Result, Table};
@@ -8,6 +10,11 @@ use otlake_shard::stats_columns;
 
 /// Commits between two checkpoints.
 pub(crate) const CHECKPOINT_INTERVAL: u64 = 50;
+/// How long an entry of the log is kept once a checkpoint holds it. At six commits a minute a
+/// longer time fills the log's folder, which each commit lists.
+pub(crate) const LOG_RETENTION: Duration = Duration::from_secs(24 * 3600);
+/// How long a checkpoint remembers a removed file: longer than vacuum may leave it on disk.
+pub(crate) const REMOVED_RETENTION: Duration = Duration::from_secs(48 * 3600);
 
 /// The columns of a table, partition columns last.
 pub(crate) fn columns(table: Table) -> Result<Vec<StructField>> {
@@ -59,13 +66,19 @@ fn convert_type(data_type: &ArrowType) -> Result<DataType> {
     })
 }
 
+fn interval(duration: Duration) -> String {
+    format!("interval {} hours", duration.as_secs() / 3600)
+}
+
 /// What a new table's `configuration` says.
 pub(crate) fn properties(table: Table) -> Vec<(String, Option<String>)> {
     let pairs = [
         ("delta.checkpointInterval", CHECKPOINT_INTERVAL.to_string()),
-        // At six commits a minute a longer retention fills the log's folder, which each commit
-        // lists. Data files are not touched by it.
-        ("delta.logRetentionDuration", "interval 1 days".to_owned()),
+        ("delta.logRetentionDuration", interval(LOG_RETENTION)),
+        (
+            "delta.deletedFileRetentionDuration",
+            interval(REMOVED_RETENTION),
+        ),
         // The columns that queries filter by; other writers keep to it. No retention of `txn`
         // actions is set: a watermark that expired would let a flush count twice.
         (

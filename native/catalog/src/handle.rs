@@ -7,7 +7,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties, TransactionError};
 use deltalake_core::kernel::{Action, Add, Transaction};
@@ -18,13 +18,13 @@ use deltalake_core::{DeltaTable, DeltaTableBuilder, DeltaTableError, checkpoints
 use futures::TryStreamExt;
 use otlake_base::disk::{Disk, create_folders, existing_above};
 use otlake_base::metrics::by_table;
-use otlake_base::{Clock, Code, Error, Metrics, Position, Result, Table};
+use otlake_base::{Clock, Code, DataFile, Error, Metrics, Position, Result, Table};
 use otlake_shard::Written;
-use parking_lot::RwLock;
+use parking_lot::{Mutex as ShortMutex, RwLock};
 use tokio::sync::Mutex;
 use url::Url;
 
-use crate::columns::{CHECKPOINT_INTERVAL, columns, properties};
+use crate::columns::{CHECKPOINT_INTERVAL, LOG_RETENTION, columns, properties};
 use crate::durable_store::DurableStore;
 use crate::recover::{load_newest, unreadable};
 use crate::snapshot::{SUMS_TAG, Snapshot, files};
@@ -32,26 +32,30 @@ use crate::sweep::sweep;
 use crate::watermarks::{self, app_id};
 
 /// Times that one call looks at the table again after another writer was faster.
-const COMMIT_ATTEMPTS: usize = 10;
+pub(crate) const COMMIT_ATTEMPTS: usize = 10;
 const ENGINE: &str = concat!("otlake/", env!("CARGO_PKG_VERSION"));
 const PARTITIONS: [&str; 2] = otlake_decode::schema::PARTITION_COLUMNS;
 
 /// One Delta table.
 pub struct DeltaTableHandle {
-    table: Table,
-    root: PathBuf,
-    disk: Arc<dyn Disk>,
-    clock: Arc<dyn Clock>,
-    metrics: Arc<Metrics>,
+    pub(crate) table: Table,
+    pub(crate) root: PathBuf,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) metrics: Arc<Metrics>,
     newest: RwLock<Arc<Snapshot>>,
-    committer: Mutex<DeltaTable>,
+    /// The files of every version that was published; those that someone still reads are alive.
+    published: ShortMutex<Vec<Weak<Vec<DataFile>>>>,
+    /// Paths that were written here and that a commit is yet to name.
+    expected: ShortMutex<HashSet<String>>,
+    pub(crate) committer: Mutex<DeltaTable>,
 }
 
-fn storage(table: Table, what: &str, error: impl std::fmt::Display) -> Error {
+pub(crate) fn storage(table: Table, what: &str, error: impl std::fmt::Display) -> Error {
     Error::new(Code::TableIo, format!("{}: {what}: {error}", table.name()))
 }
 
-fn state(table: Table, delta: &DeltaTable) -> Result<&DeltaTableState> {
+pub(crate) fn state(table: Table, delta: &DeltaTable) -> Result<&DeltaTableState> {
     delta.snapshot().map_err(|error| unreadable(table, error))
 }
 
@@ -125,6 +129,8 @@ impl DeltaTableHandle {
             clock,
             metrics,
             newest: RwLock::new(Arc::clone(&snapshot)),
+            published: ShortMutex::default(),
+            expected: ShortMutex::default(),
             committer: Mutex::new(delta),
         };
         handle.publish(snapshot);
@@ -141,7 +147,37 @@ impl DeltaTableHandle {
         Arc::clone(&self.newest.read())
     }
 
-    fn publish(&self, snapshot: Arc<Snapshot>) {
+    /// Says that a commit will name these files, however late: until it does, or `discard`s
+    /// them, they are nobody's to delete.
+    pub fn expect(&self, files: &[Written]) {
+        let paths = files.iter().map(|written| written.file.path.clone());
+        self.expected.lock().extend(paths);
+    }
+
+    /// The paths that no one may delete: those of the newest version, those of older ones that
+    /// someone reads, and those that wait for their commit.
+    pub(crate) fn held(&self) -> HashSet<String> {
+        // A commit publishes first and forgets what it expected second.
+        let mut held = self.expected.lock().clone();
+        let mut versions: Vec<Arc<Vec<DataFile>>> = vec![Arc::clone(&self.snapshot().files)];
+        versions.extend(self.published.lock().iter().filter_map(Weak::upgrade));
+        for files in versions {
+            held.extend(files.iter().map(|file| file.path.clone()));
+        }
+        held
+    }
+
+    /// Reads the table again, as others may have left it, and publishes what it is.
+    pub(crate) async fn refresh(&self, delta: &mut DeltaTable) -> Result<()> {
+        delta
+            .update_state()
+            .await
+            .map_err(|error| storage(self.table, "cannot read the table again", error))?;
+        self.publish(Arc::new(load(self.table, &self.root, delta).await?));
+        Ok(())
+    }
+
+    pub(crate) fn publish(&self, snapshot: Arc<Snapshot>) {
         let labels = by_table(self.table);
         let sum = |figure: fn(&otlake_base::DataFile) -> u64| -> i64 {
             i64::try_from(snapshot.files.iter().map(figure).sum::<u64>()).unwrap_or(i64::MAX)
@@ -158,7 +194,18 @@ impl DeltaTableHandle {
             .table_rows
             .get_or_create(&labels)
             .set(sum(|file| file.rows));
-        *self.newest.write() = snapshot;
+        {
+            let mut published = self.published.lock();
+            published.retain(|files| files.strong_count() > 0);
+            published.push(Arc::downgrade(&snapshot.files));
+        }
+        let mut expected = self.expected.lock();
+        *self.newest.write() = Arc::clone(&snapshot);
+        if !expected.is_empty() {
+            for file in snapshot.files.iter() {
+                expected.remove(&file.path);
+            }
+        }
     }
 
     /// Adds the files and raises the watermarks, in one commit that is durable when this
@@ -195,10 +242,7 @@ impl DeltaTableHandle {
                     let conflict = is_conflict(&error);
                     // What the table holds now decides, not what the error says: the commit
                     // may have landed all the same.
-                    delta.update_state().await.map_err(|error| {
-                        storage(self.table, "cannot read the table again", error)
-                    })?;
-                    self.publish(Arc::new(load(self.table, &self.root, &delta).await?));
+                    self.refresh(&mut delta).await?;
                     let landed = watermarks.iter().all(|mark| self.snapshot().covers(*mark));
                     if !conflict && (watermarks.is_empty() || !landed) {
                         return Err(storage(self.table, "cannot commit", error));
@@ -222,22 +266,16 @@ impl DeltaTableHandle {
         written: &[Written],
         marks: &[Position],
     ) -> std::result::Result<Arc<Snapshot>, DeltaTableError> {
-        let millis = i64::try_from(self.clock.unix_nano() / 1_000_000).unwrap_or(i64::MAX);
+        let millis = self.millis();
         let operation = DeltaOperation::Write {
             mode: SaveMode::Append,
             partition_by: Some(PARTITIONS.map(str::to_owned).to_vec()),
             predicate: None,
         };
-        let mut info = operation.get_commit_info();
-        info.timestamp = Some(millis);
-        info.engine_info = Some(ENGINE.to_owned());
-        info.is_blind_append = Some(true);
-        let mut actions = vec![Action::CommitInfo(info)];
-        actions.extend(
-            written
-                .iter()
-                .map(|written| Action::Add(add(written, millis))),
-        );
+        let actions = written
+            .iter()
+            .map(|written| Action::Add(add(written, millis)))
+            .collect();
         // A mark never goes back, whatever order streams are flushed in.
         let mut raised: HashMap<_, u64> = HashMap::new();
         for mark in marks.iter().filter(|mark| !now.covers(**mark)) {
@@ -251,6 +289,40 @@ impl DeltaTableHandle {
                 Transaction::new_with_last_update(app_id(*stream), sequence, Some(millis))
             })
             .collect();
+        let version = self.send(delta, actions, transactions, operation).await?;
+
+        let mut snapshot = now.clone();
+        snapshot.version = version;
+        let mut files = Vec::with_capacity(now.files.len() + written.len());
+        files.extend(now.files.iter().cloned());
+        files.extend(written.iter().map(|written| written.file.clone()));
+        snapshot.files = Arc::new(files);
+        snapshot.watermarks.extend(raised);
+        Ok(Arc::new(snapshot))
+    }
+
+    /// Milliseconds since 1970.
+    pub(crate) fn millis(&self) -> i64 {
+        i64::try_from(self.clock.unix_nano() / 1_000_000).unwrap_or(i64::MAX)
+    }
+
+    /// Commits against exactly the version that `delta` is at; the version that this made.
+    pub(crate) async fn send(
+        &self,
+        delta: &mut DeltaTable,
+        changes: Vec<Action>,
+        transactions: Vec<Transaction>,
+        operation: DeltaOperation,
+    ) -> std::result::Result<i64, DeltaTableError> {
+        let mut info = operation.get_commit_info();
+        info.timestamp = Some(self.millis());
+        info.engine_info = Some(ENGINE.to_owned());
+        let appends = changes
+            .iter()
+            .all(|action| matches!(action, Action::Add(_)));
+        info.is_blind_append = Some(appends);
+        let mut actions = vec![Action::CommitInfo(info)];
+        actions.extend(changes);
         // No attempts of its own: delta-rs would not look at the watermarks between them. And
         // no hooks: a checkpoint that fails must not make a commit that landed look failed.
         let properties = CommitProperties::default()
@@ -267,19 +339,11 @@ impl DeltaTableHandle {
                 .await?
         };
         delta.state = Some(committed.snapshot());
-
-        let mut snapshot = now.clone();
-        snapshot.version = committed.version() as i64;
-        let mut files = Vec::with_capacity(now.files.len() + written.len());
-        files.extend(now.files.iter().cloned());
-        files.extend(written.iter().map(|written| written.file.clone()));
-        snapshot.files = Arc::new(files);
-        snapshot.watermarks.extend(raised);
-        Ok(Arc::new(snapshot))
+        Ok(committed.version() as i64)
     }
 
     /// The rows are in the table: deletes the files that it does not hold.
-    async fn discard(&self, now: &Arc<Snapshot>, files: &[Written]) -> Result<()> {
+    pub(crate) async fn discard(&self, now: &Arc<Snapshot>, files: &[Written]) -> Result<()> {
         let held = Arc::clone(&now.files);
         let (disk, root) = (Arc::clone(&self.disk), self.root.clone());
         let paths: Vec<String> = files
@@ -300,44 +364,61 @@ impl DeltaTableHandle {
             }
             Ok(())
         });
-        match outcome.await {
-            Ok(outcome) => {
-                outcome.map_err(|error| storage(self.table, "cannot discard files", error))
-            }
-            Err(error) => Err(storage(self.table, "cannot discard files", error)),
+        outcome
+            .await
+            .map_err(|error| storage(self.table, "cannot discard files", error))?
+            .map_err(|error| storage(self.table, "cannot discard files", error))?;
+        self.forget(files);
+        Ok(())
+    }
+
+    /// Says that no commit will name these files.
+    pub(crate) fn forget(&self, files: &[Written]) {
+        let mut expected = self.expected.lock();
+        for written in files {
+            expected.remove(&written.file.path);
         }
     }
 
     /// A checkpoint each so many commits, and the log before it trimmed. Its failure costs
     /// time at the next open, nothing else.
-    async fn checkpoint(&self, delta: &mut DeltaTable) {
+    pub(crate) async fn checkpoint(&self, delta: &mut DeltaTable) {
         let due = delta
             .version()
             .is_some_and(|version| version % CHECKPOINT_INTERVAL == 0);
         if !due {
             return;
         }
-        let outcome = async {
-            checkpoints::create_checkpoint(delta, None).await?;
-            checkpoints::cleanup_metadata(delta, None).await?;
-            // A state that grew commit by commit replays them all on each further one; read
-            // anew it stands on the checkpoint. At this very version: one that others have
-            // added since is for the next commit to find.
-            let version = delta.version();
-            let store = delta.log_store();
-            delta.state = Some(DeltaTableState::try_new(store.as_ref(), version).await?);
-            Ok::<(), DeltaTableError>(())
-        }
-        .await;
-        if let Err(error) = outcome {
+        if let Err(error) = self.checkpoint_now(delta).await {
             tracing::warn!(
                 target: "otlake::catalog", table = self.table.name(), "no checkpoint: {error}"
             );
         }
     }
+
+    /// Writes a checkpoint and deletes the entries of the log before it that have expired;
+    /// how many.
+    pub(crate) async fn checkpoint_now(
+        &self,
+        delta: &mut DeltaTable,
+    ) -> std::result::Result<usize, DeltaTableError> {
+        checkpoints::create_checkpoint(delta, None).await?;
+        let Some(version) = delta.version() else {
+            return Ok(0);
+        };
+        let store = delta.log_store();
+        let expired = self.millis() - LOG_RETENTION.as_millis() as i64;
+        let deleted =
+            checkpoints::cleanup_expired_logs_for(version, store.as_ref(), expired, None).await?;
+        // A state that grew commit by commit replays them all on each further one; read
+        // anew it stands on the checkpoint. At this very version: one that others have
+        // added since is for the next commit to find.
+        delta.state = Some(DeltaTableState::try_new(store.as_ref(), Some(version)).await?);
+        Ok(deleted)
+    }
 }
 
-fn is_conflict(error: &DeltaTableError) -> bool {
+pub(crate) fn is_conflict(error: &DeltaTableError) -> bool {
     matches!(
         error,
         DeltaTableError::VersionAlreadyExists(_)

@@ -21,6 +21,7 @@
 //! - `verify`: reads everything and tells what is damaged.
 //! - `recover`: loads a table whose log is damaged.
 //! - `sweep`: removes what a crash left and nothing refers to.
+//! - `maintain`: merges files, expires days, deletes what no version names any more.
 
 mod catalog;
 mod columns;
@@ -28,6 +29,7 @@ mod durable_store;
 mod handle;
 mod integrity;
 mod listing;
+mod maintain;
 mod recover;
 mod snapshot;
 mod sweep;
@@ -36,9 +38,16 @@ mod watermarks;
 
 pub use catalog::Catalog;
 pub use handle::DeltaTableHandle;
+pub use maintain::{
+    CompactLimits, Compacted, JobContext, JobStep, OnJobStep, Pace, Retained, Retention,
+    RetentionRule, Throttle, Vacuumed,
+};
 pub use snapshot::Snapshot;
 
 #[cfg(test)]
 mod catalog_test;
+#[cfg(test)]
+#[path = "../../shard/testing/rows.rs"]
+mod rows;
 #[cfg(test)]
 mod verify_test;

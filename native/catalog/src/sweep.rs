@@ -14,37 +14,43 @@ use uuid::Uuid;
 /// of a table. Returns how many; a file that cannot be deleted is passed over.
 pub(crate) fn sweep(disk: &dyn Disk, root: &Path, known: &HashSet<String>) -> io::Result<usize> {
     let mut deleted = 0;
-    for tenant in folders(disk, root, "tenant=")? {
-        for day in folders(disk, &root.join(&tenant), "day=")? {
-            let dir = root.join(&tenant).join(&day);
-            for entry in disk.list(&dir)? {
-                let name = entry.name;
-                let orphan = if let Some(id) = name.strip_suffix(".parquet") {
-                    is_ours(id) && !known.contains(&format!("{tenant}/{day}/{name}"))
-                } else if let Some(id) = name.strip_suffix(".tmp") {
-                    id.strip_prefix('.').is_some_and(is_ours)
-                } else {
-                    false
-                };
-                if !orphan {
-                    continue;
-                }
-                let path = dir.join(&name);
-                match disk.remove(&path) {
-                    Ok(()) => deleted += 1,
-                    Err(error) => tracing::warn!(
-                        target: "otlake::catalog",
-                        path = %path.display(), "an orphan stays: {error}"
-                    ),
-                }
+    for folder in partitions(disk, root)? {
+        let dir = root.join(&folder);
+        for entry in disk.list(&dir)? {
+            let name = entry.name;
+            if !is_ours(&name) || known.contains(&format!("{folder}/{name}")) {
+                continue;
+            }
+            let path = dir.join(&name);
+            match disk.remove(&path) {
+                Ok(()) => deleted += 1,
+                Err(error) => tracing::warn!(
+                    target: "otlake::catalog",
+                    path = %path.display(), "an orphan stays: {error}"
+                ),
             }
         }
     }
     Ok(deleted)
 }
 
-fn is_ours(id: &str) -> bool {
-    Uuid::try_parse(id).is_ok_and(|uuid| uuid.hyphenated().to_string() == id)
+/// Whether it is a name that this product gives, to a data file or to one being written.
+pub(crate) fn is_ours(name: &str) -> bool {
+    let id = match name.strip_suffix(".tmp") {
+        Some(staged) => staged.strip_prefix('.'),
+        None => name.strip_suffix(".parquet"),
+    };
+    id.is_some_and(|id| Uuid::try_parse(id).is_ok_and(|uuid| uuid.hyphenated().to_string() == id))
+}
+
+/// The folders of a table's partitions, below its own: `tenant=…/day=…`.
+pub(crate) fn partitions(disk: &dyn Disk, root: &Path) -> io::Result<Vec<String>> {
+    let mut partitions = Vec::new();
+    for tenant in folders(disk, root, "tenant=")? {
+        let days = folders(disk, &root.join(&tenant), "day=")?;
+        partitions.extend(days.into_iter().map(|day| format!("{tenant}/{day}")));
+    }
+    Ok(partitions)
 }
 
 fn folders(disk: &dyn Disk, dir: &Path, prefix: &str) -> io::Result<Vec<String>> {

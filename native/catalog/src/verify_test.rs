@@ -10,9 +10,7 @@ use crate::columns::CHECKPOINT_INTERVAL;
 use crate::verify::{check_data_file, check_log_file, data_files, log_files};
 use crate::{Catalog, Snapshot};
 
-#[path = "../../shard/testing/rows.rs"]
-mod rows;
-use rows::{DAY_NANOS, batch};
+use crate::rows::{DAY_NANOS, batch};
 
 const TABLE: Table = Table::Logs;
 

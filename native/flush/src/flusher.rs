@@ -234,6 +234,7 @@ impl Worker {
             None => {
                 let files =
                     otlake_shard::write(table, batches, &before.root, &parts.options).await?;
+                handle.expect(&files);
                 self.written.insert(table, files.clone());
                 files
             }

@@ -8,6 +8,8 @@ use otlake_base::disk::{Disk, real};
 use otlake_base::limits;
 use otlake_log::Durability;
 
+use crate::jobs::JobConfig;
+
 /// Every setting of the processor. `new` gives the defaults of `otlake_base::limits`.
 #[derive(Clone, Debug)]
 pub struct ProcessorConfig {
@@ -39,6 +41,8 @@ pub struct ProcessorConfig {
     pub zstd_level: i32,
     /// Where the folder is.
     pub disk: Arc<dyn Disk>,
+    /// How the regular jobs work.
+    pub jobs: JobConfig,
 }
 
 impl ProcessorConfig {
@@ -59,6 +63,7 @@ impl ProcessorConfig {
             row_group_rows: limits::ROW_GROUP_ROWS,
             zstd_level: 1,
             disk: real(),
+            jobs: JobConfig::default(),
         }
     }
 }

@@ -40,6 +40,12 @@ impl Gate {
         })
     }
 
+    /// Tells whether a request is inside, for as long as anybody asks.
+    pub(crate) fn watch(&self) -> impl Fn() -> bool + Send + Sync + 'static {
+        let passes = Arc::clone(&self.passes);
+        move || passes.available_permits() < REQUESTS_IN_FLIGHT as usize
+    }
+
     pub(crate) fn closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
     }

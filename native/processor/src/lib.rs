@@ -18,6 +18,7 @@
 //! - `dedupe`: requests stored a moment ago, so that a resend is stored once (I3).
 //! - `gate`: who may come in; waits for those inside when the node stops.
 //! - `ingest`: one request, from bytes to acknowledgement.
+//! - `jobs`: merging files, expiring days, deleting what nobody needs, over every table.
 //! - `ledger`: received = acknowledged + rejected (I4).
 //! - `processor`: open, close and what lies between.
 //! - `verify`: reads every file of the folder and tells what is damaged (I6).
@@ -28,6 +29,7 @@ mod data_dir;
 mod dedupe;
 mod gate;
 mod ingest;
+mod jobs;
 mod ledger;
 mod processor;
 mod replay;
@@ -36,6 +38,7 @@ mod verify;
 pub use config::ProcessorConfig;
 pub use data_dir::DataDir;
 pub use ingest::Ack;
+pub use jobs::{Job, JobConfig, JobReport, TableWork};
 pub use otlake_flush::{Tail, Tailed};
 pub use processor::{Processor, Stats};
 pub use verify::{Finding, Verification};
@@ -50,6 +53,8 @@ mod data_dir_test;
 mod dedupe_test;
 #[cfg(test)]
 mod ingest_test;
+#[cfg(test)]
+mod jobs_test;
 #[cfg(test)]
 mod processor_test;
 #[cfg(test)]

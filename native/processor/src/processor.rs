@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use otlake_base::{Clock, Code, Error, Metrics, Position, Result, StreamId, Table, TableSource};
-use otlake_catalog::Catalog;
+use otlake_catalog::{Catalog, Throttle};
 use otlake_flush::{
     Budget, Flusher, FlusherParts, LiveSet, OnStep, SealLimits, Source, Tables, Tail,
 };
@@ -17,6 +17,7 @@ use tokio::sync::Mutex;
 use crate::data_dir::DataDir;
 use crate::dedupe::{Dedupe, WindowLimits};
 use crate::gate::Gate;
+use crate::jobs::Jobs;
 use crate::{ProcessorConfig, replay};
 
 /// What a processor holds, at one moment.
@@ -50,7 +51,8 @@ pub struct Processor {
     pub(crate) gate: Gate,
     pub(crate) dedupe: Arc<Dedupe>,
     pub(crate) live: Arc<LiveSet>,
-    tables: Tables,
+    pub(crate) tables: Tables,
+    pub(crate) jobs: Jobs,
     stream: StreamId,
     log: RwLock<Option<Arc<Log>>>,
     running: Mutex<Option<Running>>,
@@ -132,15 +134,16 @@ impl Processor {
             Arc::clone(&clock),
             Arc::clone(&metrics),
         );
+        let write = WriteOptions {
+            row_group_rows: config.row_group_rows,
+            zstd_level: config.zstd_level,
+            disk: Arc::clone(&config.disk),
+        };
         let flusher = Flusher::start(FlusherParts {
             live: Arc::clone(&live),
             tables: tables.clone(),
             log: Arc::clone(&log),
-            options: WriteOptions {
-                row_group_rows: config.row_group_rows,
-                zstd_level: config.zstd_level,
-                disk: Arc::clone(&config.disk),
-            },
+            options: write.clone(),
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
             first_retry: config.flush_retry,
@@ -160,13 +163,18 @@ impl Processor {
                 damaged = replayed.damaged, "the log was replayed"
             );
         }
+        let gate = Gate::new();
+        let rate = config.jobs.bytes_per_second;
+        let pace = Arc::new(Throttle::new(rate, Arc::clone(&clock), gate.watch()));
+        let jobs = Jobs::new(config.jobs, write, pace, Arc::clone(&data_dir) as _);
         Ok(Arc::new(Processor {
             clock,
             metrics,
-            gate: Gate::new(),
+            gate,
             dedupe,
             live,
             tables,
+            jobs,
             stream,
             log: RwLock::new(Some(log)),
             running: Mutex::new(Some(Running {
@@ -239,6 +247,11 @@ impl Processor {
         self.live.flushed().await
     }
 
+    /// Ends the job at work, and refuses to run others.
+    pub fn stop_jobs(&self) {
+        self.jobs.stop();
+    }
+
     /// Takes no more requests, finishes those inside, flushes, closes the log and unlocks the
     /// folder. A second call does nothing, after the first is done.
     ///
@@ -246,6 +259,7 @@ impl Processor {
     /// The first thing that failed, with all the rest done nevertheless. What could not be
     /// flushed is in the log.
     pub async fn close(&self) -> Result<()> {
+        self.jobs.stop();
         let mut running = self.running.lock().await;
         let Some(Running { flusher, _data_dir }) = running.take() else {
             return Ok(());
@@ -253,6 +267,7 @@ impl Processor {
         self.gate.close().await;
         let flushed = self.live.flushed().await;
         flusher.stop().await;
+        self.jobs.close().await;
         let log = self.log.write().take();
         let closed = match log {
             Some(log) => blocking(move || log.close()).await,

@@ -252,9 +252,9 @@ impl QueryEngine {
         // It runs from here, so that planning and reading share one time.
         let deadline = Instant::now() + Duration::from_millis(timeout_ms);
         let started = within(timeout_ms, self.start(&request, parameters)).await;
-        let stream = started.inspect_err(|error| account.end(Some(error)))?;
+        let (stream, tables) = started.inspect_err(|error| account.end(Some(error)))?;
         let schema = stream.schema();
-        let running = Arc::new(Mutex::new(Some((stream, pass))));
+        let running = Arc::new(Mutex::new(Some((stream, (pass, tables)))));
         // A reader that has stopped reading never asks for more, so the deadline does not wait
         // to be asked: what the query holds goes to others.
         let (ended, overdue) = (CancellationToken::new(), Arc::clone(&running));
@@ -341,14 +341,15 @@ impl QueryEngine {
         &self,
         request: &QueryRequest,
         parameters: Parameters,
-    ) -> Result<SendableRecordBatchStream> {
+    ) -> Result<(SendableRecordBatchStream, Arc<dyn CatalogProviderList>)> {
         let state = self.session(request)?;
         let plan = self.plan(&state, &request.sql).await?;
         let plan = statement::bind(plan, parameters)?;
         let fail = |error| from_datafusion(&error);
         let plan = state.create_physical_plan(&plan).await.map_err(fail)?;
         let plan = yielding(plan).map_err(fail)?;
-        execute_stream(plan, state.task_ctx()).map_err(fail)
+        let stream = execute_stream(plan, state.task_ctx()).map_err(fail)?;
+        Ok((stream, Arc::clone(state.catalog_list())))
     }
 
     /// A session that sees the tables as the request may.
@@ -469,8 +470,12 @@ impl Drop for Account {
     }
 }
 
+/// What a running query keeps: its place among those at once, and the tables whose files it
+/// reads, which nobody deletes before it ends.
+type Held = (Pass, Arc<dyn CatalogProviderList>);
+
 /// A running query; none once it is over, which stops what still runs and lets the next one in.
-type Running = Arc<Mutex<Option<(SendableRecordBatchStream, Pass)>>>;
+type Running = Arc<Mutex<Option<(SendableRecordBatchStream, Held)>>>;
 
 /// A stream of batches that ends with an error at a limit.
 struct Limited {
@@ -519,12 +524,9 @@ impl Stream for Limited {
             return this.fail(error);
         }
         let mut running = this.running.lock();
-        let polled = match running.as_mut() {
-            None => None,
-            Some((stream, _)) => Some(catch_unwind(AssertUnwindSafe(|| {
-                stream.as_mut().poll_next(context)
-            }))),
-        };
+        let polled = running.as_mut().map(|(stream, _)| {
+            catch_unwind(AssertUnwindSafe(|| stream.as_mut().poll_next(context)))
+        });
         drop(running);
         let Some(polled) = polled else {
             let error = timed_out(this.timeout_ms);

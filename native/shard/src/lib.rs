@@ -13,17 +13,27 @@
 //! - `encoding`: how each column is encoded, compressed, indexed.
 //! - `stats`: the figures of a file that let a reader pass it by, in Delta's form.
 //! - `write`: puts these together.
+//! - `merge`: several files of a partition into one, in the same order and encodings.
 
 mod encoding;
 mod gather;
+mod merge;
 mod order;
 mod stats;
 mod write;
 
 pub use encoding::{SCHEMA_VERSION, SCHEMA_VERSION_KEY};
+pub use merge::{MERGE_FILES, MergeFailure, MergeOptions, Merged, merge};
 pub use order::sort_rows;
 pub use stats::stats_columns;
 pub use write::{WriteOptions, Written, write};
 
+#[cfg(test)]
+mod merge_model_test;
+#[cfg(test)]
+mod merge_test;
+#[cfg(test)]
+#[path = "../testing/rows.rs"]
+mod rows;
 #[cfg(test)]
 mod write_test;

@@ -21,7 +21,7 @@ use crate::order::{Order, Partition, sort};
 use crate::stats::{Stats, stats_columns};
 
 /// Bytes of the buffer between the encoder and the file.
-const FILE_BUFFER_BYTES: usize = 1024 * 1024;
+pub(crate) const FILE_BUFFER_BYTES: usize = 1024 * 1024;
 
 /// How files are written.
 #[derive(Clone, Debug)]
@@ -53,7 +53,7 @@ pub struct Written {
     pub stats_json: String,
 }
 
-fn io(what: &str, path: &Path, error: impl Display) -> Error {
+pub(crate) fn io(what: &str, path: &Path, error: impl Display) -> Error {
     Error::new(Code::TableIo, format!("{what} {}: {error}", path.display()))
 }
 
@@ -76,9 +76,18 @@ pub async fn write(
 }
 
 /// Removes the files that a failed or dropped write leaves.
-struct Undo {
-    disk: Arc<dyn Disk>,
-    paths: Vec<PathBuf>,
+pub(crate) struct Undo {
+    pub disk: Arc<dyn Disk>,
+    pub paths: Vec<PathBuf>,
+}
+
+impl Undo {
+    pub(crate) fn on(disk: &Arc<dyn Disk>) -> Undo {
+        Undo {
+            disk: Arc::clone(disk),
+            paths: Vec::new(),
+        }
+    }
 }
 
 impl Drop for Undo {
@@ -111,10 +120,7 @@ fn write_all(
         }
     }
     let order = sort(table, batches)?;
-    let mut undo = Undo {
-        disk: Arc::clone(&options.disk),
-        paths: Vec::new(),
-    };
+    let mut undo = Undo::on(&options.disk);
     let mut written = Vec::with_capacity(order.partitions.len());
     for partition in &order.partitions {
         written.push(write_one(
@@ -153,53 +159,93 @@ fn write_one(
     options: &WriteOptions,
     undo: &mut Undo,
 ) -> Result<Written> {
-    let folder = format!(
-        "tenant={}/day={}",
-        escape(&partition.tenant),
-        day_text(partition.day)?
-    );
-    let dir = root.join(&folder);
-    let disk = &*options.disk;
-    create_folders(disk, root, &dir).map_err(|error| io("cannot create", &dir, error))?;
-    let id = Uuid::from_u128(disk.unique(&dir));
-    let staged = dir.join(format!(".{id}.tmp"));
-    let name = format!("{id}.parquet");
-    let target = dir.join(&name);
-
-    let file = disk
-        .create(&staged)
-        .map_err(|error| io("cannot create", &staged, error))?;
-    undo.paths.push(staged.clone());
+    let (staged, file) = Staged::create(root, &partition.tenant, partition.day, undo)?;
     let rows = &order.rows[partition.rows.clone()];
-    let (mut file, sums, stats) = encode(table, batches, rows, Writer(file), options, &staged)?;
-    file.0
-        .sync()
-        .map_err(|error| io("cannot sync", &staged, error))?;
-    let size = file
-        .0
-        .length()
-        .map_err(|error| io("cannot stat", &staged, error))?;
-    undo.paths.push(target.clone());
-    disk.rename(&staged, &target)
-        .and_then(|()| disk.sync_folder(&dir))
-        .map_err(|error| io("cannot rename", &staged, error))?;
+    let (mut file, sums, stats) = encode(table, batches, rows, file, options, &staged.path)?;
+    staged.publish(table, &mut file, sums, &stats, rows.len(), undo)
+}
 
-    let (min_time, max_time) = stats
-        .numbers(table.time_column())
-        .unwrap_or((i64::MIN, i64::MAX));
-    Ok(Written {
-        stats_json: stats.to_json(rows.len()),
-        file: DataFile {
-            path: format!("{folder}/{name}"),
-            size,
-            rows: rows.len() as u64,
-            tenant: partition.tenant.clone(),
-            day: partition.day,
-            min_time,
-            max_time,
-            sums: Some(Arc::new(sums)),
-        },
-    })
+/// A file that has no name in its partition's folder yet.
+pub(crate) struct Staged {
+    /// Where it is while it is written.
+    pub path: PathBuf,
+    dir: PathBuf,
+    folder: String,
+    name: String,
+    tenant: String,
+    day: i32,
+}
+
+impl Staged {
+    /// An empty file in the folder of a partition.
+    pub(crate) fn create(
+        root: &Path,
+        tenant: &str,
+        day: i32,
+        undo: &mut Undo,
+    ) -> Result<(Staged, Writer)> {
+        let folder = format!("tenant={}/day={}", escape(tenant), day_text(day)?);
+        let dir = root.join(&folder);
+        let disk = &*undo.disk;
+        create_folders(disk, root, &dir).map_err(|error| io("cannot create", &dir, error))?;
+        let id = Uuid::from_u128(disk.unique(&dir));
+        let path = dir.join(format!(".{id}.tmp"));
+        let file = disk
+            .create(&path)
+            .map_err(|error| io("cannot create", &path, error))?;
+        undo.paths.push(path.clone());
+        let staged = Staged {
+            path,
+            dir,
+            folder,
+            name: format!("{id}.parquet"),
+            tenant: tenant.to_owned(),
+            day,
+        };
+        Ok((staged, Writer(file)))
+    }
+
+    /// Makes the file durable, under its name.
+    pub(crate) fn publish(
+        self,
+        table: Table,
+        file: &mut Writer,
+        sums: BlockSums,
+        stats: &Stats,
+        rows: usize,
+        undo: &mut Undo,
+    ) -> Result<Written> {
+        file.0
+            .sync()
+            .map_err(|error| io("cannot sync", &self.path, error))?;
+        let size = file
+            .0
+            .length()
+            .map_err(|error| io("cannot stat", &self.path, error))?;
+        let target = self.dir.join(&self.name);
+        undo.paths.push(target.clone());
+        undo.disk
+            .rename(&self.path, &target)
+            .and_then(|()| undo.disk.sync_folder(&self.dir))
+            .map_err(|error| io("cannot rename", &self.path, error))?;
+
+        let (min_time, max_time) = stats
+            .numbers(table.time_column())
+            .unwrap_or((i64::MIN, i64::MAX));
+        Ok(Written {
+            stats_json: stats.to_json(rows),
+            file: DataFile {
+                path: format!("{}/{}", self.folder, self.name),
+                size,
+                rows: rows as u64,
+                tenant: self.tenant,
+                day: self.day,
+                min_time,
+                max_time,
+                sums: Some(Arc::new(sums)),
+            },
+        })
+    }
 }
 
 /// Encodes row group by row group and, within one, column by column: beside the batches, one

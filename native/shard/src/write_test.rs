@@ -17,9 +17,7 @@ use parquet::file::serialized_reader::{ReadOptionsBuilder, SerializedFileReader}
 use crate::order::sort_columns;
 use crate::{SCHEMA_VERSION_KEY, WriteOptions, Written, write};
 
-#[path = "../testing/rows.rs"]
-mod rows;
-use rows::{DAY, DAY_NANOS, batch};
+use crate::rows::{DAY, DAY_NANOS, batch};
 
 fn options() -> WriteOptions {
     WriteOptions {

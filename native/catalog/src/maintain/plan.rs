@@ -1,0 +1,79 @@
+//! Which files are merged next.
+//!
+//! One level: a file is small, or it has reached the target and is left alone for good. Of the
+//! small ones of a tenant's day the smallest are taken first, and a larger one only when those
+//! before it amount to a quarter of it. So a file grows by a quarter at least each time it is
+//! written again, and a row is written about six times on its way to the target, however often
+//! the job runs; a day keeps a handful of small files meanwhile.
+
+use std::collections::{BTreeMap, HashSet};
+
+use otlake_base::{DataFile, limits};
+use otlake_shard::MERGE_FILES;
+
+/// A file joins a merge when it is at most this many times as large as all smaller ones.
+const GROWTH: u64 = 4;
+
+/// What compaction aims at.
+#[derive(Clone, Copy, Debug)]
+pub struct CompactLimits {
+    /// A file of this many bytes is not merged any more; merging stops adding files here, so a
+    /// merged file has less than twice as many.
+    pub target_bytes: u64,
+    /// The same for rows.
+    pub target_rows: u64,
+    /// Bytes that a merge may hold in memory.
+    pub memory_bytes: usize,
+}
+
+impl Default for CompactLimits {
+    fn default() -> Self {
+        Self {
+            target_bytes: limits::COMPACT_TARGET_BYTES,
+            target_rows: limits::COMPACT_TARGET_ROWS,
+            memory_bytes: limits::JOB_MEMORY_BYTES,
+        }
+    }
+}
+
+/// The files of the next merge, of the candidates, all of one tenant and day, smallest first; those of the
+/// partition that loses the most files. None where nothing is worth it.
+pub(super) fn plan(
+    files: &[DataFile],
+    limits: &CompactLimits,
+    candidates: &HashSet<String>,
+) -> Option<Vec<DataFile>> {
+    let mut partitions: BTreeMap<(i32, &str), Vec<&DataFile>> = BTreeMap::new();
+    for file in files {
+        let small = file.size < limits.target_bytes && file.rows < limits.target_rows;
+        if small && candidates.contains(&file.path) {
+            partitions
+                .entry((file.day, &file.tenant))
+                .or_default()
+                .push(file);
+        }
+    }
+    let chosen = partitions
+        .into_values()
+        .map(|small| choose(small, limits))
+        .max_by_key(Vec::len)?;
+    (chosen.len() >= 2).then(|| chosen.into_iter().cloned().collect())
+}
+
+fn choose<'a>(mut small: Vec<&'a DataFile>, limits: &CompactLimits) -> Vec<&'a DataFile> {
+    small.sort_unstable_by(|a, b| a.size.cmp(&b.size).then_with(|| a.path.cmp(&b.path)));
+    let mut chosen: Vec<&DataFile> = Vec::new();
+    let (mut bytes, mut rows) = (0, 0);
+    for file in small {
+        let full = chosen.len() >= MERGE_FILES
+            || bytes >= limits.target_bytes
+            || rows >= limits.target_rows;
+        if full || (!chosen.is_empty() && file.size > GROWTH * bytes) {
+            break;
+        }
+        bytes += file.size;
+        rows += file.rows;
+        chosen.push(file);
+    }
+    chosen
+}
