@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use otlake_base::disk::{Disk, real};
-use otlake_base::limits;
+use otlake_base::limits::{self, RecordLimits};
 use otlake_log::Durability;
 
 /// Every setting of the processor. `new` gives the defaults of `otlake_base::limits`.
@@ -39,6 +39,8 @@ pub struct ProcessorConfig {
     pub zstd_level: i32,
     /// Where the folder is.
     pub disk: Arc<dyn Disk>,
+    /// What of a record is kept at most.
+    pub record_limits: RecordLimits,
 }
 
 impl ProcessorConfig {
@@ -59,6 +61,7 @@ impl ProcessorConfig {
             row_group_rows: limits::ROW_GROUP_ROWS,
             zstd_level: 1,
             disk: real(),
+            record_limits: RecordLimits::default(),
         }
     }
 }

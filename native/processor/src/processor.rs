@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use otlake_base::limits::RecordLimits;
 use otlake_base::{Clock, Code, Error, Metrics, Position, Result, StreamId, Table, TableSource};
 use otlake_catalog::Catalog;
 use otlake_flush::{
@@ -50,6 +51,7 @@ pub struct Processor {
     pub(crate) gate: Gate,
     pub(crate) dedupe: Arc<Dedupe>,
     pub(crate) live: Arc<LiveSet>,
+    pub(crate) record_limits: RecordLimits,
     tables: Tables,
     stream: StreamId,
     log: RwLock<Option<Arc<Log>>>,
@@ -166,6 +168,7 @@ impl Processor {
             gate: Gate::new(),
             dedupe,
             live,
+            record_limits: config.record_limits,
             tables,
             stream,
             log: RwLock::new(Some(log)),
