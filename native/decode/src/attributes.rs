@@ -223,30 +223,30 @@ impl<'a> AnyValue<'a> {
         Ok(())
     }
 
-    /// Finds the member that is set, within bounds.
+    /// As much of the member that is set as the bounds allow.
     #[inline(always)]
     pub fn any(&self, bounds: Bounds) -> Wire<Any<'a>> {
+        let any = self.whole(bounds)?;
+        let (request, limit) = (self.reader.request(), bounds.text_bytes);
+        Ok(match any {
+            Any::Text(text) => Any::Text(request.cut_text(text, limit, notes::VALUE_CUT)),
+            Any::Bytes(bytes) => Any::Bytes(request.cut_list(bytes, limit, notes::VALUE_CUT).0),
+            any => any,
+        })
+    }
+
+    /// Finds the member that is set; what others have replaced is checked within bounds.
+    #[inline(always)]
+    pub fn whole(&self, bounds: Bounds) -> Wire<Any<'a>> {
         // Nearly every value is one message with one member.
         let mut reader = self.reader;
         if self.merged.is_none()
             && let Some((number, field)) = reader.field()?
             && reader.is_empty()
         {
-            let any = member(&reader, number, field, 0)?.unwrap_or(Any::Unset);
-            return Ok(self.within(any, bounds));
+            return Ok(member(&reader, number, field, 0)?.unwrap_or(Any::Unset));
         }
         self.last_member(bounds)
-    }
-
-    /// As much of the value as the bounds allow.
-    #[inline(always)]
-    fn within(&self, any: Any<'a>, bounds: Bounds) -> Any<'a> {
-        let (request, limit) = (self.reader.request(), bounds.text_bytes);
-        match any {
-            Any::Text(text) => Any::Text(request.cut_text(text, limit, notes::VALUE_CUT)),
-            Any::Bytes(bytes) => Any::Bytes(request.cut_list(bytes, limit, notes::VALUE_CUT).0),
-            any => any,
-        }
     }
 
     #[inline(never)]
@@ -273,7 +273,7 @@ impl<'a> AnyValue<'a> {
             self.check_replaced(any, bounds)?;
             self.reader.request().set_notes(notes);
         }
-        Ok(self.within(any, bounds))
+        Ok(any)
     }
 
     /// Containers that another member has replaced must be well-formed, too. Those that count

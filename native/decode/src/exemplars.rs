@@ -7,7 +7,7 @@ use arrow::datatypes::{Float64Type, Int64Type};
 use crate::attributes;
 use crate::columns::{Arena, Ids, Offsets, Optional, numbers, texts};
 use crate::notes;
-use crate::rejections::{Checked, Refusal, check_long, known_id, reason};
+use crate::rejections::{Checked, Refusal, check_long, reason};
 use crate::schema;
 use crate::wire::{Reader, Wire};
 
@@ -78,9 +78,9 @@ impl Exemplars {
         self.value.push(number.double);
         self.value_int.push(number.int);
         self.span_id
-            .push(known_id::<8>(request, span_id, notes::EXEMPLAR_ID));
+            .push_known(span_id, request, notes::EXEMPLAR_ID);
         self.trace_id
-            .push(known_id::<16>(request, trace_id, notes::EXEMPLAR_ID));
+            .push_known(trace_id, request, notes::EXEMPLAR_ID);
         if let Err(refusal) = check_long("time_unix_nano", time, reason::TIME) {
             self.refused
                 .get_or_insert(refusal.of_element("exemplars", self.in_point));

@@ -42,6 +42,8 @@ impl Group {
 pub trait Records<'a> {
     /// The field that holds them: `spans`, `log_records` or `metrics`.
     const FIELD: &'static str;
+    /// Whether each is a row; else it has rows within it.
+    const IS_ROW: bool;
     fn arena(&mut self) -> &mut Arena;
     /// Adds the rows of one record.
     fn add(&mut self, record: Reader<'a>, group: &Group, tally: &mut Tally<'_>) -> Wire<()>;
@@ -129,6 +131,9 @@ fn scope_records<'a, R: Records<'a>>(
         .with_scope(&message, &parts.scopes, schema_url, records.arena());
     group.origin = or_refused(origin, &mut group.refused)?;
     group.notes |= message.request().take_notes();
+    if R::IS_ROW {
+        tally.receive(message.request(), parts.records.len())?;
+    }
     for record in &parts.records {
         records.add(message.within(record), &group, tally)?;
         group.place.record += 1;
@@ -148,7 +153,8 @@ pub trait Rows<'a> {
     fn cut_back(&mut self, rows: usize);
 }
 
-/// Adds a record's row, or leaves nothing of it in any column, and counts which.
+/// Adds the row of a record that was counted as received, or leaves nothing of it in any column,
+/// and counts which.
 #[inline(always)]
 pub fn add_row<'a>(
     rows: &mut impl Rows<'a>,
@@ -158,15 +164,12 @@ pub fn add_row<'a>(
     tally: &mut Tally<'_>,
 ) -> Wire<()> {
     let request = record.request();
-    request.count_records(1)?;
-    tally.received += 1;
     request.set_notes(group.notes);
     let (before, text) = (rows.rows(), rows.arena().0.len());
-    let mut refused = None;
-    let outcome = or_refused(rows.row(record).map(Some), &mut refused)?;
+    let outcome = rows.row(record);
     request.check_text(rows.arena().0.len())?;
     let notes = request.take_notes();
-    if let (Some(Ok(())), None) = (&outcome, &group.refused) {
+    if matches!(outcome, Ok(Ok(()))) && group.refused.is_none() {
         if notes != 0 {
             tally.keep(notes);
         }
@@ -174,15 +177,5 @@ pub fn add_row<'a>(
     }
     rows.cut_back(before);
     rows.arena().0.truncate(text);
-    let own = outcome.and_then(Result::err).or(refused);
-    if let Some(refusal) = group.refused.as_ref().or(own.as_ref()) {
-        tally.reject(
-            Place {
-                point,
-                ..group.place
-            },
-            refusal,
-        );
-    }
-    Ok(())
+    tally.reject_record(outcome, group, point)
 }

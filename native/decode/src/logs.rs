@@ -10,7 +10,7 @@ use crate::decode::Tables;
 use crate::groups::{Group, Records, Rows, add_row, walk};
 use crate::notes;
 use crate::origin::{Origin, OriginColumns};
-use crate::rejections::{Checked, Tally, check_long, known_id, reason};
+use crate::rejections::{Checked, Tally, check_long, reason};
 use crate::wire::{Reader, Wire};
 
 /// The log records of a request.
@@ -46,6 +46,7 @@ pub fn read<'a>(request: Reader<'a>, tally: &mut Tally<'_>) -> Wire<Logs<'a>> {
 
 impl<'a> Records<'a> for Logs<'a> {
     const FIELD: &'static str = "log_records";
+    const IS_ROW: bool = true;
 
     fn arena(&mut self) -> &mut Arena {
         &mut self.arena
@@ -72,7 +73,7 @@ impl<'a> Rows<'a> for Logs<'a> {
         &mut self.arena
     }
 
-    #[inline]
+    #[inline(never)]
     fn row(&mut self, mut record: Reader<'a>) -> Wire<Checked> {
         self.entries.clear();
         let whole = record;
@@ -103,10 +104,8 @@ impl<'a> Rows<'a> for Logs<'a> {
         let cut = attributes::write_object(&record, &self.entries, &mut self.arena.0)?;
         self.attributes.push(self.arena.view_from(at));
         let request = record.request();
-        self.trace_id
-            .push(known_id::<16>(request, trace_id, notes::TRACE_ID));
-        self.span_id
-            .push(known_id::<8>(request, span_id, notes::SPAN_ID));
+        self.trace_id.push_known(trace_id, request, notes::TRACE_ID);
+        self.span_id.push_known(span_id, request, notes::SPAN_ID);
         // A record without a time has the one at which it was observed.
         let odd = notes::of_time(if time == 0 { observed_time } else { time });
         if odd != 0 {
@@ -155,21 +154,25 @@ impl<'a> Rows<'a> for Logs<'a> {
 
 impl Logs<'_> {
     /// The body's text, and its typed value where it is not text.
+    #[inline(always)]
     fn body(&mut self, body: Option<AnyValue<'_>>) -> Wire<(u128, u128)> {
         let Some(body) = body else {
             return Ok((NULL, NULL));
         };
         let bounds = body.request().body();
-        match body.any(bounds)? {
+        match body.whole(bounds)? {
             Any::Unset => Ok((NULL, NULL)),
             Any::Text(text) => Ok((self.arena.text(text.text), NULL)),
-            any => {
-                let at = self.arena.0.len();
-                body.write(any, &mut self.arena.0, bounds)?;
-                let view = self.arena.view_from(at);
-                Ok((view, view))
-            }
+            any => self.typed_body(body, any),
         }
+    }
+
+    #[inline(never)]
+    fn typed_body<'a>(&mut self, body: AnyValue<'a>, any: Any<'a>) -> Wire<(u128, u128)> {
+        let at = self.arena.0.len();
+        body.write(any, &mut self.arena.0, body.request().body())?;
+        let view = self.arena.view_from(at);
+        Ok((view, view))
     }
 
     /// The rows as a batch.

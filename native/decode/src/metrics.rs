@@ -123,6 +123,7 @@ impl Metrics<'_> {
 
 impl<'a> Records<'a> for Metrics<'a> {
     const FIELD: &'static str = "metrics";
+    const IS_ROW: bool = false;
 
     fn arena(&mut self) -> &mut Arena {
         &mut self.tables.arena
@@ -263,6 +264,9 @@ impl<V: Values> Points<V> {
         arena: &mut Arena,
         tally: &mut Tally<'_>,
     ) -> Wire<()> {
+        if let Some(point) = points.first() {
+            tally.receive(point.request(), points.len())?;
+        }
         let before = self.time.len();
         let mut rows = PointRows {
             points: self,
@@ -280,6 +284,20 @@ impl<V: Values> Points<V> {
         self.metadata.resize(rows, head.metadata);
         self.origins.push(head.group.origin, rows - before);
         Ok(())
+    }
+
+    #[cold]
+    fn cut_back(&mut self, rows: usize) {
+        for column in [
+            &mut self.series,
+            &mut self.start,
+            &mut self.time,
+            &mut self.flags,
+        ] {
+            column.truncate(rows);
+        }
+        self.attributes.truncate(rows);
+        self.values.truncate(rows);
     }
 
     /// The table's batch, where it has rows.
@@ -320,18 +338,15 @@ impl<'a, V: Values> Rows<'a> for PointRows<'_, 'a, V> {
         self.points.time.len()
     }
 
+    #[inline(always)]
     fn arena(&mut self) -> &mut Arena {
         self.arena
     }
 
-    #[inline]
+    #[inline(always)]
     fn row(&mut self, mut point: Reader<'a>) -> Wire<Checked> {
-        let PointRows {
-            points,
-            head,
-            entries,
-            arena,
-        } = self;
+        let (points, head) = (&mut *self.points, self.head);
+        let (entries, arena) = (&mut *self.entries, &mut *self.arena);
         entries.clear();
         let Fields {
             attributes: attributes_field,
@@ -343,7 +358,7 @@ impl<'a, V: Values> Rows<'a> for PointRows<'_, 'a, V> {
             match number {
                 2 => start = point.fixed64(field)?,
                 3 => time = point.fixed64(field)?,
-                _ if number == attributes_field => point.keep(*entries, point.bytes(field)?)?,
+                _ if number == attributes_field => point.keep(entries, point.bytes(field)?)?,
                 _ if number == flags_field => flags = point.uint32(field)?,
                 _ => points.values.field(number, &point, field, arena)?,
             }
@@ -391,17 +406,8 @@ impl<'a, V: Values> Rows<'a> for PointRows<'_, 'a, V> {
         Ok(times.and(values).and(attributes))
     }
 
-    #[cold]
+    #[inline(always)]
     fn cut_back(&mut self, rows: usize) {
-        for column in [
-            &mut self.points.series,
-            &mut self.points.start,
-            &mut self.points.time,
-            &mut self.points.flags,
-        ] {
-            column.truncate(rows);
-        }
-        self.points.attributes.truncate(rows);
-        self.points.values.truncate(rows);
+        self.points.cut_back(rows);
     }
 }

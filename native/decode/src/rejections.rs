@@ -5,6 +5,7 @@ use std::fmt;
 
 use otlake_base::Signal;
 
+use crate::groups::Group;
 use crate::notes::{self, Notes};
 use crate::path::path_at;
 use crate::request::Request;
@@ -66,10 +67,35 @@ impl<'a> Tally<'a> {
         }
     }
 
-    /// A record is refused.
+    /// Records come in; each is then kept or refused.
+    pub fn receive(&mut self, request: &Request, records: usize) -> Wire<()> {
+        self.received += records as u64;
+        request.count_records(records)
+    }
+
+    /// A record is refused for what its group is refused for, or for its own outcome.
     #[cold]
     #[inline(never)]
-    pub fn reject(&mut self, place: Place, refusal: &Refusal) {
+    pub fn reject_record(
+        &mut self,
+        outcome: Wire<Checked>,
+        group: &Group,
+        point: Option<usize>,
+    ) -> Wire<()> {
+        let mut refused = None;
+        let outcome = or_refused(outcome.map(Some), &mut refused)?;
+        let own = outcome.and_then(Result::err).or(refused);
+        if let Some(refusal) = group.refused.as_ref().or(own.as_ref()) {
+            let place = Place {
+                point,
+                ..group.place
+            };
+            self.reject(place, refusal);
+        }
+        Ok(())
+    }
+
+    fn reject(&mut self, place: Place, refusal: &Refusal) {
         let rejections = &mut self.rejections;
         rejections.count += 1;
         rejections.first.get_or_insert_with(|| {
@@ -220,30 +246,20 @@ impl fmt::Display for Place {
 /// An id must have `N` bytes and not be all zero.
 #[inline]
 pub fn check_id<const N: usize>(field: &str, id: &[u8], reason: &'static str) -> Checked {
-    if id.len() != N {
-        let what = format!("must be {N} bytes, got {}", id.len());
-        return Err(Refusal::new(reason, field, what));
+    if is_id::<N>(id) {
+        return Ok(());
     }
-    if is_zero(id) {
-        return Err(Refusal::new(reason, field, "must not be all zero".into()));
-    }
-    Ok(())
+    let what = match id.len() == N {
+        true => "must not be all zero".to_owned(),
+        false => format!("must be {N} bytes, got {}", id.len()),
+    };
+    Err(Refusal::new(reason, field, what))
 }
 
-#[inline]
-pub fn is_zero(id: &[u8]) -> bool {
-    id.iter().all(|byte| *byte == 0)
-}
-
-/// An id that OTLP allows to be absent, of `N` bytes and not all zero: one that is none is
-/// noted and passed over.
-#[inline]
-pub fn known_id<'a, const N: usize>(request: &Request, id: &'a [u8], note: Notes) -> &'a [u8] {
-    if id.is_empty() || (id.len() == N && !is_zero(id)) {
-        return id;
-    }
-    request.note(note);
-    &[]
+/// Whether it has `N` bytes and is not all zero.
+#[inline(always)]
+pub fn is_id<const N: usize>(id: &[u8]) -> bool {
+    <&[u8; N]>::try_from(id).is_ok_and(|id| *id != [0; N])
 }
 
 /// An unsigned number must fit a signed column.

@@ -38,7 +38,10 @@ impl Request {
         let shortest = limits.attribute_key_bytes.min(limits.attribute_value_bytes);
         Self {
             address: body.as_ptr() as usize,
-            limits,
+            limits: RecordLimits {
+                value_depth: limits.value_depth.min(MAX_VALUE_DEPTH),
+                ..limits
+            },
             takes_short_text: shortest >= 127,
             records: Cell::new(0),
             buckets: Cell::new(0),
@@ -60,7 +63,7 @@ impl Request {
     #[inline(always)]
     pub fn attribute(&self) -> Bounds {
         Bounds {
-            depth: self.limits.value_depth.min(MAX_VALUE_DEPTH),
+            depth: self.limits.value_depth,
             key_bytes: self.limits.attribute_key_bytes,
             text_bytes: self.limits.attribute_value_bytes,
         }

@@ -10,7 +10,7 @@ use crate::decode::Tables;
 use crate::groups::{Group, Records, Rows, add_row, walk};
 use crate::notes;
 use crate::origin::{Origin, OriginColumns};
-use crate::rejections::{Checked, Refusal, Tally, check_id, check_long, is_zero, reason};
+use crate::rejections::{Checked, Refusal, Tally, check_id, check_long, is_id, reason};
 use crate::schema::{self, SPAN_TEXT_COLUMNS};
 use crate::span_parts::{Events, Links};
 use crate::wire::{Reader, Wire};
@@ -65,6 +65,7 @@ pub fn read<'a>(request: Reader<'a>, tally: &mut Tally<'_>) -> Wire<Spans<'a>> {
 
 impl<'a> Records<'a> for Spans<'a> {
     const FIELD: &'static str = "spans";
+    const IS_ROW: bool = true;
 
     fn arena(&mut self) -> &mut Arena {
         &mut self.arena
@@ -175,9 +176,10 @@ impl<'a> Rows<'a> for Spans<'a> {
         if odd != 0 {
             span.request().note(odd);
         }
-        let checked_parent = check_parent(parent);
-        if !parent.is_empty() && is_zero(parent) {
-            // It says what an absent one says.
+        let mut checked_parent = Ok(());
+        if !parent.is_empty() && !is_id::<8>(parent) {
+            checked_parent = check_parent(parent);
+            // All zero says what an absent one says.
             span.request().note(notes::PARENT_SPAN_ID);
             parent = &[];
         }
@@ -314,7 +316,7 @@ fn is_status(key: &str) -> bool {
 }
 
 /// A parent's id is absent or has 8 bytes.
-#[inline]
+#[cold]
 fn check_parent(id: &[u8]) -> Checked {
     if matches!(id.len(), 0 | 8) {
         return Ok(());
