@@ -42,6 +42,8 @@ mod wire;
 #[cfg(test)]
 mod decode_test;
 #[cfg(test)]
+mod limits_test;
+#[cfg(test)]
 mod reference;
 #[cfg(test)]
 mod reference_test;
