@@ -109,7 +109,7 @@ async fn i6_one_flipped_bit_in_any_file_is_found_and_named() {
         .find(|found| found.kind == "file")
         .expect("a file");
     fs::remove_file(crashed.join(&file.path)).expect("removed");
-    assert_eq!(damaged(&crashed).await, [file.path.clone()]);
+    assert_eq!(damaged(&crashed).await, std::slice::from_ref(&file.path));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
