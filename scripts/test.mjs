@@ -57,7 +57,16 @@ async function cargoTest() {
   const status = await run(
     'cargo',
     // No crate has documentation tests; clippy has compiled the examples.
-    ['test', '--release', '--workspace', '--locked', '--no-fail-fast', '--lib', '--bins'],
+    [
+      'test',
+      '--release',
+      '--workspace',
+      '--locked',
+      '--no-fail-fast',
+      '--lib',
+      '--bins',
+      '--tests',
+    ],
     (line) => {
       const result = /^test result: \w+\. (\d+) passed; (\d+) failed/.exec(line)
       if (result === null) return

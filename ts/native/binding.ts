@@ -41,6 +41,12 @@ export interface EngineConfig {
   jobBytesPerSecond: number
   vacuumAfterMs: number
   retention: RetentionRule[]
+  recordMaxAttributes: number
+  recordMaxAttributeKeyBytes: number
+  recordMaxAttributeValueBytes: number
+  recordMaxValueDepth: number
+  recordMaxEvents: number
+  recordMaxLinks: number
   queryMemoryBytes: number
   queryMaxRows: number
   queryTimeoutMs: number
@@ -82,7 +88,7 @@ export interface IngestResult {
   accepted: number
   /** Records refused for good. */
   rejected: number
-  /** The first refusal. */
+  /** What was refused or changed, by reason, and the first refusal. */
   message: string | null
   /** The session token that covers what was stored. */
   session: string | null

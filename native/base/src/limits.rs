@@ -1,12 +1,29 @@
 //! Every limit, as a named constant. Those a user can set are defaults; TypeScript's
 //! configuration repeats none of them: it asks for them through the binding.
 
-/// Nesting of an OTLP value (arrays and maps within attributes and bodies).
+/// Nesting of an OTLP value (arrays and maps within attributes and bodies): what lies deeper
+/// becomes an empty value. No setting goes beyond it.
 pub const MAX_VALUE_DEPTH: usize = 32;
+/// Attributes of one record, event, link, exemplar, resource or scope.
+pub const MAX_ATTRIBUTES: usize = 1024;
+/// An attribute's key, in bytes.
+pub const MAX_ATTRIBUTE_KEY_BYTES: usize = 1024;
+/// A text or bytes within an attribute's value, in bytes.
+pub const MAX_ATTRIBUTE_VALUE_BYTES: usize = 1024 * 1024;
+/// Events of one span.
+pub const MAX_EVENTS: usize = 1024;
+/// Links of one span.
+pub const MAX_LINKS: usize = 1024;
 /// One request after decompression, in bytes (I5).
 pub const MAX_REQUEST_BYTES: usize = 64 * 1024 * 1024;
 /// Records of one request, with the events, links and exemplars in them (I5).
 pub const MAX_REQUEST_RECORDS: usize = 1_000_000;
+/// Bucket counts and bounds of one request (I5): as many as a request of the greatest size holds
+/// in OTLP's widest form, so that its narrowest cannot take eight times the memory.
+pub const MAX_REQUEST_BUCKETS: usize = MAX_REQUEST_BYTES / 8;
+/// Text of one request's rows, in bytes (I5): JSON writes some of what stands as a byte or two on
+/// the wire as six. A request beyond it is refused at the record that crosses it.
+pub const MAX_REQUEST_TEXT_BYTES: usize = 4 * MAX_REQUEST_BYTES;
 /// Longest tenant name, in bytes.
 pub const MAX_TENANT_BYTES: usize = 64;
 /// One log segment, in bytes.
@@ -63,3 +80,46 @@ pub const JOB_MEMORY_BYTES: usize = 128 * 1024 * 1024;
 pub const JOB_BYTES_PER_SECOND: u64 = 32 * 1024 * 1024;
 /// How long a file stays after it was removed from its table, in milliseconds.
 pub const VACUUM_AFTER_MS: u64 = 3_600_000;
+
+/// What of a record is kept at most; what goes beyond is cut off and counted (docs/validation.md).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordLimits {
+    /// Attributes of one record, event, link, exemplar, resource or scope.
+    pub attributes: usize,
+    /// An attribute's key, in bytes.
+    pub attribute_key_bytes: usize,
+    /// A text or bytes within an attribute's value, in bytes.
+    pub attribute_value_bytes: usize,
+    /// Arrays and maps within each other; at most `MAX_VALUE_DEPTH`.
+    pub value_depth: usize,
+    /// Events of one span.
+    pub events: usize,
+    /// Links of one span.
+    pub links: usize,
+}
+
+impl RecordLimits {
+    /// No limit but the depth, which bounds the stack: what a replay uses for what no limit
+    /// had changed.
+    pub const NONE: RecordLimits = RecordLimits {
+        attributes: usize::MAX,
+        attribute_key_bytes: usize::MAX,
+        attribute_value_bytes: usize::MAX,
+        value_depth: MAX_VALUE_DEPTH,
+        events: usize::MAX,
+        links: usize::MAX,
+    };
+}
+
+impl Default for RecordLimits {
+    fn default() -> Self {
+        RecordLimits {
+            attributes: MAX_ATTRIBUTES,
+            attribute_key_bytes: MAX_ATTRIBUTE_KEY_BYTES,
+            attribute_value_bytes: MAX_ATTRIBUTE_VALUE_BYTES,
+            value_depth: MAX_VALUE_DEPTH,
+            events: MAX_EVENTS,
+            links: MAX_LINKS,
+        }
+    }
+}

@@ -44,6 +44,11 @@ pub struct Metrics {
     pub records_rejected: Family<Labels, Counter>,
     /// Acknowledged records that an identical earlier request had stored (I3), by `signal`.
     pub records_deduplicated: Family<Labels, Counter>,
+    /// Acknowledged records that are not stored as they came, by `signal` and `reason` (I4).
+    pub records_changed: Family<Labels, Counter>,
+    /// Acknowledged records that are stored as they came and look wrong, by `signal` and
+    /// `reason` (I4).
+    pub records_flagged: Family<Labels, Counter>,
     /// Seconds from a whole request to its acknowledgement, by `signal`.
     pub ack_seconds: Seconds,
     /// Bytes appended to the log.
@@ -157,6 +162,16 @@ impl Metrics {
             records_rejected: add!(
                 "records_rejected",
                 "Records refused, by reason (I4)",
+                counters()
+            ),
+            records_changed: add!(
+                "records_changed",
+                "Acknowledged records that are not stored as they came, by reason (I4)",
+                counters()
+            ),
+            records_flagged: add!(
+                "records_flagged",
+                "Acknowledged records that look wrong, by reason (I4)",
                 counters()
             ),
             ack_seconds: add!(

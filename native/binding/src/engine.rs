@@ -149,7 +149,7 @@ impl Engine {
         Ok(IngestResult {
             accepted: ack.accepted as f64,
             rejected: ack.rejections.count as f64,
-            message: ack.rejections.first,
+            message: ack.message(),
             session: ack.position.map(|position| position.to_string()),
         })
     }
@@ -389,7 +389,7 @@ impl Ingest for Receiving {
             Ok(otlake_receive::Ack {
                 accepted: ack.accepted,
                 rejected: ack.rejections.count,
-                message: ack.rejections.first,
+                message: ack.message(),
                 session: ack.position.map(|position| position.to_string()),
             })
         }

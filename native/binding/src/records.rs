@@ -7,7 +7,8 @@ use std::str::FromStr;
 
 use napi::bindgen_prelude::BigInt;
 use napi_derive::napi;
-use otlake_base::{Code, Error, Result, Signal, limits as defaults};
+use otlake_base::limits::{self as defaults, RecordLimits};
+use otlake_base::{Code, Error, Result, Signal};
 use otlake_catalog::{Retention, RetentionRule};
 use otlake_log::Durability;
 use otlake_processor::{JobConfig, ProcessorConfig};
@@ -50,6 +51,18 @@ pub struct EngineConfig {
     pub vacuum_after_ms: f64,
     /// How long rows are kept.
     pub retention: Vec<RetentionRuleRecord>,
+    /// Attributes of one record, event, link, exemplar, resource or scope.
+    pub record_max_attributes: f64,
+    /// Bytes of an attribute's key.
+    pub record_max_attribute_key_bytes: f64,
+    /// Bytes of a text or bytes within an attribute's value.
+    pub record_max_attribute_value_bytes: f64,
+    /// Arrays and maps within each other.
+    pub record_max_value_depth: f64,
+    /// Events of one span.
+    pub record_max_events: f64,
+    /// Links of one span.
+    pub record_max_links: f64,
     /// Memory of all queries, in bytes.
     pub query_memory_bytes: f64,
     /// Rows a query may return.
@@ -106,6 +119,14 @@ impl EngineConfig {
                         .map(RetentionRuleRecord::rule)
                         .collect::<Result<_>>()?,
                 ),
+            },
+            record_limits: RecordLimits {
+                attributes: self.record_max_attributes as usize,
+                attribute_key_bytes: self.record_max_attribute_key_bytes as usize,
+                attribute_value_bytes: self.record_max_attribute_value_bytes as usize,
+                value_depth: self.record_max_value_depth as usize,
+                events: self.record_max_events as usize,
+                links: self.record_max_links as usize,
             },
             ..ProcessorConfig::new(&self.data_dir)
         })
@@ -371,7 +392,7 @@ pub fn error_table() -> Vec<ErrorInfo> {
 /// The defaults of every limit a user can set, by the name `EngineConfig` and
 /// `ReceiverConfig` give it.
 pub fn limits() -> HashMap<String, f64> {
-    let all: [(&str, u64); 21] = [
+    let all: [(&str, u64); 27] = [
         ("maxRequestBytes", defaults::MAX_REQUEST_BYTES as u64),
         ("logSegmentBytes", defaults::LOG_SEGMENT_BYTES),
         ("logMaxBytes", defaults::LOG_MAX_BYTES),
@@ -387,6 +408,18 @@ pub fn limits() -> HashMap<String, f64> {
         ("jobBytesPerSecond", defaults::JOB_BYTES_PER_SECOND),
         ("vacuumAfterMs", defaults::VACUUM_AFTER_MS),
         ("rowGroupRows", defaults::ROW_GROUP_ROWS as u64),
+        ("recordMaxAttributes", defaults::MAX_ATTRIBUTES as u64),
+        (
+            "recordMaxAttributeKeyBytes",
+            defaults::MAX_ATTRIBUTE_KEY_BYTES as u64,
+        ),
+        (
+            "recordMaxAttributeValueBytes",
+            defaults::MAX_ATTRIBUTE_VALUE_BYTES as u64,
+        ),
+        ("recordMaxValueDepth", defaults::MAX_VALUE_DEPTH as u64),
+        ("recordMaxEvents", defaults::MAX_EVENTS as u64),
+        ("recordMaxLinks", defaults::MAX_LINKS as u64),
         ("queryMaxRows", defaults::QUERY_MAX_ROWS as u64),
         ("queryMemoryBytes", defaults::QUERY_MEMORY_BYTES as u64),
         ("queryTimeoutMs", defaults::QUERY_TIMEOUT_MS),

@@ -16,6 +16,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use otlake_base::limits::RecordLimits;
 use otlake_base::{Clock, Signal, SystemClock};
 use prost::Message;
 
@@ -33,7 +34,8 @@ fn main() {
     ] {
         let body = Bytes::from(body);
         let ours = rate(|| {
-            let decoded = otlake_decode::decode(signal, &body, "default").expect("it is OTLP");
+            let decoded = otlake_decode::decode(signal, &body, "default", &RecordLimits::default())
+                .expect("it is OTLP");
             assert_eq!(decoded.accepted, RECORDS as u64);
             black_box(decoded);
         });

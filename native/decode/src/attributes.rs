@@ -3,13 +3,13 @@
 //! The text is written while the wire is walked; nothing is built in between. `encode/` reads it
 //! back.
 
-use otlake_base::limits::MAX_VALUE_DEPTH;
-
 use crate::json::base64;
+use crate::notes;
+use crate::request::{Bounds, Request};
 use crate::wire::{Reader, Text, Value, Wire, plain_text, whole_varint};
 
-/// Writes a list of `KeyValue` messages as one object.
-pub fn write_object(reader: &Reader<'_>, entries: &[&[u8]], out: &mut Vec<u8>) -> Wire<()> {
+/// Writes a list of `KeyValue` messages as one object; gives how many of them a limit cut off.
+pub fn write_object(reader: &Reader<'_>, entries: &[&[u8]], out: &mut Vec<u8>) -> Wire<i64> {
     write_object_with(reader, entries, out, |_, _, _| {})
 }
 
@@ -20,25 +20,36 @@ pub fn write_object_with<'a>(
     entries: &[&'a [u8]],
     out: &mut Vec<u8>,
     mut each: impl FnMut(&'a str, Any<'a>, &[u8]),
-) -> Wire<()> {
+) -> Wire<i64> {
+    let request = reader.request();
+    let limit = request.limits().attributes;
+    let (entries, cut) = request.cut_list(entries, limit, notes::ATTRIBUTES_CUT);
+    let usual = request.takes_short_text;
     out.push(b'{');
     for (index, entry) in entries.iter().enumerate() {
         if index > 0 {
             out.push(b',');
         }
         let start = out.len();
-        if write_usual(entry, out, &mut each) {
+        if usual && write_usual(entry, out, &mut each) {
             continue;
         }
-        let (key, value) = key_value(&reader.within(entry))?;
+        let bounds = request.attribute();
+        let (key, value) = key_value(&reader.within(entry), bounds)?;
         write_json_text(key, out);
         out.push(b':');
-        let any = value.any(MAX_VALUE_DEPTH)?;
-        value.write(any, out, MAX_VALUE_DEPTH)?;
+        let any = value.any(bounds)?;
+        value.write(any, out, bounds)?;
         each(key.text, any, &out[start..]);
     }
     out.push(b'}');
-    Ok(())
+    Ok(cut)
+}
+
+/// The count of dropped attributes with those that a limit cut off.
+#[inline]
+pub fn dropped(counted: i64, cut: i64) -> i64 {
+    (counted + cut).min(i64::from(u32::MAX))
 }
 
 /// Writes an entry as encoders write nearly all of them: the key, then a value of one member
@@ -96,7 +107,7 @@ fn write_entries(
     reader: &Reader<'_>,
     entries: &[&[u8]],
     out: &mut Vec<u8>,
-    depth: usize,
+    bounds: Bounds,
 ) -> Wire<()> {
     // A lone key that begins with `$` could be read as a marker.
     let escape_marker = entries.len() == 1;
@@ -105,14 +116,14 @@ fn write_entries(
         if index > 0 {
             out.push(b',');
         }
-        let (key, value) = key_value(&reader.within(entry))?;
+        let (key, value) = key_value(&reader.within(entry), bounds)?;
         out.push(b'"');
         if escape_marker && key.text.starts_with('$') {
             out.push(b'$');
         }
         escape(key.text, out);
         out.extend_from_slice(b"\":");
-        value.write(value.any(depth)?, out, depth)?;
+        value.write(value.any(bounds)?, out, bounds)?;
     }
     out.push(b'}');
     Ok(())
@@ -120,7 +131,7 @@ fn write_entries(
 
 /// The key and the value of a `KeyValue`.
 #[inline(always)]
-fn key_value<'a>(entry: &Reader<'a>) -> Wire<(Text<'a>, AnyValue<'a>)> {
+fn key_value<'a>(entry: &Reader<'a>, bounds: Bounds) -> Wire<(Text<'a>, AnyValue<'a>)> {
     let mut fields = *entry;
     let (mut key, mut value) = (Text::default(), None);
     while let Some((number, field)) = fields.field()? {
@@ -130,6 +141,9 @@ fn key_value<'a>(entry: &Reader<'a>) -> Wire<(Text<'a>, AnyValue<'a>)> {
             _ => {}
         }
     }
+    let key = entry
+        .request()
+        .cut_text(key, bounds.key_bytes, notes::KEY_CUT);
     Ok((key, value.unwrap_or(AnyValue::unset(entry))))
 }
 
@@ -183,6 +197,11 @@ impl<'a> AnyValue<'a> {
         });
     }
 
+    /// The request that it is of.
+    pub fn request(&self) -> &'a Request {
+        self.reader.request()
+    }
+
     /// Shows every field to `each`, with its number.
     #[inline]
     fn members(&self, mut each: impl FnMut(&Reader<'a>, u32, Value<'a>) -> Wire<()>) -> Wire<()> {
@@ -204,9 +223,21 @@ impl<'a> AnyValue<'a> {
         Ok(())
     }
 
-    /// Finds the member that is set; `depth` containers may open within it.
+    /// As much of the member that is set as the bounds allow.
     #[inline(always)]
-    pub fn any(&self, depth: usize) -> Wire<Any<'a>> {
+    pub fn any(&self, bounds: Bounds) -> Wire<Any<'a>> {
+        let any = self.whole(bounds)?;
+        let (request, limit) = (self.reader.request(), bounds.text_bytes);
+        Ok(match any {
+            Any::Text(text) => Any::Text(request.cut_text(text, limit, notes::VALUE_CUT)),
+            Any::Bytes(bytes) => Any::Bytes(request.cut_list(bytes, limit, notes::VALUE_CUT).0),
+            any => any,
+        })
+    }
+
+    /// Finds the member that is set; what others have replaced is checked within bounds.
+    #[inline(always)]
+    pub fn whole(&self, bounds: Bounds) -> Wire<Any<'a>> {
         // Nearly every value is one message with one member.
         let mut reader = self.reader;
         if self.merged.is_none()
@@ -215,11 +246,11 @@ impl<'a> AnyValue<'a> {
         {
             return Ok(member(&reader, number, field, 0)?.unwrap_or(Any::Unset));
         }
-        self.last_member(depth)
+        self.last_member(bounds)
     }
 
     #[inline(never)]
-    fn last_member(&self, depth: usize) -> Wire<Any<'a>> {
+    fn last_member(&self, bounds: Bounds) -> Wire<Any<'a>> {
         let (mut any, mut seen, mut replaced) = (Any::Unset, 0, false);
         self.members(|reader, number, field| {
             let Some(next) = member(reader, number, field, seen)? else {
@@ -237,7 +268,10 @@ impl<'a> AnyValue<'a> {
             Ok(())
         })?;
         if replaced {
-            self.check_replaced(any, depth)?;
+            // What nobody sees is not noted.
+            let notes = self.reader.request().take_notes();
+            self.check_replaced(any, bounds)?;
+            self.reader.request().set_notes(notes);
         }
         Ok(any)
     }
@@ -245,7 +279,10 @@ impl<'a> AnyValue<'a> {
     /// Containers that another member has replaced must be well-formed, too. Those that count
     /// are left to `write`, so that none is read twice, whatever stands in it.
     #[cold]
-    fn check_replaced(&self, any: Any<'a>, depth: usize) -> Wire<()> {
+    fn check_replaced(&self, any: Any<'a>, bounds: Bounds) -> Wire<()> {
+        let Some(bounds) = self.deeper(bounds) else {
+            return Ok(());
+        };
         let kept = match any {
             Any::Array(since) | Any::KeyValues(since) => since,
             _ => usize::MAX,
@@ -254,16 +291,20 @@ impl<'a> AnyValue<'a> {
         self.members(|reader, number, field| {
             if seen < kept && matches!(number, ARRAY | KEY_VALUES) {
                 let mut container = reader.message(field)?;
-                let depth = deeper(reader, depth)?;
                 while let Some((inner, field)) = container.field()? {
                     nowhere.clear();
                     if inner != 1 {
                         continue;
                     }
                     if number == ARRAY {
-                        write_element(container.message(field)?, &mut nowhere, depth)?;
+                        write_element(container.message(field)?, &mut nowhere, bounds)?;
                     } else {
-                        write_entries(&container, &[container.bytes(field)?], &mut nowhere, depth)?;
+                        write_entries(
+                            &container,
+                            &[container.bytes(field)?],
+                            &mut nowhere,
+                            bounds,
+                        )?;
                     }
                 }
             }
@@ -272,9 +313,9 @@ impl<'a> AnyValue<'a> {
         })
     }
 
-    /// Writes the member that `any` found; `depth` containers may open.
+    /// Writes the member that `any` found; a container that lies too deep becomes no value.
     #[inline]
-    pub fn write(&self, any: Any<'a>, out: &mut Vec<u8>, depth: usize) -> Wire<()> {
+    pub fn write(&self, any: Any<'a>, out: &mut Vec<u8>, bounds: Bounds) -> Wire<()> {
         match any {
             Any::Unset => out.extend_from_slice(b"null"),
             Any::Text(text) => write_json_text(text, out),
@@ -286,10 +327,25 @@ impl<'a> AnyValue<'a> {
                 base64::encode(bytes, out);
                 out.extend_from_slice(b"\"}");
             }
-            Any::Array(since) => self.write_array(since, out, depth)?,
-            Any::KeyValues(since) => self.write_key_values(since, out, depth)?,
+            Any::Array(since) => match self.deeper(bounds) {
+                Some(bounds) => self.write_array(since, out, bounds)?,
+                None => out.extend_from_slice(b"null"),
+            },
+            Any::KeyValues(since) => match self.deeper(bounds) {
+                Some(bounds) => self.write_key_values(since, out, bounds)?,
+                None => out.extend_from_slice(b"null"),
+            },
         }
         Ok(())
+    }
+
+    /// The bounds within a container; None where none may open.
+    fn deeper(&self, bounds: Bounds) -> Option<Bounds> {
+        let depth = bounds.depth.checked_sub(1);
+        if depth.is_none() {
+            self.reader.request().note(notes::VALUE_DEPTH);
+        }
+        depth.map(|depth| Bounds { depth, ..bounds })
     }
 
     /// Shows every element of the containers from the member `since` on.
@@ -313,8 +369,7 @@ impl<'a> AnyValue<'a> {
         })
     }
 
-    fn write_array(&self, since: usize, out: &mut Vec<u8>, depth: usize) -> Wire<()> {
-        let depth = deeper(&self.reader, depth)?;
+    fn write_array(&self, since: usize, out: &mut Vec<u8>, bounds: Bounds) -> Wire<()> {
         out.push(b'[');
         let mut first = true;
         self.elements(since, |container, element| {
@@ -322,19 +377,18 @@ impl<'a> AnyValue<'a> {
                 out.push(b',');
             }
             first = false;
-            write_element(container.message(element)?, out, depth)
+            write_element(container.message(element)?, out, bounds)
         })?;
         out.push(b']');
         Ok(())
     }
 
-    fn write_key_values(&self, since: usize, out: &mut Vec<u8>, depth: usize) -> Wire<()> {
-        let depth = deeper(&self.reader, depth)?;
+    fn write_key_values(&self, since: usize, out: &mut Vec<u8>, bounds: Bounds) -> Wire<()> {
         let mut entries = Vec::new();
         self.elements(since, |container, entry| {
             container.keep(&mut entries, container.bytes(entry)?)
         })?;
-        write_entries(&self.reader, &entries, out, depth)
+        write_entries(&self.reader, &entries, out, bounds)
     }
 }
 
@@ -358,18 +412,12 @@ fn member<'a>(
     }))
 }
 
-fn write_element(reader: Reader<'_>, out: &mut Vec<u8>, depth: usize) -> Wire<()> {
+fn write_element(reader: Reader<'_>, out: &mut Vec<u8>, bounds: Bounds) -> Wire<()> {
     let value = AnyValue {
         reader,
         merged: None,
     };
-    value.write(value.any(depth)?, out, depth)
-}
-
-fn deeper(reader: &Reader<'_>, depth: usize) -> Wire<usize> {
-    depth
-        .checked_sub(1)
-        .ok_or_else(|| reader.malformed("a value is nested too deep"))
+    value.write(value.any(bounds)?, out, bounds)
 }
 
 #[inline(always)]

@@ -10,11 +10,15 @@ use arrow::array::builder::make_view;
 use arrow::array::{
     ArrayRef, FixedSizeBinaryArray, ListArray, PrimitiveArray, StringViewArray, StructArray,
 };
-use arrow::buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
+use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{
     ArrowNativeType, ArrowPrimitiveType, Field, Fields, TimestampMicrosecondType,
 };
 use otlake_base::{Code, Error, Result};
+
+use crate::notes::Notes;
+use crate::rejections::is_id;
+use crate::request::Request;
 
 /// The view of a null: longer than any text can be.
 pub const NULL: u128 = u128::MAX;
@@ -75,13 +79,13 @@ impl Arena {
 /// Views to an array; the views must come from the arena that became `arena`.
 pub fn texts(mut views: Vec<u128>, arena: &Buffer) -> ArrayRef {
     let nulls = views.contains(&NULL).then(|| {
-        let present = NullBuffer::from_iter(views.iter().map(|view| *view != NULL));
+        let present = BooleanBuffer::collect_bool(views.len(), |row| views[row] != NULL);
         for view in &mut views {
             if *view == NULL {
                 *view = 0;
             }
         }
-        present
+        NullBuffer::new(present)
     });
     // SAFETY: each view was made by `Arena` over checked UTF-8, with an offset and a length
     // within the arena, which only grows or is cut back together with its views.
@@ -148,6 +152,20 @@ impl<const N: usize> Ids<N> {
             None => self.bytes.extend_from_slice(&[0; N]),
         }
         self.present.push(id.len() == N);
+    }
+
+    /// Adds an id that OTLP allows to be absent: one of another length, or all zero, is noted
+    /// and passed over.
+    #[inline(always)]
+    pub fn push_known(&mut self, id: &[u8], request: &Request, note: Notes) {
+        if is_id::<N>(id) {
+            self.push(id);
+            return;
+        }
+        if !id.is_empty() {
+            request.note(note);
+        }
+        self.push(&[]);
     }
 
     pub fn len(&self) -> usize {

@@ -2,7 +2,7 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::{Date32Type, Int64Type, TimestampMicrosecondType};
 use bytes::Bytes;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
-use opentelemetry_proto::tonic::common::v1::{AnyValue, ArrayValue, KeyValue};
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
 use opentelemetry_proto::tonic::metrics::v1::{
     Gauge, Histogram, HistogramDataPoint, Metric, MetricsData, NumberDataPoint, ResourceMetrics,
     ScopeMetrics, metric, number_data_point,
@@ -10,6 +10,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::Link;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, TracesData};
+use otlake_base::limits::RecordLimits;
 use otlake_base::{Code, Signal, Table};
 use proptest::prelude::*;
 use prost::Message;
@@ -65,7 +66,13 @@ fn request(spans: Vec<Span>) -> Vec<u8> {
 }
 
 fn decoded(signal: Signal, body: Vec<u8>) -> Decoded {
-    decode(signal, &Bytes::from(body), "a-tenant-with-a-long-name").unwrap()
+    decode(
+        signal,
+        &Bytes::from(body),
+        "a-tenant-with-a-long-name",
+        &RecordLimits::default(),
+    )
+    .unwrap()
 }
 
 fn column<'a>(batch: &'a RecordBatch, name: &str) -> &'a dyn Array {
@@ -275,7 +282,13 @@ fn a_request_that_is_malformed_at_its_end_is_refused_whole_and_says_where() {
     let mut body = request(vec![span(1)]);
     let length = body.len();
     body.extend_from_slice(&[10, 200, 1]);
-    let error = decode(Signal::Traces, &Bytes::from(body), "t").unwrap_err();
+    let error = decode(
+        Signal::Traces,
+        &Bytes::from(body),
+        "t",
+        &RecordLimits::default(),
+    )
+    .unwrap_err();
     assert_eq!(error.code, Code::OtlpMalformed);
     assert!(
         error.message.contains(&format!("byte {}", length + 3)),
@@ -315,41 +328,19 @@ fn i5_a_small_request_cannot_become_a_large_batch() {
     let (mut resource, mut body) = (WireWriter::default(), WireWriter::default());
     resource.bytes_field(2, &group.bytes);
     body.bytes_field(1, &resource.bytes);
-    let error = decode(Signal::Logs, &Bytes::from(body.bytes), "t").unwrap_err();
+    let error = decode(
+        Signal::Logs,
+        &Bytes::from(body.bytes),
+        "t",
+        &RecordLimits::default(),
+    )
+    .unwrap_err();
     assert_eq!(error.code, Code::OtlpTooLarge);
-}
-
-#[test]
-fn values_nested_too_deep_are_refused_without_exhausting_the_stack() {
-    let mut value = AnyValue {
-        value: Some(Value::IntValue(1)),
-    };
-    let mut accepted = 0;
-    for depth in 0..100 {
-        let body = request(vec![Span {
-            attributes: vec![KeyValue {
-                key: "deep".into(),
-                value: Some(value.clone()),
-                ..Default::default()
-            }],
-            ..span(1)
-        }]);
-        match decode(Signal::Traces, &Bytes::from(body), "t") {
-            Ok(_) => accepted = depth,
-            Err(error) => assert_eq!(error.code, Code::OtlpMalformed),
-        }
-        value = AnyValue {
-            value: Some(Value::ArrayValue(ArrayValue {
-                values: vec![value],
-            })),
-        };
-    }
-    assert_eq!(accepted, otlake_base::limits::MAX_VALUE_DEPTH);
 }
 
 /// Decodes bytes that may be anything; if they are taken, every column has every row.
 fn survives(signal: Signal, body: Vec<u8>) {
-    if let Ok(decoded) = decode(signal, &Bytes::from(body), "t") {
+    if let Ok(decoded) = decode(signal, &Bytes::from(body), "t", &RecordLimits::default()) {
         let rows: usize = decoded
             .tables
             .iter()

@@ -6,7 +6,8 @@ use arrow::datatypes::{Float64Type, Int64Type};
 
 use crate::attributes;
 use crate::columns::{Arena, Ids, Offsets, Optional, numbers, texts};
-use crate::rejections::{Refusal, check_id, check_long, reason};
+use crate::notes;
+use crate::rejections::{Checked, Refusal, check_long, reason};
 use crate::schema;
 use crate::wire::{Reader, Wire};
 
@@ -45,7 +46,7 @@ pub struct Exemplars {
     attributes: Vec<u128>,
     /// Exemplars of the point so far, and the first of them that is not allowed.
     in_point: usize,
-    refused: Option<Refusal>,
+    refused: Option<Box<Refusal>>,
 }
 
 impl Exemplars {
@@ -68,28 +69,27 @@ impl Exemplars {
                 _ => {}
             }
         }
-        exemplar.check_records(self.time.len())?;
+        let request = exemplar.request();
+        request.count_records(1)?;
         let at = arena.0.len();
         attributes::write_object(&exemplar, &entries, &mut arena.0)?;
         self.attributes.push(arena.view_from(at));
         self.time.push(time as i64);
         self.value.push(number.double);
         self.value_int.push(number.int);
-        self.span_id.push(span_id);
-        self.trace_id.push(trace_id);
-        if let Err(refusal) = check(self.in_point, span_id, trace_id, time) {
-            self.refused.get_or_insert(refusal);
+        self.span_id
+            .push_known(span_id, request, notes::EXEMPLAR_ID);
+        self.trace_id
+            .push_known(trace_id, request, notes::EXEMPLAR_ID);
+        if let Err(refusal) = check_long("time_unix_nano", time, reason::TIME) {
+            self.refused
+                .get_or_insert(refusal.of_element("exemplars", self.in_point));
         }
         self.in_point += 1;
         Ok(())
     }
 
-    /// Exemplars of all points.
-    pub fn len(&self) -> usize {
-        self.time.len()
-    }
-
-    pub fn end(&mut self) -> Result<(), Refusal> {
+    pub fn end(&mut self) -> Checked {
         self.offsets.push(self.time.len());
         self.refused.take().map_or(Ok(()), Err)
     }
@@ -118,13 +118,4 @@ impl Exemplars {
             ],
         )
     }
-}
-
-/// The ids may be absent; the error's path is made only where there is one.
-#[inline]
-fn check(index: usize, span_id: &[u8], trace_id: &[u8], time: u64) -> Result<(), Refusal> {
-    check_id::<8>("span_id", span_id, false, reason::EXEMPLAR)
-        .and_then(|()| check_id::<16>("trace_id", trace_id, false, reason::EXEMPLAR))
-        .and_then(|()| check_long("time_unix_nano", time, reason::TIME).map(|_| ()))
-        .map_err(|refusal| refusal.of_element("exemplars", index))
 }

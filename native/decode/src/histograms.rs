@@ -8,7 +8,7 @@ use otlake_base::Table;
 use crate::columns::{Arena, Offsets, Optional, numbers};
 use crate::exemplars::Exemplars;
 use crate::metric_values::{Fields, Values};
-use crate::rejections::{Refusal, check_long, reason};
+use crate::rejections::{Checked, Refusal, check_long, reason};
 use crate::wire::{Reader, Value, Wire};
 
 /// The count and the statistics of both kinds of histogram.
@@ -28,7 +28,7 @@ impl Moments {
         self.point = [None; 3];
     }
 
-    fn end(&mut self) -> Result<(), Refusal> {
+    fn end(&mut self) -> Checked {
         let [sum, min, max] = self.point;
         self.sum.push(sum);
         self.min.push(min);
@@ -63,6 +63,10 @@ struct Counts {
 }
 
 impl Counts {
+    fn begin(&mut self) {
+        self.too_large = None;
+    }
+
     fn add(&mut self, value: u64) {
         if i64::try_from(value).is_err() {
             self.too_large.get_or_insert(value);
@@ -74,7 +78,7 @@ impl Counts {
         self.values.len() - self.offsets.end()
     }
 
-    fn end(&mut self, field: &str) -> Result<(), Refusal> {
+    fn end(&mut self, field: &str) -> Checked {
         self.offsets.push(self.values.len());
         match self.too_large.take() {
             Some(value) => check_long(field, value, reason::COUNT).map(|_| ()),
@@ -112,6 +116,7 @@ impl Values for Histograms {
 
     fn begin(&mut self) {
         self.moments.begin();
+        self.bucket_counts.begin();
         self.exemplars.begin();
     }
 
@@ -135,7 +140,7 @@ impl Values for Histograms {
         Ok(())
     }
 
-    fn end(&mut self, temporality: i32, _is_monotonic: bool) -> Result<(), Refusal> {
+    fn end(&mut self, temporality: i32, _is_monotonic: bool) -> Checked {
         let buckets = self.bucket_counts.in_point();
         let bounds = self.bounds.len() - self.bounds_offsets.end();
         self.bounds_offsets.push(self.bounds.len());
@@ -147,11 +152,8 @@ impl Values for Histograms {
         let consistent = if buckets == 0 || buckets == bounds + 1 {
             Ok(())
         } else {
-            Err(Refusal {
-                reason: reason::BUCKETS,
-                field: "bucket_counts".into(),
-                what: format!("must be {} for {bounds} bounds, got {buckets}", bounds + 1),
-            })
+            let what = format!("must be {} for {bounds} bounds, got {buckets}", bounds + 1);
+            Err(Refusal::new(reason::BUCKETS, "bucket_counts", what))
         };
         moments.and(counts).and(consistent).and(exemplars)
     }
@@ -163,10 +165,6 @@ impl Values for Histograms {
         self.bounds.truncate(self.bounds_offsets.end());
         self.exemplars.truncate(rows);
         self.temporality.truncate(rows);
-    }
-
-    fn elements(&self) -> usize {
-        self.exemplars.len()
     }
 
     fn finish(self, _table: Table, arena: &Buffer, columns: &mut Vec<ArrayRef>) {
@@ -207,6 +205,11 @@ struct Buckets {
 }
 
 impl Buckets {
+    fn begin(&mut self) {
+        self.point_offset = None;
+        self.counts.begin();
+    }
+
     fn read(&mut self, mut buckets: Reader<'_>) -> Wire<()> {
         let mut offset = self.point_offset.unwrap_or(0);
         while let Some((number, field)) = buckets.field()? {
@@ -220,7 +223,7 @@ impl Buckets {
         Ok(())
     }
 
-    fn end(&mut self, field: &str) -> Result<(), Refusal> {
+    fn end(&mut self, field: &str) -> Checked {
         self.offset.push(self.point_offset);
         self.present.push(self.point_offset.is_some());
         self.counts.end(field)
@@ -251,8 +254,8 @@ impl Values for Exponentials {
             self.point_zero_count,
             self.point_zero_threshold,
         ) = (0, 0, 0.0);
-        self.positive.point_offset = None;
-        self.negative.point_offset = None;
+        self.positive.begin();
+        self.negative.begin();
         self.exemplars.begin();
     }
 
@@ -279,7 +282,7 @@ impl Values for Exponentials {
         Ok(())
     }
 
-    fn end(&mut self, temporality: i32, _is_monotonic: bool) -> Result<(), Refusal> {
+    fn end(&mut self, temporality: i32, _is_monotonic: bool) -> Checked {
         self.scale.push(self.point_scale);
         self.zero_count.push(self.point_zero_count as i64);
         self.zero_threshold.push(self.point_zero_threshold);
@@ -304,10 +307,6 @@ impl Values for Exponentials {
         self.negative.truncate(rows);
         self.exemplars.truncate(rows);
         self.temporality.truncate(rows);
-    }
-
-    fn elements(&self) -> usize {
-        self.exemplars.len()
     }
 
     fn finish(self, _table: Table, arena: &Buffer, columns: &mut Vec<ArrayRef>) {

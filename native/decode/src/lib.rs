@@ -2,14 +2,18 @@
 //!
 //! A request is walked on the wire and its fields are written straight into columns; there is
 //! no tree of objects in between. What is malformed fails the whole request; a record that OTLP
-//! does not allow is refused alone and cut back out of every column.
+//! does not allow is refused alone and cut back out of every column (docs/validation.md).
 //!
 //! - `schema.rs`: the columns of the seven tables.
-//! - `decode.rs`: a request to its rows. `spans.rs`, `logs.rs`, and `metrics.rs` with
-//!   `metric_values.rs`, `histograms.rs` and `exemplars.rs`: each signal's messages.
-//! - `wire.rs`: protobuf's wire format. `columns.rs`: columns that can be cut back.
+//! - `decode.rs`: a request to its rows. `groups.rs`: the walk of resources, scopes and records.
+//!   `spans.rs` with `span_parts.rs`, `logs.rs`, and `metrics.rs` with `metric_values.rs`,
+//!   `histograms.rs` and `exemplars.rs`: each signal's messages.
+//! - `wire.rs`: protobuf's wire format. `request.rs`: what all readers of a request share, its
+//!   limits among it. `columns.rs`: columns that can be cut back.
 //! - `attributes.rs`: OTLP values as JSON text. `origin.rs`: resource and scope, once for their
-//!   rows. `series.rs`: a metric series' id. `rejections.rs`: what is refused, and why.
+//!   rows. `series.rs`: a metric series' id.
+//! - `rejections.rs`: what is refused, and why. `notes.rs`: what is changed in a kept record, and
+//!   what looks wrong. `path.rs`: where a byte stands. `logged.rs`: a request as the log keeps it.
 //! - `json/`: OTLP/JSON to protobuf and back. `encode/`: rows to OTLP protobuf.
 
 mod attributes;
@@ -17,20 +21,28 @@ mod columns;
 mod decode;
 pub mod encode;
 mod exemplars;
+mod groups;
 mod histograms;
 pub mod json;
+mod logged;
 mod logs;
 mod metric_values;
 mod metrics;
+mod notes;
 mod origin;
+mod path;
 mod rejections;
+mod request;
 pub mod schema;
 mod series;
+mod span_parts;
 mod spans;
 mod wire;
 
 #[cfg(test)]
 mod decode_test;
+#[cfg(test)]
+mod limits_test;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]
@@ -38,5 +50,7 @@ mod reference_test;
 #[cfg(test)]
 mod wire_test;
 
-pub use decode::{Decoded, decode};
-pub use rejections::Rejections;
+pub use decode::{Decoded, Tables, decode};
+pub use json::base64;
+pub use logged::{as_received, replay, to_log};
+pub use rejections::{ByReason, Rejections, message};

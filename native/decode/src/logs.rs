@@ -1,19 +1,23 @@
 //! `ExportLogsServiceRequest` to the columns of `logs`.
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::ArrayRef;
 use arrow::datatypes::{Int32Type, Int64Type};
-use otlake_base::limits::MAX_VALUE_DEPTH;
 use otlake_base::{Result, Table};
 
 use crate::attributes::{self, Any, AnyValue};
 use crate::columns::{Arena, Ids, NULL, micros, numbers, texts};
-use crate::decode::Decoded;
+use crate::decode::Tables;
+use crate::groups::{Group, Records, Rows, add_row, walk};
+use crate::notes;
 use crate::origin::{Origin, OriginColumns};
-use crate::rejections::{Place, Refusal, Rejections, check_id, check_long, reason};
+use crate::rejections::{Checked, Tally, check_long, reason};
 use crate::wire::{Reader, Wire};
 
+/// The log records of a request.
 #[derive(Default)]
-struct Logs {
+pub struct Logs<'a> {
+    /// Space that is used again for each record.
+    entries: Vec<&'a [u8]>,
     arena: Arena,
     time: Vec<i64>,
     observed_time: Vec<i64>,
@@ -28,99 +32,50 @@ struct Logs {
     attributes: Vec<u128>,
     dropped_attributes: Vec<i64>,
     origins: OriginColumns,
+    /// Rows that have an origin.
+    settled: usize,
 }
 
-pub fn decode(body: &[u8], tenant: &str) -> Result<Decoded> {
+/// Reads a request.
+pub fn read<'a>(request: Reader<'a>, tally: &mut Tally<'_>) -> Wire<Logs<'a>> {
     let mut logs = Logs::default();
-    logs.arena.0.reserve(body.len());
-    let mut rejections = Rejections::default();
-    logs.request(Reader::new(body), &mut rejections)?;
-    let accepted = logs.time.len() as u64;
-    let tables = if accepted == 0 {
-        Vec::new()
-    } else {
-        vec![(Table::Logs, logs.finish(tenant)?)]
-    };
-    Ok(Decoded {
-        tables,
-        accepted,
-        rejections,
-    })
+    logs.arena.0.reserve(request.len());
+    walk(request, &mut logs, tally)?;
+    Ok(logs)
 }
 
-impl Logs {
-    fn request(&mut self, mut request: Reader<'_>, rejections: &mut Rejections) -> Wire<()> {
-        let mut entries = Vec::new();
-        let mut resource_index = 0;
-        while let Some((number, field)) = request.field()? {
-            if number != 1 {
-                continue;
-            }
-            let mut group = request.message(field)?;
-            let (mut resources, mut scope_logs, mut schema_url) = (Vec::new(), Vec::new(), "");
-            while let Some((number, field)) = group.field()? {
-                match number {
-                    1 => group.keep(&mut resources, group.bytes(field)?)?,
-                    2 => group.keep(&mut scope_logs, group.message(field)?)?,
-                    3 => schema_url = group.text(field)?,
-                    _ => {}
-                }
-            }
-            let origin = Origin::resource(&group, &resources, schema_url, &mut self.arena)?;
-            for (scope_index, scope_logs) in scope_logs.into_iter().enumerate() {
-                let place = Place {
-                    signal: "log_records",
-                    resource: resource_index,
-                    scope: scope_index,
-                    record: 0,
-                    point: None,
-                };
-                self.scope(scope_logs, origin, place, &mut entries, rejections)?;
-            }
-            resource_index += 1;
-        }
-        Ok(())
-    }
+impl<'a> Records<'a> for Logs<'a> {
+    const FIELD: &'static str = "log_records";
+    const IS_ROW: bool = true;
 
-    fn scope<'a>(
-        &mut self,
-        mut group: Reader<'a>,
-        origin: Origin,
-        mut place: Place,
-        entries: &mut Vec<&'a [u8]>,
-        rejections: &mut Rejections,
-    ) -> Wire<()> {
-        let (mut scopes, mut schema_url) = (Vec::new(), "");
-        let before = self.time.len();
-        while let Some((number, field)) = group.field()? {
-            match number {
-                1 => group.keep(&mut scopes, group.bytes(field)?)?,
-                2 => {
-                    let record = group.message(field)?;
-                    let (rows, text) = (self.time.len(), self.arena.0.len());
-                    if let Err(refusal) = self.record(record, entries)? {
-                        self.cut_back(rows, text);
-                        rejections.add(place, &refusal);
-                    }
-                    group.check_records(self.time.len())?;
-                    place.record += 1;
-                }
-                3 => schema_url = group.text(field)?,
-                _ => {}
-            }
-        }
-        let origin = origin.with_scope(&group, &scopes, schema_url, &mut self.arena)?;
-        self.origins.push(origin, self.time.len() - before);
-        Ok(())
+    fn arena(&mut self) -> &mut Arena {
+        &mut self.arena
     }
 
     #[inline]
-    fn record<'a>(
-        &mut self,
-        mut record: Reader<'a>,
-        entries: &mut Vec<&'a [u8]>,
-    ) -> Wire<Result<(), Refusal>> {
-        entries.clear();
+    fn add(&mut self, record: Reader<'a>, group: &Group, tally: &mut Tally<'_>) -> Wire<()> {
+        add_row(self, record, group, None, tally)
+    }
+
+    fn end_scope(&mut self, origin: Origin) {
+        let rows = self.time.len();
+        self.origins.push(origin, rows - self.settled);
+        self.settled = rows;
+    }
+}
+
+impl<'a> Rows<'a> for Logs<'a> {
+    fn rows(&self) -> usize {
+        self.time.len()
+    }
+
+    fn arena(&mut self) -> &mut Arena {
+        &mut self.arena
+    }
+
+    #[inline(never)]
+    fn row(&mut self, mut record: Reader<'a>) -> Wire<Checked> {
+        self.entries.clear();
         let whole = record;
         let (mut trace_id, mut span_id) = (&[][..], &[][..]);
         let (mut severity_text, mut event_name, mut body) = ("", "", None);
@@ -132,7 +87,7 @@ impl Logs {
                 2 => severity_number = record.int32(field)?,
                 3 => severity_text = record.text(field)?,
                 5 => AnyValue::found(&mut body, &whole, number, record.message(field)?),
-                6 => record.keep(entries, record.bytes(field)?)?,
+                6 => record.keep(&mut self.entries, record.bytes(field)?)?,
                 7 => dropped = record.uint32(field)?,
                 8 => flags = record.fixed32(field)?,
                 9 => trace_id = record.bytes(field)?,
@@ -146,49 +101,34 @@ impl Logs {
         self.body.push(body);
         self.body_value.push(body_value);
         let at = self.arena.0.len();
-        attributes::write_object(&record, entries, &mut self.arena.0)?;
+        let cut = attributes::write_object(&record, &self.entries, &mut self.arena.0)?;
         self.attributes.push(self.arena.view_from(at));
-        self.trace_id.push(trace_id);
-        self.span_id.push(span_id);
+        let request = record.request();
+        self.trace_id.push_known(trace_id, request, notes::TRACE_ID);
+        self.span_id.push_known(span_id, request, notes::SPAN_ID);
+        // A record without a time has the one at which it was observed.
+        let odd = notes::of_time(if time == 0 { observed_time } else { time });
+        if odd != 0 {
+            request.note(odd);
+        }
         self.flags.push(flags);
         self.severity_number.push(severity_number);
         self.severity_text.push(self.arena.optional(severity_text));
         self.event_name.push(self.arena.optional(event_name));
-        self.dropped_attributes.push(dropped);
-        Ok(
-            check_id::<16>("trace_id", trace_id, false, reason::TRACE_ID)
-                .and_then(|()| check_id::<8>("span_id", span_id, false, reason::SPAN_ID))
-                .and_then(|()| {
-                    self.time
-                        .push(check_long("time_unix_nano", time, reason::TIME)?);
-                    let field = "observed_time_unix_nano";
-                    self.observed_time
-                        .push(check_long(field, observed_time, reason::TIME)?);
-                    Ok(())
-                }),
-        )
-    }
-
-    /// The body's text, and its typed value where it is not text.
-    fn body(&mut self, body: Option<AnyValue<'_>>) -> Wire<(u128, u128)> {
-        let Some(body) = body else {
-            return Ok((NULL, NULL));
-        };
-        match body.any(MAX_VALUE_DEPTH)? {
-            Any::Unset => Ok((NULL, NULL)),
-            Any::Text(text) => Ok((self.arena.text(text.text), NULL)),
-            any => {
-                let at = self.arena.0.len();
-                body.write(any, &mut self.arena.0, MAX_VALUE_DEPTH)?;
-                let view = self.arena.view_from(at);
-                Ok((view, view))
-            }
-        }
+        self.dropped_attributes
+            .push(attributes::dropped(dropped, cut));
+        let times = check_long("time_unix_nano", time, reason::TIME).and_then(|time| {
+            let field = "observed_time_unix_nano";
+            self.observed_time
+                .push(check_long(field, observed_time, reason::TIME)?);
+            self.time.push(time);
+            Ok(())
+        });
+        Ok(times)
     }
 
     #[cold]
-    fn cut_back(&mut self, rows: usize, text: usize) {
-        self.arena.0.truncate(text);
+    fn cut_back(&mut self, rows: usize) {
         self.trace_id.truncate(rows);
         self.span_id.truncate(rows);
         self.severity_number.truncate(rows);
@@ -210,8 +150,39 @@ impl Logs {
             column.truncate(rows);
         }
     }
+}
 
-    fn finish(mut self, tenant: &str) -> Result<RecordBatch> {
+impl Logs<'_> {
+    /// The body's text, and its typed value where it is not text.
+    #[inline(always)]
+    fn body(&mut self, body: Option<AnyValue<'_>>) -> Wire<(u128, u128)> {
+        let Some(body) = body else {
+            return Ok((NULL, NULL));
+        };
+        let bounds = body.request().body();
+        match body.whole(bounds)? {
+            Any::Unset => Ok((NULL, NULL)),
+            Any::Text(text) => Ok((self.arena.text(text.text), NULL)),
+            any => self.typed_body(body, any),
+        }
+    }
+
+    #[inline(never)]
+    fn typed_body<'a>(&mut self, body: AnyValue<'a>, any: Any<'a>) -> Wire<(u128, u128)> {
+        let at = self.arena.0.len();
+        body.write(any, &mut self.arena.0, body.request().body())?;
+        let view = self.arena.view_from(at);
+        Ok((view, view))
+    }
+
+    /// The rows as a batch.
+    ///
+    /// # Errors
+    /// `OTLP_TOO_LARGE` where their text is too long for a batch.
+    pub fn finish(mut self, tenant: &str) -> Result<Tables> {
+        if self.time.is_empty() {
+            return Ok(Vec::new());
+        }
         let tenant = self.arena.text(tenant);
         let arena = self.arena.finish()?;
         let long = numbers::<Int64Type>;
@@ -233,6 +204,6 @@ impl Logs {
         ];
         self.origins
             .finish(tenant, &self.time, &arena, &mut columns);
-        crate::decode::batch(Table::Logs, columns)
+        crate::decode::batches(Table::Logs, columns)
     }
 }

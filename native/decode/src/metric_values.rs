@@ -10,7 +10,7 @@ use otlake_base::Table;
 
 use crate::columns::{Arena, Offsets, Optional, numbers};
 use crate::exemplars::{Exemplars, Number};
-use crate::rejections::{Refusal, check_long, reason};
+use crate::rejections::{Checked, check_long, reason};
 use crate::schema;
 use crate::wire::{Reader, Value, Wire};
 
@@ -34,10 +34,8 @@ pub trait Values: Default {
         arena: &mut Arena,
     ) -> Wire<()>;
     /// The point ends: its row is complete, or refused and cut back by the caller.
-    fn end(&mut self, temporality: i32, is_monotonic: bool) -> Result<(), Refusal>;
+    fn end(&mut self, temporality: i32, is_monotonic: bool) -> Checked;
     fn truncate(&mut self, rows: usize);
-    /// Elements of lists in all rows.
-    fn elements(&self) -> usize;
     /// The type's columns, in the schema's order.
     fn finish(self, table: Table, arena: &Buffer, columns: &mut Vec<ArrayRef>);
 }
@@ -80,7 +78,7 @@ impl Values for Numbers {
         Ok(())
     }
 
-    fn end(&mut self, temporality: i32, is_monotonic: bool) -> Result<(), Refusal> {
+    fn end(&mut self, temporality: i32, is_monotonic: bool) -> Checked {
         self.value.push(self.number.double);
         self.value_int.push(self.number.int);
         self.temporality.push(temporality);
@@ -94,10 +92,6 @@ impl Values for Numbers {
         self.temporality.truncate(rows);
         self.is_monotonic.truncate(rows);
         self.exemplars.truncate(rows);
-    }
-
-    fn elements(&self) -> usize {
-        self.exemplars.len()
     }
 
     fn finish(self, table: Table, arena: &Buffer, columns: &mut Vec<ArrayRef>) {
@@ -155,7 +149,7 @@ impl Values for Summaries {
                         _ => {}
                     }
                 }
-                at.check_records(self.quantile.len())?;
+                at.request().count_records(1)?;
                 self.quantile.push(quantile);
                 self.value.push(value);
             }
@@ -164,7 +158,7 @@ impl Values for Summaries {
         Ok(())
     }
 
-    fn end(&mut self, _temporality: i32, _is_monotonic: bool) -> Result<(), Refusal> {
+    fn end(&mut self, _temporality: i32, _is_monotonic: bool) -> Checked {
         self.count.push(self.point_count as i64);
         self.sum.push(self.point_sum);
         self.offsets.push(self.quantile.len());
@@ -178,10 +172,6 @@ impl Values for Summaries {
         let elements = self.offsets.end();
         self.quantile.truncate(elements);
         self.value.truncate(elements);
-    }
-
-    fn elements(&self) -> usize {
-        self.quantile.len()
     }
 
     fn finish(self, _table: Table, _arena: &Buffer, columns: &mut Vec<ArrayRef>) {

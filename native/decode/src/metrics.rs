@@ -3,18 +3,20 @@
 //! A request is walked once; each data point goes to the table of its metric's type. What the
 //! points of every type share is `Points`; what is a type's own is in `metric_values.rs`.
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::ArrayRef;
 use arrow::buffer::Buffer;
 use arrow::datatypes::Int64Type;
-use otlake_base::{Result, Table};
+use otlake_base::{Result, Signal, Table};
 
 use crate::attributes;
 use crate::columns::{Arena, micros, numbers, texts};
-use crate::decode::Decoded;
+use crate::decode::Tables;
+use crate::groups::{Group, Records, Rows, add_row, walk};
 use crate::histograms::{Exponentials, Histograms};
 use crate::metric_values::{Fields, Numbers, Summaries, Values};
+use crate::notes::{self, LIMITS};
 use crate::origin::{Origin, OriginColumns};
-use crate::rejections::{Place, Refusal, Rejections, check_long, reason};
+use crate::rejections::{Checked, Refusal, Tally, check_long, or_refused, reason};
 use crate::series::{Unordered, series_id};
 use crate::wire::{Reader, Wire};
 
@@ -27,8 +29,16 @@ mod data {
     pub const SUMMARY: u32 = 11;
 }
 
+/// The data points of a request.
 #[derive(Default)]
-struct Metrics {
+pub struct Metrics<'a> {
+    scratch: Scratch<'a>,
+    tables: PointTables,
+}
+
+/// Its columns.
+#[derive(Default)]
+struct PointTables {
     /// All tables share it, so that a resource stands once.
     arena: Arena,
     gauge: Points<Numbers>,
@@ -63,10 +73,7 @@ struct Head<'a> {
     metadata: u128,
     temporality: i32,
     is_monotonic: bool,
-    origin: Origin,
-    place: Place,
-    /// Records of the request in other tables.
-    elsewhere: usize,
+    group: Group,
 }
 
 /// Space that is used again for each metric.
@@ -77,126 +84,75 @@ struct Scratch<'a> {
     points: Vec<Reader<'a>>,
     attributes: Vec<&'a [u8]>,
     /// Rows of data that other data of the same metric has replaced; nobody sees them.
-    replaced: Option<Box<Metrics>>,
+    replaced: PointTables,
 }
 
-pub fn decode(body: &[u8], tenant: &str) -> Result<Decoded> {
+/// Reads a request.
+pub fn read<'a>(request: Reader<'a>, tally: &mut Tally<'_>) -> Wire<Metrics<'a>> {
     let mut metrics = Metrics::default();
-    metrics.arena.0.reserve(body.len());
-    let mut rejections = Rejections::default();
-    metrics.request(Reader::new(body), &mut rejections)?;
-    let tenant = metrics.arena.text(tenant);
-    let arena = metrics.arena.finish()?;
-    let mut tables = Vec::new();
-    for batch in [
-        metrics.gauge.finish(Table::MetricsGauge, tenant, &arena)?,
-        metrics.sum.finish(Table::MetricsSum, tenant, &arena)?,
-        metrics
-            .histogram
-            .finish(Table::MetricsHistogram, tenant, &arena)?,
-        metrics
-            .exponential
-            .finish(Table::MetricsExponentialHistogram, tenant, &arena)?,
-        metrics
-            .summary
-            .finish(Table::MetricsSummary, tenant, &arena)?,
-    ] {
-        tables.extend(batch);
-    }
-    let accepted = tables
-        .iter()
-        .map(|(_, batch)| batch.num_rows() as u64)
-        .sum();
-    Ok(Decoded {
-        tables,
-        accepted,
-        rejections,
-    })
+    metrics.tables.arena.0.reserve(request.len());
+    walk(request, &mut metrics, tally)?;
+    Ok(metrics)
 }
 
-impl Metrics {
-    fn request(&mut self, mut request: Reader<'_>, rejections: &mut Rejections) -> Wire<()> {
-        let mut scratch = Scratch::default();
-        let mut resource_index = 0;
-        while let Some((number, field)) = request.field()? {
-            if number != 1 {
-                continue;
-            }
-            let mut group = request.message(field)?;
-            let (mut resources, mut scope_metrics, mut schema_url) = (Vec::new(), Vec::new(), "");
-            while let Some((number, field)) = group.field()? {
-                match number {
-                    1 => group.keep(&mut resources, group.bytes(field)?)?,
-                    2 => group.keep(&mut scope_metrics, group.message(field)?)?,
-                    3 => schema_url = group.text(field)?,
-                    _ => {}
-                }
-            }
-            let origin = Origin::resource(&group, &resources, schema_url, &mut self.arena)?;
-            for (scope_index, scope_metrics) in scope_metrics.into_iter().enumerate() {
-                let place = Place {
-                    signal: "metrics",
-                    resource: resource_index,
-                    scope: scope_index,
-                    record: 0,
-                    point: None,
-                };
-                self.scope(scope_metrics, origin, place, &mut scratch, rejections)?;
-            }
-            resource_index += 1;
-        }
-        Ok(())
+impl Metrics<'_> {
+    /// The rows as batches.
+    ///
+    /// # Errors
+    /// `OTLP_TOO_LARGE` where their text is too long for a batch.
+    pub fn finish(self, tenant: &str) -> Result<Tables> {
+        let mut points = self.tables;
+        let tenant = points.arena.text(tenant);
+        let arena = points.arena.finish()?;
+        let tables = [
+            points.gauge.finish(Table::MetricsGauge, tenant, &arena)?,
+            points.sum.finish(Table::MetricsSum, tenant, &arena)?,
+            points
+                .histogram
+                .finish(Table::MetricsHistogram, tenant, &arena)?,
+            points
+                .exponential
+                .finish(Table::MetricsExponentialHistogram, tenant, &arena)?,
+            points
+                .summary
+                .finish(Table::MetricsSummary, tenant, &arena)?,
+        ];
+        Ok(tables.into_iter().flatten().collect())
+    }
+}
+
+impl<'a> Records<'a> for Metrics<'a> {
+    const FIELD: &'static str = "metrics";
+    const IS_ROW: bool = false;
+
+    fn arena(&mut self) -> &mut Arena {
+        &mut self.tables.arena
     }
 
-    fn scope<'a>(
-        &mut self,
-        mut group: Reader<'a>,
-        origin: Origin,
-        mut place: Place,
-        scratch: &mut Scratch<'a>,
-        rejections: &mut Rejections,
-    ) -> Wire<()> {
-        // A series is known by its scope, which may follow its metrics.
-        let (mut scopes, mut metrics, mut schema_url) = (Vec::new(), Vec::new(), "");
-        while let Some((number, field)) = group.field()? {
-            match number {
-                1 => group.keep(&mut scopes, group.bytes(field)?)?,
-                2 => group.keep(&mut metrics, group.message(field)?)?,
-                3 => schema_url = group.text(field)?,
-                _ => {}
-            }
-        }
-        let origin = origin.with_scope(&group, &scopes, schema_url, &mut self.arena)?;
-        for metric in metrics {
-            self.metric(metric, origin, place, scratch, rejections)?;
-            place.record += 1;
-        }
-        Ok(())
-    }
-
-    fn metric<'a>(
-        &mut self,
-        mut metric: Reader<'a>,
-        origin: Origin,
-        place: Place,
-        scratch: &mut Scratch<'a>,
-        rejections: &mut Rejections,
-    ) -> Wire<()> {
+    fn add(&mut self, mut metric: Reader<'a>, group: &Group, tally: &mut Tally<'_>) -> Wire<()> {
+        let (scratch, arena) = (&mut self.scratch, &mut self.tables.arena);
         scratch.metadata.clear();
         scratch.data.clear();
+        let mut group = group.clone();
+        if group.notes & LIMITS != 0 {
+            group
+                .refused
+                .get_or_insert_with(|| identity("resource or scope"));
+        }
+        let refused = &mut group.refused;
         let (mut name, mut description, mut unit, mut kind) = ("", "", "", 0);
         while let Some((number, field)) = metric.field()? {
             match number {
-                1 => name = metric.text(field)?,
-                2 => description = metric.text(field)?,
-                3 => unit = metric.text(field)?,
+                1 => name = or_refused(metric.text(field), refused)?,
+                2 => description = or_refused(metric.text(field), refused)?,
+                3 => unit = or_refused(metric.text(field), refused)?,
                 data::GAUGE
                 | data::SUM
                 | data::HISTOGRAM
                 | data::EXPONENTIAL_HISTOGRAM
                 | data::SUMMARY => {
                     if number != kind {
-                        self.replace(kind, origin, place, scratch)?;
+                        replace(kind, scratch)?;
                         kind = number;
                     }
                     metric.keep(&mut scratch.data, metric.message(field)?)?;
@@ -205,60 +161,66 @@ impl Metrics {
                 _ => {}
             }
         }
-        let at = self.arena.0.len();
-        attributes::write_object(&metric, &scratch.metadata, &mut self.arena.0)?;
+        metric.request().set_notes(group.notes);
+        let at = arena.0.len();
+        let metadata = attributes::write_object(&metric, &scratch.metadata, &mut arena.0);
+        or_refused(metadata, refused)?;
+        group.notes = metric.request().take_notes();
         let head = Head {
             name,
-            metadata: self.arena.view_from(at),
-            name_view: self.arena.text(name),
-            description: self.arena.optional(description),
-            unit: self.arena.optional(unit),
+            metadata: arena.view_from(at),
+            name_view: arena.text(name),
+            description: arena.optional(description),
+            unit: arena.optional(unit),
             temporality: 0,
             is_monotonic: false,
-            origin,
-            place,
-            elsewhere: 0,
+            group,
         };
-        self.data(kind, head, scratch, rejections)
+        self.tables.data(kind, head, scratch, tally)
     }
 
-    /// Data that other data of the metric replaces makes no row, but must be well-formed.
-    fn replace<'a>(
-        &self,
-        kind: u32,
-        origin: Origin,
-        place: Place,
-        scratch: &mut Scratch<'a>,
-    ) -> Wire<()> {
-        if scratch.data.is_empty() {
-            return Ok(());
-        }
-        let mut replaced = scratch.replaced.take().unwrap_or_default();
-        let head = Head {
-            name: "",
-            name_view: 0,
-            description: 0,
-            unit: 0,
-            metadata: 0,
-            temporality: 0,
-            is_monotonic: false,
-            origin,
-            place,
-            elsewhere: self.records(),
-        };
-        replaced.data(kind, head, scratch, &mut Rejections::default())?;
-        scratch.data.clear();
-        scratch.replaced = Some(replaced);
-        Ok(())
-    }
+    /// Each metric's points have their origin already.
+    fn end_scope(&mut self, _origin: Origin) {}
+}
 
+/// Data that other data of the metric replaces makes no row, but must be well-formed.
+fn replace(kind: u32, scratch: &mut Scratch<'_>) -> Wire<()> {
+    if scratch.data.is_empty() {
+        return Ok(());
+    }
+    let mut replaced = std::mem::take(&mut scratch.replaced);
+    let head = Head {
+        name: "",
+        name_view: 0,
+        description: 0,
+        unit: 0,
+        metadata: 0,
+        temporality: 0,
+        is_monotonic: false,
+        group: Group::nobodys(),
+    };
+    replaced.data(kind, head, scratch, &mut Tally::new(Signal::Metrics, &[]))?;
+    scratch.data.clear();
+    scratch.replaced = replaced;
+    Ok(())
+}
+
+/// A data point's attributes, with those of its resource and scope, say which series it is of:
+/// cut off, two series could become one.
+#[cold]
+fn identity(whose: &str) -> Box<Refusal> {
+    let what = format!("those of the {whose} go beyond a limit, and a series is known by them");
+    Refusal::new(reason::ATTRIBUTES, "attributes", what)
+}
+
+impl PointTables {
     /// Adds the points of a metric's data, whose messages are in `scratch`.
     fn data<'a>(
         &mut self,
         kind: u32,
         mut head: Head<'a>,
         scratch: &mut Scratch<'a>,
-        rejections: &mut Rejections,
+        tally: &mut Tally<'_>,
     ) -> Wire<()> {
         let has_temporality = !matches!(kind, data::GAUGE | data::SUMMARY);
         scratch.points.clear();
@@ -278,114 +240,50 @@ impl Metrics {
             attributes: entries,
             ..
         } = scratch;
-        head.elsewhere += self.records();
         let arena = &mut self.arena;
         match kind {
-            data::GAUGE => self.gauge.add(head, points, entries, arena, rejections),
-            data::SUM => self.sum.add(head, points, entries, arena, rejections),
-            data::HISTOGRAM => self.histogram.add(head, points, entries, arena, rejections),
-            data::EXPONENTIAL_HISTOGRAM => self
-                .exponential
-                .add(head, points, entries, arena, rejections),
-            data::SUMMARY => self.summary.add(head, points, entries, arena, rejections),
+            data::GAUGE => self.gauge.add(head, points, entries, arena, tally),
+            data::SUM => self.sum.add(head, points, entries, arena, tally),
+            data::HISTOGRAM => self.histogram.add(head, points, entries, arena, tally),
+            data::EXPONENTIAL_HISTOGRAM => {
+                self.exponential.add(head, points, entries, arena, tally)
+            }
+            data::SUMMARY => self.summary.add(head, points, entries, arena, tally),
             _ => Ok(()),
         }
-    }
-
-    /// Rows of all tables, and the elements within them.
-    fn records(&self) -> usize {
-        self.gauge.records()
-            + self.sum.records()
-            + self.histogram.records()
-            + self.exponential.records()
-            + self.summary.records()
     }
 }
 
 impl<V: Values> Points<V> {
-    fn records(&self) -> usize {
-        self.time.len() + self.values.elements()
-    }
-
     /// Adds the points of one metric.
     fn add<'a>(
         &mut self,
-        mut head: Head<'a>,
+        head: Head<'a>,
         points: &[Reader<'a>],
         entries: &mut Vec<&'a [u8]>,
         arena: &mut Arena,
-        rejections: &mut Rejections,
+        tally: &mut Tally<'_>,
     ) -> Wire<()> {
-        head.elsewhere -= self.records();
+        if let Some(point) = points.first() {
+            tally.receive(point.request(), points.len())?;
+        }
         let before = self.time.len();
+        let mut rows = PointRows {
+            points: self,
+            head: &head,
+            entries,
+            arena,
+        };
         for (index, point) in points.iter().enumerate() {
-            let (rows, text) = (self.time.len(), arena.0.len());
-            let outcome = self.point(*point, &head, entries, arena)?;
-            point.check_records(head.elsewhere + self.records())?;
-            if let Err(refusal) = outcome {
-                self.cut_back(rows);
-                arena.0.truncate(text);
-                let place = Place {
-                    point: Some(index),
-                    ..head.place
-                };
-                rejections.add(place, &refusal);
-            }
+            add_row(&mut rows, *point, &head.group, Some(index), tally)?;
         }
         let rows = self.time.len();
         self.name.resize(rows, head.name_view);
         self.description.resize(rows, head.description);
         self.unit.resize(rows, head.unit);
         self.metadata.resize(rows, head.metadata);
-        self.origins.push(head.origin, rows - before);
+        self.origins.push(head.group.origin, rows - before);
         Ok(())
-    }
-
-    fn point<'a>(
-        &mut self,
-        mut point: Reader<'a>,
-        head: &Head<'a>,
-        entries: &mut Vec<&'a [u8]>,
-        arena: &mut Arena,
-    ) -> Wire<Result<(), Refusal>> {
-        entries.clear();
-        let Fields {
-            attributes: attributes_field,
-            flags: flags_field,
-        } = V::FIELDS;
-        let (mut start, mut time, mut flags) = (0, 0, 0);
-        self.values.begin();
-        while let Some((number, field)) = point.field()? {
-            match number {
-                2 => start = point.fixed64(field)?,
-                3 => time = point.fixed64(field)?,
-                _ if number == attributes_field => point.keep(entries, point.bytes(field)?)?,
-                _ if number == flags_field => flags = point.uint32(field)?,
-                _ => self.values.field(number, &point, field, arena)?,
-            }
-        }
-        let at = arena.0.len();
-        let mut hash = Unordered::default();
-        attributes::write_object_with(&point, entries, &mut arena.0, |_, _, text| {
-            hash.add(text);
-        })?;
-        self.attributes.push(arena.view_from(at));
-        let series = series_id(
-            head.name,
-            head.origin.resource_hash,
-            head.origin.scope_hash,
-            hash.value(),
-        );
-        self.series.push(series);
-        self.flags.push(flags);
-        let values = self.values.end(head.temporality, head.is_monotonic);
-        let times = check_long("start_time_unix_nano", start, reason::TIME).and_then(|start| {
-            self.start.push(start);
-            self.time
-                .push(check_long("time_unix_nano", time, reason::TIME)?);
-            Ok(())
-        });
-        Ok(times.and(values))
     }
 
     #[cold]
@@ -403,14 +301,9 @@ impl<V: Values> Points<V> {
     }
 
     /// The table's batch, where it has rows.
-    fn finish(
-        self,
-        table: Table,
-        tenant: u128,
-        arena: &Buffer,
-    ) -> Result<Option<(Table, RecordBatch)>> {
+    fn finish(self, table: Table, tenant: u128, arena: &Buffer) -> Result<Tables> {
         if self.time.is_empty() {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let long = numbers::<Int64Type>;
         let mut columns: Vec<ArrayRef> = vec![
@@ -428,6 +321,93 @@ impl<V: Values> Points<V> {
         ];
         self.values.finish(table, arena, &mut columns);
         self.origins.finish(tenant, &self.time, arena, &mut columns);
-        Ok(Some((table, crate::decode::batch(table, columns)?)))
+        crate::decode::batches(table, columns)
+    }
+}
+
+/// The points of one metric on their way into its table.
+struct PointRows<'p, 'a, V> {
+    points: &'p mut Points<V>,
+    head: &'p Head<'a>,
+    entries: &'p mut Vec<&'a [u8]>,
+    arena: &'p mut Arena,
+}
+
+impl<'a, V: Values> Rows<'a> for PointRows<'_, 'a, V> {
+    fn rows(&self) -> usize {
+        self.points.time.len()
+    }
+
+    #[inline(always)]
+    fn arena(&mut self) -> &mut Arena {
+        self.arena
+    }
+
+    #[inline(always)]
+    fn row(&mut self, mut point: Reader<'a>) -> Wire<Checked> {
+        let (points, head) = (&mut *self.points, self.head);
+        let (entries, arena) = (&mut *self.entries, &mut *self.arena);
+        entries.clear();
+        let Fields {
+            attributes: attributes_field,
+            flags: flags_field,
+        } = V::FIELDS;
+        let (mut start, mut time, mut flags) = (0, 0, 0);
+        points.values.begin();
+        while let Some((number, field)) = point.field()? {
+            match number {
+                2 => start = point.fixed64(field)?,
+                3 => time = point.fixed64(field)?,
+                _ if number == attributes_field => point.keep(entries, point.bytes(field)?)?,
+                _ if number == flags_field => flags = point.uint32(field)?,
+                _ => points.values.field(number, &point, field, arena)?,
+            }
+        }
+        let at = arena.0.len();
+        let mut hash = Unordered::default();
+        // What was noted of exemplars is kept apart.
+        let (request, noted) = (point.request(), point.request().take_notes());
+        attributes::write_object_with(&point, entries, &mut arena.0, |_, _, text| {
+            hash.add(text);
+        })?;
+        let own = request.take_notes();
+        request.set_notes(noted | own);
+        points.attributes.push(arena.view_from(at));
+        let series = series_id(
+            head.name,
+            head.group.origin.resource_hash,
+            head.group.origin.scope_hash,
+            hash.value(),
+        );
+        points.series.push(series);
+        points.flags.push(flags);
+        let values = points.values.end(head.temporality, head.is_monotonic);
+        let times = check_long("start_time_unix_nano", start, reason::TIME).and_then(|start| {
+            points.start.push(start);
+            points
+                .time
+                .push(check_long("time_unix_nano", time, reason::TIME)?);
+            Ok(())
+        });
+        let odd = notes::of_time(time)
+            | if start > time {
+                notes::END_BEFORE_START
+            } else {
+                0
+            };
+        if odd != 0 {
+            request.note(odd);
+        }
+        let attributes = if own & LIMITS == 0 {
+            Ok(())
+        } else {
+            Err(identity("data point"))
+        };
+        Ok(times.and(values).and(attributes))
+    }
+
+    #[inline(always)]
+    fn cut_back(&mut self, rows: usize) {
+        self.points.cut_back(rows);
     }
 }

@@ -14,7 +14,7 @@ use crate::wire::{Reader, Wire};
 const NANOS_PER_DAY: i64 = 86_400_000_000_000;
 
 /// What the rows of one scope have in common, as views into the batch's arena.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub struct Origin {
     service_name: u128,
     resource_attributes: u128,
@@ -54,17 +54,18 @@ impl Origin {
         }
         let start = arena.0.len();
         let (mut hash, mut service_name) = (Unordered::default(), None);
-        attributes::write_object_with(parent, &entries, &mut arena.0, |key, value, text| {
+        let each = |key, value: Any<'a>, text: &[u8]| {
             hash.add(text);
             if let ("service.name", Any::Text(name), None) = (key, value, service_name) {
                 service_name = Some(name.text);
             }
-        })?;
+        };
+        let cut = attributes::write_object_with(parent, &entries, &mut arena.0, each)?;
         let resource_attributes = arena.view_from(start);
         Ok(Origin {
             service_name: service_name.map_or(NULL, |name| arena.text(name)),
             resource_attributes,
-            resource_dropped: dropped,
+            resource_dropped: attributes::dropped(dropped, cut),
             entity_refs: write_entity_refs(&entity_refs, arena)?,
             resource_schema_url: arena.optional(schema_url),
             scope_name: NULL,
@@ -100,9 +101,9 @@ impl Origin {
         }
         let start = arena.0.len();
         let mut hash = Unordered::default();
-        attributes::write_object_with(parent, &entries, &mut arena.0, |_, _, text| {
-            hash.add(text);
-        })?;
+        let each = |_, _: Any<'a>, text: &[u8]| hash.add(text);
+        let cut = attributes::write_object_with(parent, &entries, &mut arena.0, each)?;
+        self.scope_dropped = attributes::dropped(self.scope_dropped, cut);
         self.scope_attributes = arena.view_from(start);
         self.scope_name = arena.optional(name);
         self.scope_version = arena.optional(version);

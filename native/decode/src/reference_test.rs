@@ -9,6 +9,7 @@ use opentelemetry_proto::tonic::metrics::v1::{
     metric,
 };
 use otlake_base::Signal;
+use otlake_base::limits::RecordLimits;
 use proptest::prelude::*;
 use prost::Message;
 
@@ -16,9 +17,16 @@ use crate::json::random_otlp_test::{logs, metrics, traces, value};
 use crate::reference::{From, Rows, log, points, rows, span};
 use crate::{decode, schema};
 
-/// Decodes, checks the whole of every batch, and gives its rows; and how many were refused.
-fn decoded(signal: Signal, body: Vec<u8>) -> (Rows, u64) {
-    let decoded = decode(signal, &Bytes::from(body), "tenant").unwrap();
+/// Decodes, checks the whole of every batch, and gives its rows; how many were refused, and how
+/// many changed.
+fn decoded(signal: Signal, body: Vec<u8>) -> (Rows, u64, u64) {
+    let decoded = decode(
+        signal,
+        &Bytes::from(body),
+        "tenant",
+        &RecordLimits::default(),
+    )
+    .unwrap();
     let mut found = Rows::new();
     for (table, batch) in &decoded.tables {
         assert_eq!(batch.schema(), schema::schema(*table));
@@ -31,7 +39,8 @@ fn decoded(signal: Signal, body: Vec<u8>) -> (Rows, u64) {
         decoded.accepted,
         found.values().map(|rows| rows.len() as u64).sum::<u64>()
     );
-    (found, decoded.rejections.count)
+    let changed = decoded.changed.iter().map(|(_, count)| count).sum();
+    (found, decoded.rejections.count, changed)
 }
 
 /// Attributes that are columns of their own, and text long enough for every path that copies it.
@@ -82,7 +91,8 @@ proptest! {
         more in proptest::collection::vec((notable(), 0..8u8), 1..6),
         service in notable(),
     ) {
-        let (mut expected, mut refused, mut next) = (Vec::new(), 0, more.iter().cycle());
+        let (mut expected, mut refused, mut changed) = (Vec::new(), 0, 0);
+        let mut next = more.iter().cycle();
         for group in &mut data.resource_spans {
             if let Some(resource) = &mut group.resource {
                 resource.attributes.extend(service.iter().cloned().map(|it| {
@@ -100,8 +110,16 @@ proptest! {
                         2 => it.end_time_unix_nano = 1 << 63,
                         3 if !it.links.is_empty() => it.links[0].span_id.clear(),
                         4 if !it.events.is_empty() => it.events[0].time_unix_nano = u64::MAX,
-                        _ => {
-                            expected.push(span(it, &from));
+                        other => {
+                            if other == &5 {
+                                // A parent of zeros is none.
+                                it.parent_span_id.clear();
+                                expected.push(span(it, &from));
+                                it.parent_span_id = vec![0; 8];
+                                changed += 1;
+                            } else {
+                                expected.push(span(it, &from));
+                            }
                             continue;
                         }
                     }
@@ -109,8 +127,8 @@ proptest! {
                 }
             }
         }
-        let (found, rejections) = decoded(Signal::Traces, data.encode_to_vec());
-        prop_assert_eq!(rejections, refused);
+        let (found, rejections, changes) = decoded(Signal::Traces, data.encode_to_vec());
+        prop_assert_eq!((rejections, changes), (refused, changed));
         prop_assert_eq!(found.get("spans").cloned().unwrap_or_default(), expected);
     }
 
@@ -119,28 +137,45 @@ proptest! {
         mut data in logs(),
         more in proptest::collection::vec((notable(), 0..8u8), 1..6),
     ) {
-        let (mut expected, mut refused, mut next) = (Vec::new(), 0, more.iter().cycle());
+        let (mut expected, mut refused, mut changed) = (Vec::new(), 0, 0);
+        let mut next = more.iter().cycle();
         for group in &mut data.resource_logs {
             for scope_logs in &mut group.scope_logs {
                 let from = From::new(&group.resource, &group.schema_url, &scope_logs.scope, &scope_logs.schema_url);
                 for it in &mut scope_logs.log_records {
                     let (attributes, fault) = next.next().unwrap();
                     it.attributes.extend(attributes.iter().cloned());
-                    match fault {
-                        0 => it.trace_id = vec![1],
-                        1 => it.span_id = vec![1; 9],
-                        2 => it.observed_time_unix_nano = u64::MAX,
+                    let (trace_id, span_id) = match fault {
+                        0 => (vec![1], vec![1; 8]),
+                        1 => (vec![1; 16], vec![1; 9]),
+                        2 => {
+                            it.observed_time_unix_nano = u64::MAX;
+                            refused += 1;
+                            continue;
+                        }
+                        3 => (vec![0; 16], vec![0; 8]),
                         _ => {
                             expected.push(log(it, &from));
                             continue;
                         }
+                    };
+                    // An id that is none is as if there were none.
+                    for (found, id) in [(trace_id, &mut it.trace_id), (span_id, &mut it.span_id)] {
+                        let whole = matches!(found.len(), 8 | 16) && found[0] != 0;
+                        *id = if whole { found.clone() } else { Vec::new() };
+                        changed += u64::from(!whole);
                     }
-                    refused += 1;
+                    expected.push(log(it, &from));
+                    match fault {
+                        0 => it.trace_id = vec![1],
+                        1 => it.span_id = vec![1; 9],
+                        _ => (it.trace_id, it.span_id) = (vec![0; 16], vec![0; 8]),
+                    }
                 }
             }
         }
-        let (found, rejections) = decoded(Signal::Logs, data.encode_to_vec());
-        prop_assert_eq!(rejections, refused);
+        let (found, rejections, changes) = decoded(Signal::Logs, data.encode_to_vec());
+        prop_assert_eq!((rejections, changes), (refused, changed));
         prop_assert_eq!(found.get("logs").cloned().unwrap_or_default(), expected);
     }
 
@@ -176,7 +211,7 @@ proptest! {
                         },
                         (Some(Sum(data)), Some(Sum(kept))) => {
                             spoil!(data, kept, |it: &mut NumberDataPoint| {
-                                it.exemplars.push(Exemplar { span_id: vec![1], ..Default::default() });
+                                it.exemplars.push(Exemplar { time_unix_nano: u64::MAX, ..Default::default() });
                             });
                         },
                         (Some(Histogram(data)), Some(Histogram(kept))) => {
@@ -198,8 +233,8 @@ proptest! {
                 }
             }
         }
-        let (found, rejections) = decoded(Signal::Metrics, data.encode_to_vec());
-        prop_assert_eq!(rejections, refused);
+        let (found, rejections, changes) = decoded(Signal::Metrics, data.encode_to_vec());
+        prop_assert_eq!((rejections, changes), (refused, 0));
         prop_assert_eq!(found, expected);
     }
 }

@@ -1,21 +1,26 @@
 //! `ExportTraceServiceRequest` to the columns of `spans`.
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::ArrayRef;
 use arrow::datatypes::{Int32Type, Int64Type};
 use otlake_base::{Result, Table};
 
 use crate::attributes::{self, Any};
-use crate::columns::{Arena, Ids, Offsets, Optional, micros, numbers, texts};
-use crate::decode::Decoded;
+use crate::columns::{Arena, Ids, Optional, micros, numbers, texts};
+use crate::decode::Tables;
+use crate::groups::{Group, Records, Rows, add_row, walk};
+use crate::notes;
 use crate::origin::{Origin, OriginColumns};
-use crate::rejections::{Place, Refusal, Rejections, check_id, check_long, reason};
+use crate::rejections::{Checked, Refusal, Tally, check_id, check_long, is_id, reason};
 use crate::schema::{self, SPAN_TEXT_COLUMNS};
+use crate::span_parts::{Events, Links};
 use crate::wire::{Reader, Wire};
 
 const TEXT_COLUMNS: usize = SPAN_TEXT_COLUMNS.len();
 
+/// The spans of a request.
 #[derive(Default)]
-struct Spans {
+pub struct Spans<'a> {
+    scratch: Scratch<'a>,
     arena: Arena,
     trace_id: Ids<16>,
     span_id: Ids<8>,
@@ -37,26 +42,8 @@ struct Spans {
     links: Links,
     dropped_links: Vec<i64>,
     origins: OriginColumns,
-}
-
-#[derive(Default)]
-struct Events {
-    offsets: Offsets,
-    time: Vec<i64>,
-    name: Vec<u128>,
-    attributes: Vec<u128>,
-    dropped: Vec<i64>,
-}
-
-#[derive(Default)]
-struct Links {
-    offsets: Offsets,
-    trace_id: Ids<16>,
-    span_id: Ids<8>,
-    trace_state: Vec<u128>,
-    attributes: Vec<u128>,
-    dropped: Vec<i64>,
-    flags: Vec<i64>,
+    /// Rows that have an origin.
+    settled: usize,
 }
 
 /// Space that is used again for each span.
@@ -68,97 +55,46 @@ struct Scratch<'a> {
     nested: Vec<&'a [u8]>,
 }
 
-pub fn decode(body: &[u8], tenant: &str) -> Result<Decoded> {
+/// Reads a request.
+pub fn read<'a>(request: Reader<'a>, tally: &mut Tally<'_>) -> Wire<Spans<'a>> {
     let mut spans = Spans::default();
-    spans.arena.0.reserve(body.len());
-    let mut rejections = Rejections::default();
-    spans.request(Reader::new(body), &mut rejections)?;
-    let accepted = spans.start.len() as u64;
-    let tables = if accepted == 0 {
-        Vec::new()
-    } else {
-        vec![(Table::Spans, spans.finish(tenant)?)]
-    };
-    Ok(Decoded {
-        tables,
-        accepted,
-        rejections,
-    })
+    spans.arena.0.reserve(request.len());
+    walk(request, &mut spans, tally)?;
+    Ok(spans)
 }
 
-impl Spans {
-    fn request(&mut self, mut request: Reader<'_>, rejections: &mut Rejections) -> Wire<()> {
-        let mut scratch = Scratch::default();
-        let mut resource_index = 0;
-        while let Some((number, field)) = request.field()? {
-            if number != 1 {
-                continue;
-            }
-            let mut group = request.message(field)?;
-            let (mut resources, mut scope_spans, mut schema_url) = (Vec::new(), Vec::new(), "");
-            while let Some((number, field)) = group.field()? {
-                match number {
-                    1 => group.keep(&mut resources, group.bytes(field)?)?,
-                    2 => group.keep(&mut scope_spans, group.message(field)?)?,
-                    3 => schema_url = group.text(field)?,
-                    _ => {}
-                }
-            }
-            let origin = Origin::resource(&group, &resources, schema_url, &mut self.arena)?;
-            for (scope_index, scope_spans) in scope_spans.into_iter().enumerate() {
-                let place = Place {
-                    signal: "spans",
-                    resource: resource_index,
-                    scope: scope_index,
-                    record: 0,
-                    point: None,
-                };
-                self.scope(scope_spans, origin, place, &mut scratch, rejections)?;
-            }
-            resource_index += 1;
-        }
-        Ok(())
-    }
+impl<'a> Records<'a> for Spans<'a> {
+    const FIELD: &'static str = "spans";
+    const IS_ROW: bool = true;
 
-    fn scope<'a>(
-        &mut self,
-        mut group: Reader<'a>,
-        origin: Origin,
-        mut place: Place,
-        scratch: &mut Scratch<'a>,
-        rejections: &mut Rejections,
-    ) -> Wire<()> {
-        let (mut scopes, mut schema_url) = (Vec::new(), "");
-        let before = self.start.len();
-        while let Some((number, field)) = group.field()? {
-            match number {
-                1 => group.keep(&mut scopes, group.bytes(field)?)?,
-                2 => {
-                    let span = group.message(field)?;
-                    let mark = self.mark();
-                    if let Err(refusal) = self.span(span, scratch)? {
-                        self.cut_back(mark);
-                        rejections.add(place, &refusal);
-                    }
-                    let elements = self.events.time.len() + self.links.flags.len();
-                    group.check_records(self.start.len() + elements)?;
-                    place.record += 1;
-                }
-                3 => schema_url = group.text(field)?,
-                _ => {}
-            }
-        }
-        let origin = origin.with_scope(&group, &scopes, schema_url, &mut self.arena)?;
-        self.origins.push(origin, self.start.len() - before);
-        Ok(())
+    fn arena(&mut self) -> &mut Arena {
+        &mut self.arena
     }
 
     #[inline]
-    fn span<'a>(
-        &mut self,
-        mut span: Reader<'a>,
-        scratch: &mut Scratch<'a>,
-    ) -> Wire<Result<(), Refusal>> {
+    fn add(&mut self, span: Reader<'a>, group: &Group, tally: &mut Tally<'_>) -> Wire<()> {
+        add_row(self, span, group, None, tally)
+    }
+
+    fn end_scope(&mut self, origin: Origin) {
+        let rows = self.start.len();
+        self.origins.push(origin, rows - self.settled);
+        self.settled = rows;
+    }
+}
+
+impl<'a> Rows<'a> for Spans<'a> {
+    fn rows(&self) -> usize {
+        self.start.len()
+    }
+
+    fn arena(&mut self) -> &mut Arena {
+        &mut self.arena
+    }
+
+    #[inline]
+    fn row(&mut self, mut span: Reader<'a>) -> Wire<Checked> {
+        let scratch = &mut self.scratch;
         scratch.attributes.clear();
         scratch.events.clear();
         scratch.links.clear();
@@ -198,12 +134,10 @@ impl Spans {
             }
         }
 
-        // The columns are filled first and cut back on refusal: what is malformed within a
-        // refused span is still malformed.
         let mut hot_text = [None; TEXT_COLUMNS];
         let mut hot_status = None;
         let at = self.arena.0.len();
-        attributes::write_object_with(
+        let cut = attributes::write_object_with(
             &span,
             &scratch.attributes,
             &mut self.arena.0,
@@ -224,14 +158,31 @@ impl Spans {
             column.push(text.map_or(crate::columns::NULL, |text| self.arena.text(text)));
         }
         self.hot_status.push(hot_status);
-        let mut refused =
-            self.events
-                .push(&scratch.events, &mut scratch.nested, &mut self.arena)?;
+        let Scratch {
+            events,
+            links,
+            nested,
+            ..
+        } = scratch;
+        let arena = &mut self.arena;
+        let events = self
+            .events
+            .push(&span, events, &mut dropped_events, nested, arena)?;
         let links = self
             .links
-            .push(&scratch.links, &mut scratch.nested, &mut self.arena)?;
-        refused = refused.and(links);
+            .push(&span, links, &mut dropped_links, nested, arena)?;
 
+        let odd = notes::of_interval(start, end);
+        if odd != 0 {
+            span.request().note(odd);
+        }
+        let mut checked_parent = Ok(());
+        if !parent.is_empty() && !is_id::<8>(parent) {
+            checked_parent = check_parent(parent);
+            // All zero says what an absent one says.
+            span.request().note(notes::PARENT_SPAN_ID);
+            parent = &[];
+        }
         self.trace_id.push(trace_id);
         self.span_id.push(span_id);
         self.parent_span_id.push(parent);
@@ -242,13 +193,14 @@ impl Spans {
         self.status_code.push(status_code);
         self.status_message
             .push(self.arena.optional(status_message));
-        self.dropped_attributes.push(dropped_attributes);
+        self.dropped_attributes
+            .push(attributes::dropped(dropped_attributes, cut));
         self.dropped_events.push(dropped_events);
         self.dropped_links.push(dropped_links);
 
-        let checked = check_id::<16>("trace_id", trace_id, true, reason::TRACE_ID)
-            .and_then(|()| check_id::<8>("span_id", span_id, true, reason::SPAN_ID))
-            .and_then(|()| check_id::<8>("parent_span_id", parent, false, reason::PARENT_SPAN_ID))
+        let checked = check_id::<16>("trace_id", trace_id, reason::TRACE_ID)
+            .and_then(|()| check_id::<8>("span_id", span_id, reason::SPAN_ID))
+            .and(checked_parent)
             .and_then(|()| {
                 self.start
                     .push(check_long("start_time_unix_nano", start, reason::TIME)?);
@@ -256,16 +208,11 @@ impl Spans {
                     .push(check_long("end_time_unix_nano", end, reason::TIME)?);
                 Ok(())
             });
-        Ok(checked.and(refused))
-    }
-
-    fn mark(&self) -> (usize, usize) {
-        (self.start.len(), self.arena.0.len())
+        Ok(checked.and(events).and(links))
     }
 
     #[cold]
-    fn cut_back(&mut self, (rows, text): (usize, usize)) {
-        self.arena.0.truncate(text);
+    fn cut_back(&mut self, rows: usize) {
         self.trace_id.truncate(rows);
         self.span_id.truncate(rows);
         self.parent_span_id.truncate(rows);
@@ -296,8 +243,17 @@ impl Spans {
         self.events.truncate(rows);
         self.links.truncate(rows);
     }
+}
 
-    fn finish(mut self, tenant: &str) -> Result<RecordBatch> {
+impl Spans<'_> {
+    /// The rows as a batch.
+    ///
+    /// # Errors
+    /// `OTLP_TOO_LARGE` where their text is too long for a batch.
+    pub fn finish(mut self, tenant: &str) -> Result<Tables> {
+        if self.start.is_empty() {
+            return Ok(Vec::new());
+        }
         let tenant = self.arena.text(tenant);
         let arena = self.arena.finish()?;
         let long = numbers::<Int64Type>;
@@ -331,141 +287,14 @@ impl Spans {
             self.hot_status.finish::<Int64Type>(),
             texts(self.attributes, &arena),
             long(self.dropped_attributes),
-            self.events.offsets.finish_structs(
-                schema::event_fields(),
-                vec![
-                    long(self.events.time),
-                    texts(self.events.name, &arena),
-                    texts(self.events.attributes, &arena),
-                    long(self.events.dropped),
-                ],
-            ),
+            self.events.finish(&arena),
             long(self.dropped_events),
-            self.links.offsets.finish_structs(
-                schema::link_fields(),
-                vec![
-                    self.links.trace_id.finish(),
-                    self.links.span_id.finish(),
-                    texts(self.links.trace_state, &arena),
-                    texts(self.links.attributes, &arena),
-                    long(self.links.dropped),
-                    long(self.links.flags),
-                ],
-            ),
+            self.links.finish(&arena),
             long(self.dropped_links),
         ]);
         self.origins
             .finish(tenant, &self.start, &arena, &mut columns);
-        crate::decode::batch(Table::Spans, columns)
-    }
-}
-
-impl Events {
-    fn push<'a>(
-        &mut self,
-        events: &[Reader<'a>],
-        nested: &mut Vec<&'a [u8]>,
-        arena: &mut Arena,
-    ) -> Wire<Result<(), Refusal>> {
-        let mut outcome = Ok(());
-        for (index, event) in events.iter().enumerate() {
-            let mut event = *event;
-            nested.clear();
-            let (mut time, mut name, mut dropped) = (0, "", 0);
-            while let Some((number, field)) = event.field()? {
-                match number {
-                    1 => time = event.fixed64(field)?,
-                    2 => name = event.text(field)?,
-                    3 => event.keep(nested, event.bytes(field)?)?,
-                    4 => dropped = event.uint32(field)?,
-                    _ => {}
-                }
-            }
-            let at = arena.0.len();
-            attributes::write_object(&event, nested, &mut arena.0)?;
-            self.attributes.push(arena.view_from(at));
-            self.name.push(arena.text(name));
-            self.dropped.push(dropped);
-            self.time.push(time as i64);
-            let checked = check_long("time_unix_nano", time, reason::TIME)
-                .map_err(|refusal| refusal.of_element("events", index));
-            outcome = outcome.and(checked.map(|_| ()));
-        }
-        self.offsets.push(self.time.len());
-        Ok(outcome)
-    }
-
-    fn truncate(&mut self, rows: usize) {
-        self.offsets.truncate(rows);
-        let elements = self.offsets.end();
-        self.time.truncate(elements);
-        self.name.truncate(elements);
-        self.attributes.truncate(elements);
-        self.dropped.truncate(elements);
-    }
-}
-
-impl Links {
-    fn push<'a>(
-        &mut self,
-        links: &[Reader<'a>],
-        nested: &mut Vec<&'a [u8]>,
-        arena: &mut Arena,
-    ) -> Wire<Result<(), Refusal>> {
-        let mut outcome = Ok(());
-        for (index, link) in links.iter().enumerate() {
-            let mut link = *link;
-            nested.clear();
-            let (mut trace_id, mut span_id, mut trace_state) = (&[][..], &[][..], "");
-            let (mut dropped, mut flags) = (0, 0);
-            while let Some((number, field)) = link.field()? {
-                match number {
-                    1 => trace_id = link.bytes(field)?,
-                    2 => span_id = link.bytes(field)?,
-                    3 => trace_state = link.text(field)?,
-                    4 => link.keep(nested, link.bytes(field)?)?,
-                    5 => dropped = link.uint32(field)?,
-                    6 => flags = link.fixed32(field)?,
-                    _ => {}
-                }
-            }
-            let at = arena.0.len();
-            attributes::write_object(&link, nested, &mut arena.0)?;
-            self.attributes.push(arena.view_from(at));
-            self.trace_id.push(trace_id);
-            self.span_id.push(span_id);
-            self.trace_state.push(arena.optional(trace_state));
-            self.dropped.push(dropped);
-            self.flags.push(flags);
-            // A link to nowhere (all zero) is allowed by the SDKs; one of another length is not
-            // an id.
-            let length = |field, id: &[u8], bytes| {
-                if id.len() == bytes {
-                    return Ok(());
-                }
-                Err(Refusal {
-                    reason: reason::LINK,
-                    field: format!("links[{index}].{field}"),
-                    what: format!("must be {bytes} bytes, got {}", id.len()),
-                })
-            };
-            let checked =
-                length("trace_id", trace_id, 16).and_then(|()| length("span_id", span_id, 8));
-            outcome = outcome.and(checked);
-        }
-        self.offsets.push(self.trace_id.len());
-        Ok(outcome)
-    }
-
-    fn truncate(&mut self, rows: usize) {
-        self.offsets.truncate(rows);
-        let elements = self.offsets.end();
-        self.trace_id.truncate(elements);
-        self.span_id.truncate(elements);
-        self.trace_state.truncate(elements);
-        self.attributes.truncate(elements);
-        self.dropped.truncate(elements);
-        self.flags.truncate(elements);
+        crate::decode::batches(Table::Spans, columns)
     }
 }
 
@@ -484,4 +313,14 @@ fn text_column(key: &str) -> Option<usize> {
 #[inline]
 fn is_status(key: &str) -> bool {
     schema::SPAN_STATUS_COLUMN.1.contains(&key)
+}
+
+/// A parent's id is absent or has 8 bytes.
+#[cold]
+fn check_parent(id: &[u8]) -> Checked {
+    if matches!(id.len(), 0 | 8) {
+        return Ok(());
+    }
+    let what = format!("must be empty or 8 bytes, got {}", id.len());
+    Err(Refusal::new(reason::PARENT_SPAN_ID, "parent_span_id", what))
 }

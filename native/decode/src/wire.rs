@@ -1,7 +1,8 @@
 //! A reader of protobuf's wire format: bounds-checked, without copies, without recursion.
 
-use otlake_base::limits::MAX_REQUEST_RECORDS;
-use otlake_base::{Code, Error};
+use otlake_base::Code;
+
+use crate::request::Request;
 
 /// What stands behind a tag.
 #[derive(Clone, Copy, Debug)]
@@ -19,18 +20,31 @@ pub enum Value<'a> {
 /// Why bytes are not a message: the byte's distance from the start of the request, and what.
 #[derive(Clone, Copy, Debug)]
 pub struct Malformed {
-    /// Distance from the start of the request, in bytes.
+    /// Distance from the start of the request, in bytes; behind the first byte of the field.
     pub at: usize,
     /// What is wrong.
     pub what: &'static str,
-    /// `OTLP_MALFORMED`, or `OTLP_TOO_LARGE`.
-    pub code: Code,
+    pub fault: Fault,
 }
 
-impl From<Box<Malformed>> for Error {
-    fn from(malformed: Box<Malformed>) -> Self {
-        let Malformed { at, what, code } = *malformed;
-        Error::new(code, format!("the message is refused at byte {at}: {what}"))
+/// How far a fault reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// It is no message: the request is refused.
+    Message,
+    /// A text is not UTF-8: the records that it belongs to are refused.
+    Text,
+    /// The request is too large.
+    Size,
+}
+
+impl Malformed {
+    /// The error's code, where the whole request is refused.
+    pub fn code(&self) -> Code {
+        match self.fault {
+            Fault::Size => Code::OtlpTooLarge,
+            Fault::Message | Fault::Text => Code::OtlpMalformed,
+        }
     }
 }
 
@@ -41,18 +55,23 @@ pub type Wire<T> = Result<T, Box<Malformed>>;
 pub struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
-    /// Address of the request's first byte, so that an error can say where it is.
-    origin: usize,
+    request: &'a Request,
 }
 
 impl<'a> Reader<'a> {
-    /// A reader of a whole request.
-    pub fn new(bytes: &'a [u8]) -> Self {
+    /// A reader of bytes that lie in the request's.
+    pub fn new(bytes: &'a [u8], request: &'a Request) -> Self {
         Self {
             bytes,
             at: 0,
-            origin: bytes.as_ptr() as usize,
+            request,
         }
+    }
+
+    /// What all readers of the request share.
+    #[inline(always)]
+    pub fn request(&self) -> &'a Request {
+        self.request
     }
 
     /// A reader of a message within the same request.
@@ -60,7 +79,7 @@ impl<'a> Reader<'a> {
         Self {
             bytes,
             at: 0,
-            origin: self.origin,
+            request: self.request,
         }
     }
 
@@ -134,9 +153,19 @@ impl<'a> Reader<'a> {
         Ok(*bytes)
     }
 
+    /// Bytes of the message.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Whether all of it was read.
     pub fn is_empty(&self) -> bool {
         self.at >= self.bytes.len()
+    }
+
+    /// Distance of what is read next from the start of the request.
+    pub fn position(&self) -> usize {
+        self.request.offset(self.bytes) + self.at
     }
 
     /// An error at the current place.
@@ -144,35 +173,27 @@ impl<'a> Reader<'a> {
     #[inline(never)]
     pub fn malformed(&self, what: &'static str) -> Box<Malformed> {
         Box::new(Malformed {
-            at: self.bytes.as_ptr() as usize + self.at - self.origin,
+            at: self.position(),
             what,
-            code: Code::OtlpMalformed,
+            fault: Fault::Message,
         })
-    }
-
-    /// Checks that what a request becomes in memory stays within bounds (I5): a row of a few
-    /// hundred bytes can stand as two bytes on the wire.
-    #[inline]
-    pub fn check_records(&self, records: usize) -> Wire<()> {
-        if records > MAX_REQUEST_RECORDS {
-            return Err(self.too_large());
-        }
-        Ok(())
     }
 
     #[cold]
     #[inline(never)]
-    fn too_large(&self) -> Box<Malformed> {
-        let mut refused = self.malformed("a request has too many records");
-        refused.code = Code::OtlpTooLarge;
-        refused
+    fn not_text(&self, bytes: &[u8]) -> Box<Malformed> {
+        Box::new(Malformed {
+            at: self.request.offset(bytes),
+            what: "must be UTF-8",
+            fault: Fault::Text,
+        })
     }
 
     /// Keeps a part of a message to read it later. The parts are counted before the records that
     /// they become are: a few bytes here stand for two on the wire.
     #[inline]
     pub fn keep<T>(&self, parts: &mut Vec<T>, part: T) -> Wire<()> {
-        self.check_records(parts.len() + 1)?;
+        self.request.check_records(parts.len() + 1)?;
         parts.push(part);
         Ok(())
     }
@@ -200,7 +221,7 @@ impl<'a> Reader<'a> {
         }
         match std::str::from_utf8(bytes) {
             Ok(text) => Ok(Text { text, plain: false }),
-            Err(_) => Err(self.malformed("text is not UTF-8")),
+            Err(_) => Err(self.not_text(bytes)),
         }
     }
 
@@ -257,15 +278,20 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Each element of a repeated `fixed64` or `double`, packed or not.
+    /// Each element of a repeated `fixed64` or `double`, packed or not; they are counted as
+    /// buckets before the first is shown.
     pub fn each_fixed64(&self, value: Value<'a>, mut each: impl FnMut(u64)) -> Wire<()> {
         match value {
-            Value::Fixed64(number) => each(number),
+            Value::Fixed64(number) => {
+                self.request.count_buckets(1)?;
+                each(number);
+            }
             Value::Bytes(bytes) => {
                 let chunks = bytes.chunks_exact(8);
                 if !chunks.remainder().is_empty() {
                     return Err(self.malformed("packed numbers end within a number"));
                 }
+                self.request.count_buckets(chunks.len())?;
                 for chunk in chunks {
                     each(u64::from_le_bytes(std::array::from_fn(|index| {
                         chunk[index]
@@ -277,11 +303,16 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
-    /// Each element of a repeated `uint64`, packed or not.
+    /// As `each_fixed64`, of a repeated `uint64`.
     pub fn each_varint(&self, value: Value<'a>, mut each: impl FnMut(u64)) -> Wire<()> {
         match value {
-            Value::Varint(number) => each(number),
+            Value::Varint(number) => {
+                self.request.count_buckets(1)?;
+                each(number);
+            }
             Value::Bytes(bytes) => {
+                let ends = bytes.iter().filter(|byte| **byte < 0x80).count();
+                self.request.count_buckets(ends)?;
                 let mut packed = self.within(bytes);
                 while !packed.is_empty() {
                     each(packed.varint()?);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use otlake_base::disk::{Disk, real};
-use otlake_base::limits;
+use otlake_base::limits::{self, RecordLimits};
 use otlake_log::Durability;
 
 use crate::jobs::JobConfig;
@@ -43,6 +43,8 @@ pub struct ProcessorConfig {
     pub disk: Arc<dyn Disk>,
     /// How the regular jobs work.
     pub jobs: JobConfig,
+    /// What of a record is kept at most.
+    pub record_limits: RecordLimits,
 }
 
 impl ProcessorConfig {
@@ -64,6 +66,7 @@ impl ProcessorConfig {
             zstd_level: 1,
             disk: real(),
             jobs: JobConfig::default(),
+            record_limits: RecordLimits::default(),
         }
     }
 }

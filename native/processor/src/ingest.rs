@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use otlake_base::invariant::Invariant;
+use otlake_base::limits::RecordLimits;
 use otlake_base::metrics::by_signal;
 use otlake_base::{Code, Error, Kind, Position, Result, Signal};
-use otlake_decode::{Decoded, Rejections};
+use otlake_decode::{ByReason, Decoded, Rejections};
 use otlake_flush::{LiveBatch, memory_bytes};
 use otlake_log::Record;
 use tokio::sync::oneshot;
@@ -32,8 +33,17 @@ pub struct Ack {
     pub accepted: u64,
     /// Records refused for what they are, and why.
     pub rejections: Rejections,
+    /// Records stored, but not as they came, by reason.
+    pub changed: ByReason,
     /// Where they are stored; `None` when there was nothing to store.
     pub position: Option<Position>,
+}
+
+impl Ack {
+    /// What the client is told; None where all was stored as it came.
+    pub fn message(&self) -> Option<String> {
+        otlake_decode::message(&self.rejections, &self.changed)
+    }
 }
 
 impl Processor {
@@ -88,24 +98,21 @@ impl Processor {
             self.live.pressed();
             return Err(overloaded());
         };
-        let decoded = decode(signal, &body, &tenant).await?;
+        let (decoded, body) = decode(signal, body, &tenant, self.record_limits).await?;
+        let entry = Entry::new(Arc::clone(&self.metrics), signal, &decoded);
         let Decoded {
             tables,
             accepted,
             rejections,
+            changed,
+            ..
         } = decoded;
-        let by_reason = rejections.by_reason.clone();
-        let entry = Entry::new(Arc::clone(&self.metrics), signal, accepted, by_reason);
-        let rows: usize = tables.iter().map(|(_, batch)| batch.num_rows()).sum();
-        if rows as u64 != accepted {
-            self.metrics
-                .violated(Invariant::I4Ledger, "accepted records and rows differ");
-        }
         if accepted == 0 {
             entry.acknowledged();
             return Ok(Ack {
                 accepted,
                 rejections,
+                changed,
                 position: None,
             });
         }
@@ -131,7 +138,7 @@ impl Processor {
             return Err(error);
         }
         let received_unix_nano = self.clock.unix_nano();
-        let hash = ContentHash::of(&tenant, &body);
+        let hash = ContentHash::of(&tenant, &otlake_decode::as_received(&body));
         let Some(ticket) = self.claim(signal, hash, received_unix_nano).await else {
             self.metrics
                 .records_deduplicated
@@ -142,6 +149,7 @@ impl Processor {
             return Ok(Ack {
                 accepted,
                 rejections,
+                changed,
                 position: Some(self.session()),
             });
         };
@@ -182,6 +190,7 @@ impl Processor {
         Ok(Ack {
             accepted,
             rejections,
+            changed,
             position: Some(position),
         })
     }
@@ -206,12 +215,24 @@ fn overloaded() -> Error {
     Error::new(Code::IngestOverloaded, "the memory for live rows is in use")
 }
 
-async fn decode(signal: Signal, body: &Bytes, tenant: &Arc<str>) -> Result<Decoded> {
-    if body.len() < INLINE_BYTES {
-        return otlake_decode::decode(signal, body, tenant);
+/// The rows of a body, and the body as the log keeps it.
+async fn decode(
+    signal: Signal,
+    body: Bytes,
+    tenant: &Arc<str>,
+    limits: RecordLimits,
+) -> Result<(Decoded, Bytes)> {
+    let is_short = body.len() < INLINE_BYTES;
+    let tenant = Arc::clone(tenant);
+    let work = move || {
+        let decoded = otlake_decode::decode(signal, &body, &tenant, &limits)?;
+        let logged = otlake_decode::to_log(body, &decoded, &limits);
+        Ok((decoded, logged))
+    };
+    if is_short {
+        return work();
     }
-    let (body, tenant) = (body.clone(), Arc::clone(tenant));
-    tokio::task::spawn_blocking(move || otlake_decode::decode(signal, &body, &tenant))
+    tokio::task::spawn_blocking(work)
         .await
         .map_err(|error| Error::new(Code::Internal, format!("decoding ended: {error}")))?
 }

@@ -1,32 +1,36 @@
-//! Received = acknowledged + rejected, and each rejection has a reason (I4).
+//! Received = acknowledged + rejected, and each rejection has a reason (I4). Of what is
+//! acknowledged, the records that were changed and those that look wrong are counted, too.
 
 use std::sync::Arc;
 
-use otlake_base::metrics::by_signal;
+use otlake_base::invariant::Invariant;
+use otlake_base::metrics::{Labels, by_signal};
 use otlake_base::{Code, Metrics, Signal};
+use otlake_decode::{ByReason, Decoded};
 
 /// The records of one request, which are counted once: when their fate is known. It goes where
 /// the request goes, so that a client that leaves, or a log that dies, cannot leave them out.
 pub(crate) struct Entry {
     metrics: Arc<Metrics>,
     signal: Signal,
+    received: u64,
     accepted: u64,
-    rejected: Vec<(&'static str, u64)>,
+    rejected: ByReason,
+    changed: ByReason,
+    flagged: ByReason,
     settled: bool,
 }
 
 impl Entry {
-    pub(crate) fn new(
-        metrics: Arc<Metrics>,
-        signal: Signal,
-        accepted: u64,
-        rejected: Vec<(&'static str, u64)>,
-    ) -> Entry {
+    pub(crate) fn new(metrics: Arc<Metrics>, signal: Signal, decoded: &Decoded) -> Entry {
         Entry {
             metrics,
             signal,
-            accepted,
-            rejected,
+            received: decoded.received,
+            accepted: decoded.accepted,
+            rejected: decoded.rejections.by_reason.clone(),
+            changed: decoded.changed.clone(),
+            flagged: decoded.flagged.clone(),
             settled: false,
         }
     }
@@ -47,11 +51,16 @@ impl Entry {
         }
         let labels = by_signal(self.signal);
         let rejected: u64 = self.rejected.iter().map(|(_, count)| count).sum();
-        let received = self.accepted + rejected;
+        if self.received != self.accepted + rejected {
+            self.metrics.violated(
+                Invariant::I4Ledger,
+                "a received record is neither a row nor refused, or is both",
+            );
+        }
         self.metrics
             .records_received
             .get_or_create(&labels)
-            .inc_by(received);
+            .inc_by(self.received);
         for (reason, count) in &self.rejected {
             self.reject(reason, *count);
         }
@@ -59,6 +68,15 @@ impl Entry {
             None => {
                 let acknowledged = self.metrics.records_acknowledged.get_or_create(&labels);
                 acknowledged.inc_by(self.accepted);
+                for (counters, reasons) in [
+                    (&self.metrics.records_changed, &self.changed),
+                    (&self.metrics.records_flagged, &self.flagged),
+                ] {
+                    for (reason, count) in reasons {
+                        let labels = by_reason(self.signal, reason);
+                        counters.get_or_create(&labels).inc_by(*count);
+                    }
+                }
             }
             Some(reason) => self.reject(reason, self.accepted),
         }
@@ -66,13 +84,16 @@ impl Entry {
 
     fn reject(&self, reason: &'static str, count: u64) {
         if count > 0 {
-            let labels = vec![("signal", self.signal.name()), ("reason", reason)];
             self.metrics
                 .records_rejected
-                .get_or_create(&labels)
+                .get_or_create(&by_reason(self.signal, reason))
                 .inc_by(count);
         }
     }
+}
+
+fn by_reason(signal: Signal, reason: &'static str) -> Labels {
+    vec![("signal", signal.name()), ("reason", reason)]
 }
 
 impl Drop for Entry {

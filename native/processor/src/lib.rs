@@ -60,4 +60,6 @@ mod processor_test;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
+mod validation_test;
+#[cfg(test)]
 mod verify_test;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use otlake_base::limits::RecordLimits;
 use otlake_base::{Clock, Code, Error, Metrics, Position, Result, StreamId, Table, TableSource};
 use otlake_catalog::{Catalog, Throttle};
 use otlake_flush::{
@@ -51,6 +52,7 @@ pub struct Processor {
     pub(crate) gate: Gate,
     pub(crate) dedupe: Arc<Dedupe>,
     pub(crate) live: Arc<LiveSet>,
+    pub(crate) record_limits: RecordLimits,
     pub(crate) tables: Tables,
     pub(crate) jobs: Jobs,
     stream: StreamId,
@@ -173,6 +175,7 @@ impl Processor {
             gate,
             dedupe,
             live,
+            record_limits: config.record_limits,
             tables,
             jobs,
             stream,

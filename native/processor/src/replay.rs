@@ -55,7 +55,7 @@ pub(crate) fn replay(
             Err(error) => return Err(error),
         };
         replayed.records += 1;
-        let hash = ContentHash::of(&record.tenant, &record.payload);
+        let hash = ContentHash::of(&record.tenant, &otlake_decode::as_received(&record.payload));
         dedupe.replayed(record.signal, hash, record.received_unix_nano);
         let batch = rows_not_in_files(position, record, &watermarks)?;
         replayed.rows += batch.rows;
@@ -78,9 +78,9 @@ fn rows_not_in_files(
 ) -> Result<LiveBatch> {
     let missing = |table: Table| !covers(&watermarks[table as usize], position);
     let rows = if record.signal.tables().iter().any(|table| missing(*table)) {
-        // The record is whole, and was decoded before it was acknowledged: only a decoder that
-        // is not the one that took it in can refuse it.
-        let decoded = otlake_decode::decode(record.signal, &record.payload, &record.tenant)
+        // The record is whole, and was decoded before it was acknowledged, with the limits that
+        // it tells: only a decoder that is not the one that took it in can refuse it.
+        let decoded = otlake_decode::replay(record.signal, &record.payload, &record.tenant)
             .map_err(|error| Error::new(Code::LogFormat, format!("{position}: {error}")))?;
         decoded
             .tables

@@ -250,14 +250,8 @@ fn percent_encoded(text: &str) -> String {
 
 /// Standard base64 without padding, as gRPC sends binary headers.
 fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let at = |index: usize| u32::from(chunk.get(index).copied().unwrap_or(0));
-        let group = at(0) << 16 | at(1) << 8 | at(2);
-        for position in 0..=chunk.len() {
-            text.push(LETTERS[(group >> (18 - 6 * position) & 63) as usize] as char);
-        }
-    }
-    text
+    let mut text = Vec::new();
+    otlake_decode::base64::encode(bytes, &mut text);
+    text.retain(|letter| *letter != b'=');
+    String::from_utf8(text).unwrap_or_default()
 }

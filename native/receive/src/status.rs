@@ -70,9 +70,11 @@ pub struct PartialSuccess {
 }
 
 impl ExportResponse {
-    /// Full success says nothing; partial success counts what was refused and names the first.
+    /// Full success says nothing; partial success counts what was refused and names the first,
+    /// and tells, as OTLP allows where nothing was refused, too, what was changed.
     pub fn new(ack: &Ack) -> Self {
-        let partial_success = (ack.rejected > 0).then(|| PartialSuccess {
+        let told = ack.rejected > 0 || ack.message.is_some();
+        let partial_success = told.then(|| PartialSuccess {
             rejected: i64::try_from(ack.rejected).unwrap_or(i64::MAX),
             error_message: ack.message.clone().unwrap_or_default(),
         });

@@ -11,6 +11,7 @@ use opentelemetry_proto::tonic::metrics::v1::{Metric, MetricsData, metric};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{Status, TracesData};
 use otlake_base::Signal;
+use otlake_base::limits::RecordLimits;
 use proptest::prelude::*;
 use prost::Message;
 
@@ -19,7 +20,13 @@ use crate::decode;
 use crate::json::random_otlp_test::{logs, metrics, traces};
 
 fn again(signal: Signal, protobuf: Vec<u8>) -> Vec<u8> {
-    let decoded = decode(signal, &Bytes::from(protobuf), "default").unwrap();
+    let decoded = decode(
+        signal,
+        &Bytes::from(protobuf),
+        "default",
+        &RecordLimits::default(),
+    )
+    .unwrap();
     assert_eq!(
         decoded.rejections.count, 0,
         "{:?}",

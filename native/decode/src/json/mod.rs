@@ -12,7 +12,7 @@
 //! - `writer`: protobuf bytes to JSON text.
 //! - `base64`: bytes as JSON carries them.
 
-pub(crate) mod base64;
+pub mod base64;
 pub(crate) mod lexer;
 mod number;
 mod reader;

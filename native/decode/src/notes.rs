@@ -1,0 +1,77 @@
+//! What is noted about a record that is kept: what was changed in it, and what looks wrong.
+//! docs/validation.md explains each reason.
+
+/// A set of the notes below.
+pub type Notes = u16;
+
+/// A list of notes with the reasons that the ledger counts them under.
+type Reasons = [(Notes, &'static str)];
+
+pub const KEY_CUT: Notes = 1 << 0;
+pub const VALUE_CUT: Notes = 1 << 1;
+pub const ATTRIBUTES_CUT: Notes = 1 << 2;
+pub const VALUE_DEPTH: Notes = 1 << 3;
+pub const EVENTS_CUT: Notes = 1 << 4;
+pub const LINKS_CUT: Notes = 1 << 5;
+pub const TRACE_ID: Notes = 1 << 6;
+pub const SPAN_ID: Notes = 1 << 7;
+pub const PARENT_SPAN_ID: Notes = 1 << 8;
+pub const EXEMPLAR_ID: Notes = 1 << 9;
+pub const END_BEFORE_START: Notes = 1 << 10;
+pub const TIME_UNSET: Notes = 1 << 11;
+pub const TIME_EARLY: Notes = 1 << 12;
+
+/// Changes that depend on the limits in force.
+pub const LIMITS: Notes =
+    KEY_CUT | VALUE_CUT | ATTRIBUTES_CUT | VALUE_DEPTH | EVENTS_CUT | LINKS_CUT;
+
+/// What was changed.
+pub const CHANGED: &Reasons = &[
+    (KEY_CUT, "attribute_key_truncated"),
+    (VALUE_CUT, "attribute_value_truncated"),
+    (ATTRIBUTES_CUT, "attributes_dropped"),
+    (VALUE_DEPTH, "value_too_deep"),
+    (EVENTS_CUT, "events_dropped"),
+    (LINKS_CUT, "links_dropped"),
+    (TRACE_ID, "invalid_trace_id"),
+    (SPAN_ID, "invalid_span_id"),
+    (PARENT_SPAN_ID, "zero_parent_span_id"),
+    (EXEMPLAR_ID, "invalid_exemplar_id"),
+];
+
+/// What was kept as it is and looks wrong.
+pub const FLAGGED: &Reasons = &[
+    (END_BEFORE_START, "end_before_start"),
+    (TIME_UNSET, "time_unset"),
+    (TIME_EARLY, "time_before_1973"),
+];
+
+/// Times before this are taken to be no nanoseconds: today's seconds, milliseconds and
+/// microseconds since 1970 are all smaller. It is in March 1973.
+const PLAUSIBLE_NANOS: u64 = 100_000_000_000_000_000;
+
+/// Notes what looks wrong about the times of an interval.
+#[inline(always)]
+pub fn of_interval(start: u64, end: u64) -> Notes {
+    if start >= PLAUSIBLE_NANOS && end >= start {
+        return 0;
+    }
+    of_odd_interval(start, end)
+}
+
+#[cold]
+#[inline(never)]
+fn of_odd_interval(start: u64, end: u64) -> Notes {
+    let ends_early = end != 0 && end < start;
+    of_time(start) | of_time(end) | if ends_early { END_BEFORE_START } else { 0 }
+}
+
+/// Notes what looks wrong about a time.
+#[inline(always)]
+pub fn of_time(time: u64) -> Notes {
+    match time {
+        PLAUSIBLE_NANOS.. => 0,
+        0 => TIME_UNSET,
+        _ => TIME_EARLY,
+    }
+}
