@@ -41,7 +41,7 @@ export class Node {
       '--flight',
       any,
       '--cluster',
-      'off',
+      any,
       ...args,
     ])
     const child = spawn(program, argv, { stdio: ['ignore', 'pipe', 'pipe'] })

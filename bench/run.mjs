@@ -10,6 +10,7 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { buildLoad, ROOT } from './node.mjs'
 import { ingest } from './stages/ingest.mjs'
+import { jobs } from './stages/jobs.mjs'
 import { parts } from './stages/parts.mjs'
 import { queries } from './stages/queries.mjs'
 import { visible } from './stages/visible.mjs'
@@ -22,7 +23,7 @@ const { values: options } = parseArgs({
   },
 })
 if (options.help) {
-  console.log('npm run bench -- [--quick] [--only parts|ingest|visible|queries]')
+  console.log('npm run bench -- [--quick] [--only parts|ingest|jobs|visible|queries]')
   process.exit(0)
 }
 const quick = options.quick
@@ -69,6 +70,13 @@ if (wanted('ingest')) {
   results.ingest = []
   for (const shape of shapes) results.ingest.push(await ingest({ ...shape, seconds }))
   show('OTLP to durable and committed, server on one core', results.ingest)
+}
+if (wanted('jobs')) {
+  results.jobs = await jobs({ rate: 150_000, rounds: quick ? 2 : 6, seconds: quick ? 3 : 8 })
+  show(
+    'Acknowledgements at 150,000 spans/s, compaction and server on one core',
+    results.jobs.rounds,
+  )
 }
 if (wanted('visible')) {
   results.visible = await visible(quick ? 20 : 100)

@@ -93,20 +93,18 @@ async fn run(options: Options) -> Result<String, String> {
                     if number >= options.requests || now >= deadline {
                         break;
                     }
-                    if let Some(rate) = options.rate {
-                        // Requests are due at fixed times, so a slow answer is not left out of
-                        // what the figures show (coordinated omission).
-                        let due = started
-                            + Duration::from_secs_f64(
-                                number as f64 * options.records as f64 / rate,
-                            );
-                        if let Some(wait) = due.checked_sub(clock.monotonic()) {
-                            tokio::time::sleep(wait).await;
-                        }
+                    // At a fixed rate a request counts from the time it was due: else one that
+                    // waited behind a slow answer would be left out (coordinated omission).
+                    let due = options.rate.map(|rate| {
+                        let after = number as f64 * options.records as f64 / rate;
+                        started + Duration::from_secs_f64(after)
+                    });
+                    if let Some(wait) = due.and_then(|due| due.checked_sub(clock.monotonic())) {
+                        tokio::time::sleep(wait).await;
                     }
                     let body = template.fill(number, clock.unix_nano());
                     loop {
-                        let sent = clock.monotonic();
+                        let sent = due.unwrap_or_else(|| clock.monotonic());
                         match sender.send(body).await {
                             Outcome::Acknowledged => {
                                 tally.acknowledged.fetch_add(1, Ordering::Relaxed);
