@@ -2,8 +2,8 @@
 
 use arrow::array::Array;
 use bytes::Bytes;
-use otlake_base::Signal;
 use otlake_base::limits::RecordLimits;
+use otlake_base::{Code, Signal};
 use otlake_decode::{as_received, decode, encode, json, replay, to_log};
 
 use super::allocations::peak_of;
@@ -89,10 +89,18 @@ pub fn protobuf(signal: Signal, body: Vec<u8>, limits: RecordLimits) -> bool {
         "{peak} bytes of memory for a request of {}",
         body.len()
     );
-    let Ok(decoded) = decoded else {
-        // What is no OTLP is none as JSON, either, or at least does no harm.
-        let _ = json::from_protobuf(signal, &body);
-        return false;
+    let decoded = match decoded {
+        Ok(decoded) => decoded,
+        Err(error) => {
+            // Columns out of step would be our error, INTERNAL, and not the request's.
+            assert!(
+                matches!(error.code, Code::OtlpMalformed | Code::OtlpTooLarge),
+                "{error}"
+            );
+            // What is no OTLP is none as JSON, either, or at least does no harm.
+            let _ = json::from_protobuf(signal, &body);
+            return false;
+        }
     };
     let mut rows = 0;
     for (_, batch) in &decoded.tables {
