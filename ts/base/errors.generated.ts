@@ -97,7 +97,7 @@ export const ERRORS: Record<ErrorCode, { kind: ErrorKind; fix: string }> = {
   QUERY_INVALID: { kind: 'invalid', fix: 'Correct the SQL statement.' },
   QUERY_PARAMETERS: { kind: 'invalid', fix: 'Give one value for each $1, $2, … of the statement.' },
   QUERY_NOT_READ_ONLY: { kind: 'invalid', fix: 'Tables are written by OTLP alone: send a SELECT.' },
-  QUERY_FORMAT: { kind: 'invalid', fix: 'Ask for json, ndjson, csv, arrow or parquet.' },
+  QUERY_FORMAT: { kind: 'invalid', fix: 'Ask for json, ndjson, csv, arrow or parquet; for otlp or otlp-json with all columns of one table.' },
   QUERY_TOO_MANY_ROWS: { kind: 'exhausted', fix: 'Add a LIMIT or a filter, or raise query.max_rows.' },
   QUERY_MEMORY: { kind: 'exhausted', fix: 'Narrow the query, or raise query.memory_bytes.' },
   QUERY_TIMEOUT: { kind: 'exhausted', fix: 'Narrow the query, or raise query.timeout_ms.' },

@@ -89,7 +89,7 @@ A success to an exporter means: on stable storage (docs/durability.md).`,
     .argument('<sql>', 'the statement; $1, $2, … stand for --param values')
     .addOption(
       new Option('--format <format>', 'how to print the rows')
-        .choices(['table', 'json', 'ndjson', 'csv', 'arrow', 'parquet'])
+        .choices(['table', 'json', 'ndjson', 'csv', 'arrow', 'parquet', 'otlp', 'otlp-json'])
         .default('table'),
     )
     .addOption(new Option('--consistency <level>', 'how fresh').choices(['strong', 'eventual']))

@@ -12,7 +12,7 @@ import { loadNative, manifest } from './loader.js'
 
 export type Signal = 'traces' | 'metrics' | 'logs'
 export type Durability = 'fsync' | 'relaxed'
-export type Format = 'json' | 'ndjson' | 'csv' | 'arrow' | 'parquet'
+export type Format = 'json' | 'ndjson' | 'csv' | 'arrow' | 'parquet' | 'otlp' | 'otlp-json'
 
 export interface RetentionRule {
   /** Whose rows; null for every tenant's. */

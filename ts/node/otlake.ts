@@ -2,7 +2,7 @@
 
 import { type Table, tableFromIPC } from 'apache-arrow'
 import { OtlakeError } from '../base/errors.js'
-import type { IngestResult, Signal, Stats } from '../native/binding.js'
+import type { Engine, Format, IngestResult, Signal, Stats } from '../native/binding.js'
 import type { Addresses } from '../query/page.js'
 import { loadConfig, type Raw } from './config.js'
 import { type Logger, Node } from './node.js'
@@ -90,22 +90,19 @@ export class Otlake {
     parameters: readonly (string | number | boolean | null)[] = [],
     options: ReadOptions = {},
   ): Promise<Table> {
-    const stream = await this.node.engine.query({
-      sql: statement,
-      parameters: JSON.stringify(parameters),
-      format: 'arrow',
-      consistency: options.consistency ?? (options.session ? 'session' : null),
-      session: options.session ?? null,
-      tenant: options.tenant ?? null,
-      maxRows: null,
-      timeoutMs: null,
-      memoryBytes: null,
-    })
-    const chunks: Buffer[] = []
-    for (let chunk = await stream.next(); chunk !== null; chunk = await stream.next()) {
-      chunks.push(chunk)
-    }
-    return tableFromIPC(Buffer.concat(chunks))
+    return tableFromIPC(await answer(this.node.engine, statement, parameters, options, 'arrow'))
+  }
+
+  /**
+   * Runs one statement that selects all columns of one table, and gives its rows back as the OTLP
+   * that they came in: a protobuf message that `ingest` takes.
+   */
+  async otlp(
+    statement: string,
+    parameters: readonly (string | number | boolean | null)[] = [],
+    options: ReadOptions = {},
+  ): Promise<Uint8Array> {
+    return answer(this.node.engine, statement, parameters, options, 'otlp')
   }
 
   /** A whole trace as OTLP/JSON; null where no span of it is stored. */
@@ -166,4 +163,30 @@ export class Otlake {
 function makeNode(options: OpenOptions, listen: Raw): Node {
   const flags = { ...options.settings, ...listen, data_dir: options.dataDir }
   return new Node(loadConfig({ flags }), options.logger ?? SILENT)
+}
+
+/** The bytes of a whole answer. */
+async function answer(
+  engine: Engine,
+  statement: string,
+  parameters: readonly (string | number | boolean | null)[],
+  options: ReadOptions,
+  format: Format,
+): Promise<Buffer> {
+  const stream = await engine.query({
+    sql: statement,
+    parameters: JSON.stringify(parameters),
+    format,
+    consistency: options.consistency ?? (options.session ? 'session' : null),
+    session: options.session ?? null,
+    tenant: options.tenant ?? null,
+    maxRows: null,
+    timeoutMs: null,
+    memoryBytes: null,
+  })
+  const chunks: Buffer[] = []
+  for (let chunk = await stream.next(); chunk !== null; chunk = await stream.next()) {
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks)
 }

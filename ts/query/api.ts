@@ -21,6 +21,9 @@ const MEDIA: Record<Format, string> = {
   csv: 'text/csv; charset=utf-8',
   arrow: 'application/vnd.apache.arrow.stream',
   parquet: 'application/vnd.apache.parquet',
+  otlp: 'application/x-protobuf',
+  // After `ndjson`, which Accept means: these lines are asked for by name.
+  'otlp-json': 'application/x-ndjson',
 }
 const FORMATS = Object.keys(MEDIA) as Format[]
 

@@ -37,6 +37,21 @@ test('what is ingested is in the next answer, and in the one after opening again
   await again.close()
 })
 
+test('rows are given back as the OTLP that came in, which can be stored again', async () => {
+  const lake = await Otlake.open({ dataDir: folder.path })
+  await lake.ingest('traces', JSON.stringify(traceRequest('otlp', 1, 3)))
+  await lake.ingest('traces', JSON.stringify(traceRequest('others', 2, 4)))
+  const query = 'SELECT * FROM spans WHERE service_name = $1'
+  const request = await lake.otlp(query, ['otlp'])
+  expect(await lake.ingest('traces', request, { tenant: 'copy' })).toMatchObject({ accepted: 3 })
+  const copied = await lake.otlp(query, ['otlp'], { tenant: 'copy' })
+  expect(Buffer.from(copied).equals(request)).toBe(true)
+  expect(await lake.otlp(query, ['nobody'])).toHaveLength(0)
+  const refused = await lake.otlp('SELECT name FROM spans').catch((thrown: unknown) => thrown)
+  expect((refused as OtlakeError).code).toBe('QUERY_FORMAT')
+  await lake.close()
+})
+
 test('errors are typed and a second close is one of them', async () => {
   const lake = await Otlake.open({ dataDir: folder.path })
   const refused = async (work: Promise<unknown>) => {

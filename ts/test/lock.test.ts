@@ -22,3 +22,21 @@ test('the lock names no host that packages came from', () => {
   }
   expect(Object.values(packages).filter(({ resolved }) => resolved !== undefined)).toEqual([])
 })
+
+test('the targets of cargo-fuzz are built with the versions of the product', () => {
+  const locked = (path: string) => {
+    const text = readFileSync(`${root}/${path}`, 'utf8')
+    const versions = new Map<string, Set<string>>()
+    for (const [, name = '', version = ''] of text.matchAll(/name = "(.+)"\nversion = "(.+)"/g)) {
+      versions.set(name, (versions.get(name) ?? new Set()).add(version))
+    }
+    return versions
+  }
+  const product = locked('Cargo.lock')
+  const fuzzed = [...locked('native/decode/fuzz/Cargo.lock')]
+  const others = fuzzed.flatMap(([name, versions]) =>
+    [...versions].filter((version) => product.has(name) && !product.get(name)?.has(version)),
+  )
+  expect(fuzzed.length).toBeGreaterThan(20)
+  expect(others).toEqual([])
+})

@@ -91,6 +91,54 @@ test('tenants do not see each other', async () => {
   expect(await server.rows(query)).toEqual([{ n: 8 }])
 })
 
+/** A counter's value by name and labels, as `/metrics` writes them. */
+const counter = async (series: string): Promise<number> => {
+  const text = await (await fetch(server.url('/metrics'))).text()
+  const line = text.split('\n').find((line) => line.startsWith(`otlake_${series} `))
+  return Number(line?.split(' ').at(-1) ?? 0)
+}
+
+test('what is rejected, changed, flagged or refused whole counts by its reason (I4)', async () => {
+  const request = traceRequest('reasons', 20, 5) as {
+    resourceSpans: [{ scopeSpans: [{ spans: Record<string, string>[] }] }]
+  }
+  const [, bad, cut, backwards, ahead] = request.resourceSpans[0].scopeSpans[0].spans
+  Object.assign(bad ?? {}, { traceId: 'no hexadecimal digits at all' })
+  // Half of an emoji, as a text ends that was cut in JavaScript.
+  Object.assign(cut ?? {}, { name: '😀'.slice(0, 1) })
+  Object.assign(backwards ?? {}, { endTimeUnixNano: '1600000000000000000' })
+  const later = String(BigInt(Date.now() + 2 * 86_400_000) * 1_000_000n)
+  Object.assign(ahead ?? {}, { startTimeUnixNano: later, endTimeUnixNano: later })
+  const series = [
+    'records_rejected_total{signal="traces",reason="invalid_trace_id"}',
+    'records_changed_total{signal="traces",reason="text_replaced"}',
+    'records_flagged_total{signal="traces",reason="end_before_start"}',
+    'records_flagged_total{signal="traces",reason="time_in_future"}',
+    'requests_refused_total{signal="traces",code="OTLP_MALFORMED"}',
+    'requests_refused_total{signal="traces",code="OTLP_MEDIA_TYPE"}',
+  ]
+  const before = await Promise.all(series.map(counter))
+  const response = await post('traces', JSON.stringify(request))
+  const { partialSuccess } = (await response.json()) as {
+    partialSuccess: { rejectedSpans: string; errorMessage: string }
+  }
+  expect(partialSuccess.rejectedSpans).toBe('1')
+  expect(partialSuccess.errorMessage).toMatch(
+    /^records refused: invalid_trace_id 1; .*records changed: text_replaced 1$/,
+  )
+  expect((await post('traces', '{"resourceSpans": 7}')).status).toBe(400)
+  expect((await post('traces', '{}', { 'content-type': 'text/plain' })).status).toBe(415)
+  const after = await Promise.all(series.map(counter))
+  expect(after.map((count, at) => count - (before[at] ?? 0))).toEqual(series.map(() => 1))
+
+  // What was changed is told, though nothing was refused.
+  const changed = traceRequest('changed', 30, 1) as typeof request
+  Object.assign(changed.resourceSpans[0].scopeSpans[0].spans[0] ?? {}, { name: '\ud83d' })
+  const told = await (await post('traces', JSON.stringify(changed))).json()
+  const errorMessage = 'records changed: text_replaced 1'
+  expect(told).toEqual({ partialSuccess: { rejectedSpans: '0', errorMessage } })
+})
+
 test('the ledger adds up: received = acknowledged + rejected (I4)', async () => {
   const text = await (await fetch(server.url('/metrics'))).text()
   const total = (name: string) =>

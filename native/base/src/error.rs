@@ -109,7 +109,7 @@ codes! {
     QueryInvalid = "QUERY_INVALID", Invalid, "Correct the SQL statement.";
     QueryParameters = "QUERY_PARAMETERS", Invalid, "Give one value for each $1, $2, … of the statement.";
     QueryNotReadOnly = "QUERY_NOT_READ_ONLY", Invalid, "Tables are written by OTLP alone: send a SELECT.";
-    QueryFormat = "QUERY_FORMAT", Invalid, "Ask for json, ndjson, csv, arrow or parquet.";
+    QueryFormat = "QUERY_FORMAT", Invalid, "Ask for json, ndjson, csv, arrow or parquet; for otlp or otlp-json with all columns of one table.";
     QueryTooManyRows = "QUERY_TOO_MANY_ROWS", Exhausted, "Add a LIMIT or a filter, or raise query.max_rows.";
     QueryMemory = "QUERY_MEMORY", Exhausted, "Narrow the query, or raise query.memory_bytes.";
     QueryTimeout = "QUERY_TIMEOUT", Exhausted, "Narrow the query, or raise query.timeout_ms.";

@@ -24,6 +24,8 @@ pub const MAX_REQUEST_BUCKETS: usize = MAX_REQUEST_BYTES / 8;
 /// Text of one request's rows, in bytes (I5): JSON writes some of what stands as a byte or two on
 /// the wire as six. A request beyond it is refused at the record that crosses it.
 pub const MAX_REQUEST_TEXT_BYTES: usize = 4 * MAX_REQUEST_BYTES;
+/// Days of the rows that one request gives a table (I5): each becomes a file.
+pub const MAX_REQUEST_DAYS: usize = 128;
 /// Longest tenant name, in bytes.
 pub const MAX_TENANT_BYTES: usize = 64;
 /// One log segment, in bytes.
@@ -45,6 +47,9 @@ pub const DEDUPE_REQUESTS: usize = 262_144;
 pub const FLUSH_BYTES: usize = 96 * 1024 * 1024;
 /// A signal's live batches are sealed at this many rows.
 pub const FLUSH_ROWS: usize = 262_144;
+/// A signal's live batches are sealed when their rows are of this many tenants and days, summed
+/// over its tables (I5): each becomes a file.
+pub const FLUSH_PARTITIONS: usize = 512;
 /// A signal's live batches are sealed when the oldest is this old, in milliseconds.
 pub const FLUSH_INTERVAL_MS: u64 = 10_000;
 /// Rows of one Parquet row group.

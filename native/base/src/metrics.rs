@@ -11,7 +11,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::invariant::Invariant;
 use crate::job_metrics::JobMetrics;
-use crate::{Signal, Table};
+use crate::{Code, Signal, Table};
 
 /// Label names with their values.
 pub type Labels = Vec<(&'static str, &'static str)>;
@@ -34,6 +34,8 @@ pub struct Metrics {
     /// OTLP requests, by `signal`, `transport` (grpc, http, library) and `outcome` (ok,
     /// partial, invalid, denied, exhausted, unavailable, internal).
     pub requests: Family<Labels, Counter>,
+    /// OTLP requests refused whole, by `signal` and `code`.
+    pub requests_refused: Family<Labels, Counter>,
     /// Request bytes after decompression, by `signal`.
     pub request_bytes: Family<Labels, Counter>,
     /// Records in well-formed requests, by `signal` (I4).
@@ -136,6 +138,11 @@ impl Metrics {
             requests: add!(
                 "requests",
                 "OTLP requests by signal, transport and outcome",
+                counters()
+            ),
+            requests_refused: add!(
+                "requests_refused",
+                "OTLP requests refused whole, by signal and error code",
                 counters()
             ),
             request_bytes: add!(
@@ -310,6 +317,12 @@ impl Metrics {
             drop(metrics.invariant_violations.get_or_create(&labels));
         }
         metrics
+    }
+
+    /// Counts a request that was refused whole.
+    pub fn refused(&self, signal: Signal, code: Code) {
+        let labels = vec![("signal", signal.name()), ("code", code.as_str())];
+        self.requests_refused.get_or_create(&labels).inc();
     }
 
     /// Counts damage that was found.

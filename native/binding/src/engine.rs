@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::byte_stream::ByteStream;
+use crate::export::{self, Otlp};
 use crate::failure::Outcome;
 use crate::records::{
     self, EngineConfig, FlightConfig, IngestResult, JobReport, QueryRequest, ReceiverConfig, Stats,
@@ -208,7 +209,10 @@ impl Engine {
 
     pub async fn query(&self, request: QueryRequest) -> Outcome<ByteStream> {
         let open = self.opened()?;
-        let format = Format::from_str(&request.format)?;
+        let format = match Otlp::from_name(&request.format) {
+            Some(otlp) => Err(otlp),
+            None => Ok(Format::from_str(&request.format)?),
+        };
         let parameters = serde_json::from_str(&request.parameters).map_err(|error| {
             Error::new(
                 Code::QueryParameters,
@@ -231,8 +235,13 @@ impl Engine {
             .runtime
             .spawn(async move {
                 let result = open.queries.query(request).await?;
-                let chunks = otlake_query::format::encode(result, format)?;
-                Ok::<_, Error>(chunks.map_ok(Vec::from).boxed())
+                match format {
+                    Ok(format) => {
+                        let chunks = otlake_query::format::encode(result, format)?;
+                        Ok(chunks.map_ok(Vec::from).boxed())
+                    }
+                    Err(otlp) => export::chunks(result, otlp),
+                }
             })
             .await??;
         Ok(ByteStream::new(self.runtime.clone(), chunks))

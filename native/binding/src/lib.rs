@@ -9,6 +9,7 @@
 //! - `engine.rs`: opens the storage, the queries and the runtime that carries them.
 //! - `records.rs`: the plain records, and their conversions.
 //! - `servers.rs`: the OTLP receiver and the Flight SQL server as handles.
+//! - `export.rs`: the rows of an answer as OTLP.
 //! - `byte_stream.rs`: results that the consumer pulls, chunk by chunk.
 //! - `verification.rs`: the check of a data folder.
 //! - `log_sink.rs`: what the native module has to say, into the node's log.
@@ -16,6 +17,7 @@
 
 mod byte_stream;
 mod engine;
+mod export;
 mod failure;
 mod log_sink;
 mod records;

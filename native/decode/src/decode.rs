@@ -1,8 +1,11 @@
 //! A request of any signal to its tables' rows.
 
-use arrow::array::{ArrayRef, RecordBatch};
+use std::collections::BTreeSet;
+
+use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::Date32Type;
 use bytes::Bytes;
-use otlake_base::limits::RecordLimits;
+use otlake_base::limits::{MAX_REQUEST_DAYS, RecordLimits};
 use otlake_base::{Code, Error, Result, Signal, Table};
 
 use crate::path::path_at;
@@ -45,14 +48,65 @@ impl Decoded {
 ///
 /// # Errors
 /// `OTLP_MALFORMED` where the bytes are not such a message, `OTLP_TOO_LARGE` where it has more
-/// records, buckets or text than `MAX_REQUEST_…`: then nothing of it is kept. A record that OTLP
-/// does not allow is refused alone, in `rejections`; what of a record goes beyond a limit is cut
-/// off, and counted in `changed`.
+/// records, buckets, text or days than `MAX_REQUEST_…`: then nothing of it is kept. A record that
+/// OTLP does not allow is refused alone, in `rejections`; what of a record goes beyond a limit is
+/// cut off, and counted in `changed`.
 pub fn decode(
     signal: Signal,
     body: &Bytes,
     tenant: &str,
     limits: &RecordLimits,
+) -> Result<Decoded> {
+    decode_received(signal, body, tenant, limits, u64::MAX)
+}
+
+/// As `decode`, of a request that was received at `now`, in nanoseconds since 1970: times that are
+/// later are flagged. It has no part in the rows.
+///
+/// # Errors
+/// As `decode`.
+pub fn decode_received(
+    signal: Signal,
+    body: &Bytes,
+    tenant: &str,
+    limits: &RecordLimits,
+    now: u64,
+) -> Result<Decoded> {
+    let decoded = decode_any_days(signal, body, tenant, limits, now)?;
+    for (_, batch) in &decoded.tables {
+        check_days(batch)?;
+    }
+    Ok(decoded)
+}
+
+/// A table has a file for each day (I5).
+fn check_days(batch: &RecordBatch) -> Result<()> {
+    let days = batch.column_by_name("day");
+    let days = days.and_then(|days| days.as_primitive_opt::<Date32Type>());
+    let days = days.ok_or_else(|| Error::new(Code::Internal, "rows have no day"))?;
+    let (mut last, mut seen) = (None, BTreeSet::new());
+    for day in days.values() {
+        if last.replace(*day) != Some(*day) && seen.insert(*day) && seen.len() > MAX_REQUEST_DAYS {
+            return Err(Error::new(
+                Code::OtlpTooLarge,
+                format!(
+                    "its records are of more than {MAX_REQUEST_DAYS} days: \
+                     send fewer days in one request"
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// As `decode_received`, of as many days as there are: what was acknowledged once is replayed, whatever
+/// the limit has become since.
+pub(crate) fn decode_any_days(
+    signal: Signal,
+    body: &Bytes,
+    tenant: &str,
+    limits: &RecordLimits,
+    now: u64,
 ) -> Result<Decoded> {
     // No list of a row has more elements than the request has bytes, and lists count in 32 bits.
     if i32::try_from(body.len()).is_err() {
@@ -64,7 +118,7 @@ pub fn decode(
             ),
         ));
     }
-    let request = Request::new(body, *limits);
+    let request = Request::new(body, *limits, now);
     let reader = Reader::new(body, &request);
     let mut tally = Tally::new(signal, body);
     let refused = |malformed: Box<Malformed>| located(signal, body, &malformed);

@@ -4,7 +4,7 @@
 //! by it. What a resource or a scope is refused for, each of its records is refused for.
 
 use crate::columns::Arena;
-use crate::notes::Notes;
+use crate::notes::{Notes, REPLACED_FIELD, TEXT_REPLACED};
 use crate::origin::Origin;
 use crate::rejections::{Checked, Place, Refusal, Tally, or_refused};
 use crate::wire::{Reader, Wire};
@@ -72,12 +72,13 @@ pub fn walk<'a, R: Records<'a>>(
         let mut message = request.message(field)?;
         resources.clear();
         groups.clear();
-        let (mut schema_url, mut refused) = ("", None);
+        let (mut schema_url, mut refused, mut notes) = ("", None, 0);
         while let Some((number, field)) = message.field()? {
             match number {
                 1 => message.keep(&mut resources, message.bytes(field)?)?,
                 2 => message.keep(&mut groups, message.message(field)?)?,
                 3 => schema_url = or_refused(message.text(field), &mut refused)?,
+                REPLACED_FIELD => notes |= TEXT_REPLACED,
                 _ => {}
             }
         }
@@ -87,7 +88,7 @@ pub fn walk<'a, R: Records<'a>>(
         let group = Group {
             origin,
             place,
-            notes: message.request().take_notes(),
+            notes: message.request().take_notes() | notes,
             refused,
         };
         for (index, scope) in groups.drain(..).enumerate() {
@@ -122,6 +123,7 @@ fn scope_records<'a, R: Records<'a>>(
             1 => message.keep(&mut parts.scopes, message.bytes(field)?)?,
             2 => message.keep(&mut parts.records, message.bytes(field)?)?,
             3 => schema_url = or_refused(message.text(field), &mut group.refused)?,
+            REPLACED_FIELD => group.notes |= TEXT_REPLACED,
             _ => {}
         }
     }

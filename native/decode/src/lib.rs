@@ -40,9 +40,17 @@ mod spans;
 mod wire;
 
 #[cfg(test)]
+mod cut_test;
+#[cfg(test)]
+mod days_test;
+#[cfg(test)]
 mod decode_test;
 #[cfg(test)]
+mod flags_test;
+#[cfg(test)]
 mod limits_test;
+#[cfg(test)]
+mod reasons_test;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]
@@ -50,7 +58,7 @@ mod reference_test;
 #[cfg(test)]
 mod wire_test;
 
-pub use decode::{Decoded, Tables, decode};
+pub use decode::{Decoded, Tables, decode, decode_received};
 pub use json::base64;
 pub use logged::{as_received, replay, to_log};
 pub use rejections::{ByReason, Rejections, message};

@@ -12,128 +12,12 @@ use otlake_base::limits::RecordLimits;
 use proptest::prelude::*;
 use prost::Message;
 
+use crate::cut_test::Cut;
 use crate::json::random_otlp_test::{logs, metrics, traces, value};
 use crate::{Decoded, as_received, decode, replay, to_log};
 
 fn decoded(signal: Signal, body: &[u8], limits: &RecordLimits) -> Decoded {
     decode(signal, &Bytes::copy_from_slice(body), "t", limits).unwrap()
-}
-
-/// Applies limits to messages.
-struct Cut(RecordLimits);
-
-impl Cut {
-    fn text(text: &mut String, limit: usize) {
-        let mut end = text.len().min(limit);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        text.truncate(end);
-    }
-
-    fn value(&self, value: &mut AnyValue, depth: usize, in_attribute: bool) {
-        let longest = match in_attribute {
-            true => self.0.attribute_value_bytes,
-            false => usize::MAX,
-        };
-        match &mut value.value {
-            Some(Value::StringValue(text)) => Self::text(text, longest),
-            Some(Value::BytesValue(bytes)) => bytes.truncate(longest),
-            Some(Value::ArrayValue(_) | Value::KvlistValue(_)) if depth == 0 => value.value = None,
-            Some(Value::ArrayValue(array)) => {
-                for value in &mut array.values {
-                    self.value(value, depth - 1, in_attribute);
-                }
-            }
-            Some(Value::KvlistValue(list)) => {
-                for entry in &mut list.values {
-                    self.entry(entry, depth - 1, in_attribute);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    fn entry(&self, entry: &mut KeyValue, depth: usize, in_attribute: bool) {
-        if in_attribute {
-            Self::text(&mut entry.key, self.0.attribute_key_bytes);
-        }
-        if let Some(value) = &mut entry.value {
-            self.value(value, depth, in_attribute);
-        }
-    }
-
-    fn attributes(&self, entries: &mut Vec<KeyValue>, dropped: &mut u32) {
-        Self::list(entries, self.0.attributes, dropped);
-        for entry in entries {
-            self.entry(entry, self.0.value_depth, true);
-        }
-    }
-
-    fn list<T>(list: &mut Vec<T>, limit: usize, dropped: &mut u32) {
-        let cut = list.len().saturating_sub(limit);
-        list.truncate(limit);
-        *dropped = dropped.saturating_add(cut as u32);
-    }
-
-    fn span(&self, span: &mut Span) {
-        self.attributes(&mut span.attributes, &mut span.dropped_attributes_count);
-        Self::list(
-            &mut span.events,
-            self.0.events,
-            &mut span.dropped_events_count,
-        );
-        Self::list(&mut span.links, self.0.links, &mut span.dropped_links_count);
-        for event in &mut span.events {
-            self.attributes(&mut event.attributes, &mut event.dropped_attributes_count);
-        }
-        for link in &mut span.links {
-            self.attributes(&mut link.attributes, &mut link.dropped_attributes_count);
-        }
-    }
-
-    fn log(&self, log: &mut LogRecord) {
-        self.attributes(&mut log.attributes, &mut log.dropped_attributes_count);
-        if let Some(body) = &mut log.body {
-            self.value(body, self.0.value_depth, false);
-        }
-    }
-
-    fn traces(&self, mut data: TracesData) -> TracesData {
-        for group in &mut data.resource_spans {
-            if let Some(resource) = &mut group.resource {
-                self.attributes(
-                    &mut resource.attributes,
-                    &mut resource.dropped_attributes_count,
-                );
-            }
-            for group in &mut group.scope_spans {
-                if let Some(scope) = &mut group.scope {
-                    self.attributes(&mut scope.attributes, &mut scope.dropped_attributes_count);
-                }
-                group.spans.iter_mut().for_each(|span| self.span(span));
-            }
-        }
-        data
-    }
-
-    fn logs(&self, mut data: LogsData) -> LogsData {
-        for group in &mut data.resource_logs {
-            if let Some(resource) = &mut group.resource {
-                self.attributes(
-                    &mut resource.attributes,
-                    &mut resource.dropped_attributes_count,
-                );
-            }
-            for group in &mut group.scope_logs {
-                if let Some(scope) = &mut group.scope {
-                    self.attributes(&mut scope.attributes, &mut scope.dropped_attributes_count);
-                }
-                group.log_records.iter_mut().for_each(|log| self.log(log));
-            }
-        }
-        data
-    }
 }
 
 /// Limits so small that random messages often go beyond them.
@@ -189,6 +73,20 @@ proptest! {
         let expected = decoded(Signal::Logs, &cut.encode_to_vec(), &RecordLimits::NONE);
         prop_assert_eq!(&found.tables, &expected.tables);
         prop_assert_eq!(found.limited, cut.encode_to_vec() != data.encode_to_vec());
+    }
+
+    #[test]
+    fn data_points_are_cut_as_plain_code_cuts_them_but_for_their_identity(
+        data in metrics(), limits in small(),
+    ) {
+        let cut = Cut(limits).metrics(data.clone());
+        let found = decoded(Signal::Metrics, &data.encode_to_vec(), &limits);
+        let expected = decoded(Signal::Metrics, &cut.encode_to_vec(), &RecordLimits::NONE);
+        prop_assert_eq!(&found.tables, &expected.tables);
+        let refused = found.received - expected.received;
+        prop_assert_eq!(found.rejections.count, refused);
+        let by_reason = &found.rejections.by_reason;
+        prop_assert!(by_reason.iter().all(|(reason, _)| *reason == "attribute_limit"));
     }
 
     /// Data points are refused instead, where their identity is concerned.
@@ -303,52 +201,6 @@ fn a_mark_has_one_form_that_other_versions_read() {
     let mark =
         b"\xc2\xa3\x09\x18\x01\0\0\0\x02\0\0\0\xff\xff\xff\xff\x04\0\0\0\x05\0\0\0\x06\0\0\0";
     assert_eq!(&logged[body.len()..], mark);
-}
-
-#[test]
-fn times_that_look_wrong_are_kept_and_flagged() {
-    let span = |number: u8, start, end| Span {
-        trace_id: vec![number; 16],
-        span_id: vec![number; 8],
-        start_time_unix_nano: start,
-        end_time_unix_nano: end,
-        ..Default::default()
-    };
-    let now = 1_767_225_600_000_000_000;
-    let spans = vec![
-        span(1, now, now + 1),
-        span(2, now, now - 1),
-        span(3, now, 0),
-        span(4, 0, 0),
-        span(5, now / 1000, now / 1000),
-        span(6, now, u64::MAX),
-    ];
-    let scope_spans = vec![ScopeSpans {
-        spans,
-        ..Default::default()
-    }];
-    let body = TracesData {
-        resource_spans: vec![ResourceSpans {
-            scope_spans,
-            ..Default::default()
-        }],
-    };
-    let found = decoded(
-        Signal::Traces,
-        &body.encode_to_vec(),
-        &RecordLimits::default(),
-    );
-    assert_eq!((found.received, found.accepted), (6, 5));
-    assert_eq!(found.rejections.by_reason, [("time_out_of_range", 1)]);
-    assert_eq!(
-        found.flagged,
-        [
-            ("end_before_start", 1),
-            ("time_unset", 2),
-            ("time_before_1973", 1)
-        ]
-    );
-    assert!(found.changed.is_empty() && !found.limited);
 }
 
 /// Each text of a message in turn becomes bytes that are not UTF-8: the records below it are

@@ -94,6 +94,7 @@ impl<'a> Rows<'a> for Logs<'a> {
                 10 => span_id = record.bytes(field)?,
                 11 => observed_time = record.fixed64(field)?,
                 12 => event_name = record.text(field)?,
+                notes::REPLACED_FIELD => record.request().note(notes::TEXT_REPLACED),
                 _ => {}
             }
         }
@@ -107,7 +108,9 @@ impl<'a> Rows<'a> for Logs<'a> {
         self.trace_id.push_known(trace_id, request, notes::TRACE_ID);
         self.span_id.push_known(span_id, request, notes::SPAN_ID);
         // A record without a time has the one at which it was observed.
-        let odd = notes::of_time(if time == 0 { observed_time } else { time });
+        let odd = request
+            .plausible
+            .of_time(if time == 0 { observed_time } else { time });
         if odd != 0 {
             request.note(odd);
         }
@@ -186,10 +189,15 @@ impl Logs<'_> {
         let tenant = self.arena.text(tenant);
         let arena = self.arena.finish()?;
         let long = numbers::<Int64Type>;
+        // A record without a time is of the day on which it was observed.
+        let times = self.time.iter().zip(&self.observed_time);
+        let dated: Vec<i64> = times
+            .map(|(time, observed)| if *time == 0 { *observed } else { *time })
+            .collect();
         let mut columns: Vec<ArrayRef> = vec![
             micros(&self.time),
             micros(&self.observed_time),
-            long(self.time.clone()),
+            long(self.time),
             long(self.observed_time),
             self.trace_id.finish(),
             self.span_id.finish(),
@@ -202,8 +210,7 @@ impl Logs<'_> {
             texts(self.attributes, &arena),
             long(self.dropped_attributes),
         ];
-        self.origins
-            .finish(tenant, &self.time, &arena, &mut columns);
+        self.origins.finish(tenant, &dated, &arena, &mut columns);
         crate::decode::batches(Table::Logs, columns)
     }
 }

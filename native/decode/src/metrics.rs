@@ -158,6 +158,7 @@ impl<'a> Records<'a> for Metrics<'a> {
                     metric.keep(&mut scratch.data, metric.message(field)?)?;
                 }
                 12 => metric.keep(&mut scratch.metadata, metric.bytes(field)?)?,
+                notes::REPLACED_FIELD => group.notes |= notes::TEXT_REPLACED,
                 _ => {}
             }
         }
@@ -360,6 +361,7 @@ impl<'a, V: Values> Rows<'a> for PointRows<'_, 'a, V> {
                 3 => time = point.fixed64(field)?,
                 _ if number == attributes_field => point.keep(entries, point.bytes(field)?)?,
                 _ if number == flags_field => flags = point.uint32(field)?,
+                notes::REPLACED_FIELD => point.request().note(notes::TEXT_REPLACED),
                 _ => points.values.field(number, &point, field, arena)?,
             }
         }
@@ -389,12 +391,7 @@ impl<'a, V: Values> Rows<'a> for PointRows<'_, 'a, V> {
                 .push(check_long("time_unix_nano", time, reason::TIME)?);
             Ok(())
         });
-        let odd = notes::of_time(time)
-            | if start > time {
-                notes::END_BEFORE_START
-            } else {
-                0
-            };
+        let odd = request.plausible.of_time(time) | notes::of_order(start, time);
         if odd != 0 {
             request.note(odd);
         }

@@ -13,7 +13,7 @@ use crate::wire::{Reader, Value};
 /// The path of the innermost field of a name whose bytes, without the first of them, reach over
 /// the byte at `at`; empty where it is not in one.
 pub fn path_at(signal: Signal, body: &[u8], at: usize) -> String {
-    let request = Request::new(body, RecordLimits::NONE);
+    let request = Request::new(body, RecordLimits::NONE, u64::MAX);
     let mut message = table::request(signal);
     let mut reader = Reader::new(body, &request);
     let mut path = String::new();

@@ -342,7 +342,12 @@ pub fn log(record: &LogRecord, from: &From) -> Row {
         object(&record.attributes),
         int(record.dropped_attributes_count),
     ];
-    from.end(&mut row, record.time_unix_nano);
+    // Without a time, the day is that of its observation.
+    let dated = match record.time_unix_nano {
+        0 => record.observed_time_unix_nano,
+        time => time,
+    };
+    from.end(&mut row, dated);
     row
 }
 

@@ -251,7 +251,11 @@ pub fn check_id<const N: usize>(field: &str, id: &[u8], reason: &'static str) ->
     }
     let what = match id.len() == N {
         true => "must not be all zero".to_owned(),
-        false => format!("must be {N} bytes, got {}", id.len()),
+        false => format!(
+            "must be {N} bytes, {} hexadecimal digits in JSON, got {}",
+            2 * N,
+            id.len()
+        ),
     };
     Err(Refusal::new(reason, field, what))
 }
@@ -282,4 +286,18 @@ pub mod reason {
     pub const COUNT: &str = "count_out_of_range";
     pub const BUCKETS: &str = "inconsistent_buckets";
     pub const ATTRIBUTES: &str = "attribute_limit";
+
+    /// Every reason.
+    #[cfg(test)]
+    pub const ALL: [&str; 9] = [
+        TRACE_ID,
+        SPAN_ID,
+        PARENT_SPAN_ID,
+        LINK,
+        TIME,
+        COUNT,
+        BUCKETS,
+        ATTRIBUTES,
+        UTF8,
+    ];
 }

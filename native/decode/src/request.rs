@@ -7,7 +7,7 @@ use otlake_base::limits::{
     MAX_REQUEST_BUCKETS, MAX_REQUEST_RECORDS, MAX_REQUEST_TEXT_BYTES, MAX_VALUE_DEPTH, RecordLimits,
 };
 
-use crate::notes::{LIMITS, Notes};
+use crate::notes::{LIMITS, Notes, Plausible};
 use crate::wire::{Fault, Malformed, Text, Wire};
 
 /// One request under way.
@@ -16,6 +16,8 @@ pub struct Request {
     /// Address of the first byte, so that an error can say where it is.
     address: usize,
     limits: RecordLimits,
+    /// The times that look right.
+    pub plausible: Plausible,
     /// Whether no key or text of less than 128 bytes is too long.
     pub takes_short_text: bool,
     records: Cell<usize>,
@@ -34,7 +36,8 @@ pub struct Bounds {
 }
 
 impl Request {
-    pub fn new(body: &[u8], limits: RecordLimits) -> Self {
+    /// `now` is when it was received, in nanoseconds since 1970.
+    pub fn new(body: &[u8], limits: RecordLimits, now: u64) -> Self {
         let shortest = limits.attribute_key_bytes.min(limits.attribute_value_bytes);
         Self {
             address: body.as_ptr() as usize,
@@ -42,6 +45,7 @@ impl Request {
                 value_depth: limits.value_depth.min(MAX_VALUE_DEPTH),
                 ..limits
             },
+            plausible: Plausible::at(now),
             takes_short_text: shortest >= 127,
             records: Cell::new(0),
             buckets: Cell::new(0),

@@ -130,6 +130,7 @@ impl<'a> Rows<'a> for Spans<'a> {
                     }
                 }
                 16 => flags = span.fixed32(field)?,
+                notes::REPLACED_FIELD => span.request().note(notes::TEXT_REPLACED),
                 _ => {}
             }
         }
@@ -172,7 +173,7 @@ impl<'a> Rows<'a> for Spans<'a> {
             .links
             .push(&span, links, &mut dropped_links, nested, arena)?;
 
-        let odd = notes::of_interval(start, end);
+        let odd = span.request().plausible.of_interval(start, end);
         if odd != 0 {
             span.request().note(odd);
         }

@@ -373,7 +373,7 @@ fn a_varint_read_whole_is_what_the_reader_reads() {
         let bytes = message(|it| it.varint(number));
         assert_eq!(whole_varint(&bytes), Some(number));
         assert_eq!(
-            Reader::new(&bytes, &Request::new(&bytes, RecordLimits::NONE))
+            Reader::new(&bytes, &Request::new(&bytes, RecordLimits::NONE, u64::MAX))
                 .varint()
                 .unwrap(),
             number

@@ -15,14 +15,18 @@ mod fuzz {
     #[path = "../../src/json/random_otlp_test.rs"]
     #[allow(dead_code)]
     pub mod random_otlp;
+    pub mod targets;
     pub mod watchdog;
 }
+
+use std::io::Write;
 
 use bytes::Bytes;
 use fuzz::allocations::peak_of;
 use fuzz::checks::{self, MEMORY_PER_BYTE, MEMORY_SPARE};
 use fuzz::mutate::Mutator;
 use fuzz::random_otlp::{logs, metrics, traces};
+use fuzz::targets;
 use fuzz::watchdog::Watchdog;
 use otlake_base::limits::RecordLimits;
 use otlake_base::{Clock, Signal, SystemClock};
@@ -34,10 +38,17 @@ fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok()?.parse().ok()
 }
 
+/// Past the test harness, which keeps what a test prints and loses it with a process that aborts
+/// or overflows its stack.
+fn tell(line: &str) {
+    // Who closed our standard error does not want to know.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
 /// The seed of this run; printed, so that a failure can be seen again.
 fn seed() -> u64 {
     let seed = number("OTLAKE_FUZZ_SEED").unwrap_or_else(|| SystemClock.unix_nano());
-    println!("OTLAKE_FUZZ_SEED={seed}");
+    tell(&format!("OTLAKE_FUZZ_SEED={seed}"));
     seed
 }
 
@@ -89,7 +100,7 @@ fn i5_no_bytes_crash_or_hang_it_or_take_memory_out_of_proportion() {
                     false => refused += 1,
                 }
             }
-            for body in [json, mutated_json] {
+            for body in [json, mutated_json, mutator.bytes(), mutator.text()] {
                 match checks::json(signal, &body) {
                     true => taken += 1,
                     false => refused += 1,
@@ -97,9 +108,61 @@ fn i5_no_bytes_crash_or_hang_it_or_take_memory_out_of_proportion() {
             }
         }
     }
-    println!("{taken} requests taken, {refused} refused");
+    tell(&format!("{taken} requests taken, {refused} refused"));
     // A fuzzer that only ever sees one side has stopped testing the other.
     assert!(taken > refused / 10 && refused > taken / 50);
+}
+
+/// The targets of cargo-fuzz take what a request is, whatever they are told to choose.
+#[test]
+fn the_targets_of_cargo_fuzz_make_the_same_checks() {
+    let (mut requests, mut taken) = (Requests::new(seed()), 0);
+    for first in 0..=u8::MAX {
+        let signal = Signal::ALL[usize::from(first) % Signal::ALL.len()];
+        let protobuf = requests.next(signal);
+        let json = otlake_decode::json::from_protobuf(signal, &protobuf).expect("it is OTLP");
+        taken += u32::from(targets::decode(&[&[first], &protobuf[..]].concat()));
+        taken += u32::from(targets::json(&[&[first], &json[..]].concat()));
+    }
+    assert_eq!(taken, 2 * 256);
+    assert!(!targets::decode(&[]) && !targets::json(&[]));
+}
+
+/// Values in values, far deeper than any limit: whoever recurses without one overflows his stack.
+#[test]
+fn i5_no_depth_overflows_the_stack() {
+    const DEPTH: usize = 100_000;
+    // An `AnyValue` of an array of one; of a list of one key and value; of both by turns.
+    let (array, list): (&[u32], &[u32]) = (&[5, 1], &[6, 1, 2]);
+    for turns in [[array, array], [list, list], [array, list]] {
+        let value = turns.iter().cycle().take(DEPTH).copied();
+        let value: Vec<u32> = value.flatten().copied().collect();
+        for (signal, path) in checks::REPEATED {
+            // From what is repeated to a value in it.
+            let to_value: &[u32] = match (signal, *path) {
+                (Signal::Logs, [1, 2, 2]) => &[5],
+                (Signal::Traces, [1, 1, 1] | [1, 2, 1, 3] | [1, 2, 2, 9] | [1, 2, 2, 11, 3]) => {
+                    &[2]
+                }
+                (Signal::Metrics, [1, 2, 2, 12]) => &[2],
+                (Signal::Metrics, [1, 2, 2, 5, 1]) => &[7, 2],
+                _ => continue,
+            };
+            let body = checks::nested(&[path, to_value, &value].concat());
+            assert!(checks::protobuf(*signal, body, RecordLimits::default()));
+        }
+    }
+    let deep = |open: &str, close: &str| [open.repeat(DEPTH), close.repeat(DEPTH)].concat();
+    let array = deep(r#"{"arrayValue":{"values":["#, "]}}");
+    let list = deep(r#"{"kvlistValue":{"values":[{"value":"#, "}]}}");
+    for value in [array.as_str(), &list, &deep("[", "]"), &"[".repeat(DEPTH)] {
+        let body = format!(
+            r#"{{"resourceLogs":[{{"scopeLogs":[{{"logRecords":[{{"body":{value}}}]}}]}}]}}"#
+        );
+        assert!(!checks::json(Signal::Logs, body.as_bytes()));
+        let unknown = format!(r#"{{"unknown":{value}}}"#);
+        assert!(!checks::json(Signal::Logs, unknown.as_bytes()));
+    }
 }
 
 /// The shortest forms of all that OTLP repeats, as many as fit.

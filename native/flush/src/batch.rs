@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Date32Type};
 use otlake_base::{Position, Signal, Table};
 
 /// What a batch costs beside its columns: its entry, its lists, its position. Batches without
@@ -60,6 +60,19 @@ impl LiveBatch {
             bytes,
             rows,
         }
+    }
+
+    /// The days of each table's rows: with the tenant, the partitions that they go to. Some can
+    /// be told more than once.
+    pub fn days(&self) -> impl Iterator<Item = (Table, i32)> + '_ {
+        self.tables.iter().flat_map(|(table, batch)| {
+            let days = batch.column_by_name("day");
+            let days = days.and_then(|days| days.as_primitive_opt::<Date32Type>());
+            let days = days.map_or(&[][..], |days| days.values());
+            // A request's rows come in runs of one day.
+            let runs = days.chunk_by(|a, b| a == b);
+            runs.map(|run| (*table, run[0]))
+        })
     }
 
     /// The rows of one table.

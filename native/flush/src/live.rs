@@ -1,5 +1,6 @@
 //! The live set: what is acknowledged and not yet in files.
 
+use std::collections::hash_map::Entry as Slot;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,10 +49,41 @@ struct Queue {
     rows: u64,
     sealed_bytes: usize,
     sealed_rows: u64,
+    /// Where the rows of the others go.
+    partitions: Partitions,
     /// Batches ever inserted, and the number up to which someone waits for files.
     inserted: u64,
     removed: u64,
     requested: u64,
+}
+
+/// Partitions of a signal's tables, and how often batches name each (I5).
+#[derive(Default)]
+struct Partitions(HashMap<(Table, i32, Arc<str>), usize>);
+
+impl Partitions {
+    fn add(&mut self, batch: &LiveBatch) {
+        for (table, day) in batch.days() {
+            let partition = (table, day, Arc::clone(&batch.tenant));
+            *self.0.entry(partition).or_insert(0) += 1;
+        }
+    }
+
+    fn remove(&mut self, batch: &LiveBatch) {
+        for (table, day) in batch.days() {
+            let partition = (table, day, Arc::clone(&batch.tenant));
+            if let Slot::Occupied(mut slot) = self.0.entry(partition) {
+                *slot.get_mut() -= 1;
+                if *slot.get() == 0 {
+                    slot.remove();
+                }
+            }
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.0.len()
+    }
 }
 
 struct Entry {
@@ -139,6 +171,7 @@ impl LiveSet {
             queue.bytes += batch.bytes;
             queue.rows += batch.rows;
             queue.inserted += 1;
+            queue.partitions.add(&batch);
             let first = queue.entries.len() == queue.sealed;
             let entry = Entry {
                 batch: Arc::clone(&batch),
@@ -212,6 +245,7 @@ impl LiveSet {
             batches: queue.entries.len() - queue.sealed,
             bytes: queue.bytes - queue.sealed_bytes,
             rows: queue.rows - queue.sealed_rows,
+            partitions: queue.partitions.len(),
             age: oldest.map_or(Duration::ZERO, |entry| now.saturating_sub(entry.since)),
             requested: queue.requested > queue.removed,
             live_bytes: state.queues.iter().map(|queue| queue.bytes).sum(),
@@ -234,11 +268,15 @@ impl LiveSet {
             return None;
         }
         let (mut bytes, mut rows) = (0, 0);
-        let mut taken = Vec::new();
+        let (mut taken, mut partitions) = (Vec::new(), Partitions::default());
         for entry in &queue.entries {
-            if bytes >= self.limits.bytes || rows >= self.limits.rows as u64 {
+            if bytes >= self.limits.bytes
+                || rows >= self.limits.rows as u64
+                || partitions.len() >= self.limits.partitions
+            {
                 break;
             }
+            partitions.add(&entry.batch);
             bytes += entry.batch.bytes;
             rows += entry.batch.rows;
             taken.push(Arc::clone(&entry.batch));
@@ -249,6 +287,9 @@ impl LiveSet {
         queue.sealed = taken.len();
         queue.sealed_bytes = bytes;
         queue.sealed_rows = rows;
+        for batch in &taken {
+            queue.partitions.remove(batch);
+        }
         drop(state);
         Some(Seal::new(signal, taken))
     }

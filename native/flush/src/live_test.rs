@@ -1,7 +1,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringViewArray};
+use arrow::array::{ArrayRef, Date32Array, Int64Array, RecordBatch, StringViewArray};
 use otlake_base::{Metrics, Position, Signal, StreamId, SystemClock, Table};
 
 use crate::tail::Tailed;
@@ -14,6 +14,7 @@ fn set(bytes: usize, rows: usize) -> Arc<LiveSet> {
         bytes,
         rows,
         age: Duration::from_secs(3600),
+        partitions: 8,
     };
     let budget = Budget::new(1 << 30);
     LiveSet::new(
@@ -105,6 +106,46 @@ fn one_seal_takes_no_more_than_its_limit_and_the_batch_that_reaches_it() {
     live.remove(live.seal(Signal::Traces).expect("three more"));
     assert!(matches!(live.due(Signal::Traces), Due::In(_)));
     assert_eq!(live.due(Signal::Logs), Due::Idle);
+}
+
+fn insert_days(live: &LiveSet, sequence: u64, tenant: &str, days: &[i32]) {
+    let days = Arc::new(Date32Array::from(days.to_vec())) as ArrayRef;
+    let rows = RecordBatch::try_from_iter([("day", days)]).expect("one column");
+    let tables = vec![(Table::Spans, rows)];
+    let position = Position {
+        stream: STREAM,
+        sequence,
+    };
+    let batch = LiveBatch::new(position, Signal::Traces, tenant.into(), tables);
+    let reservation = live.budget().reserve(batch.bytes);
+    live.insert(batch, reservation);
+}
+
+#[test]
+fn i5_one_seal_makes_no_more_files_than_its_limit_and_one_request_more() {
+    let live = set(1 << 20, 1_000);
+    // Whatever is of the same tenant and day is in one file.
+    for sequence in 1..=20 {
+        insert_days(&live, sequence, "a", &[1, 2, 1, 2]);
+    }
+    assert!(matches!(live.due(Signal::Traces), Due::In(_)));
+    insert_days(&live, 21, "b", &[1, 2]);
+    insert_days(&live, 22, "b", &[3, 4, 5]);
+    assert!(matches!(live.due(Signal::Traces), Due::In(_)));
+    insert_days(&live, 23, "c", &[1, 2, 3]);
+    insert_days(&live, 24, "d", &[1, 2]);
+    assert_eq!(live.due(Signal::Traces), Due::Now(Reason::Partitions));
+    let seal = live.seal(Signal::Traces).expect("a seal");
+    assert_eq!(seal.batches.len(), 23);
+    // What is not in the seal counts for the next one alone.
+    assert!(matches!(live.due(Signal::Traces), Due::In(_)));
+    live.remove(seal);
+    for (sequence, tenant) in (25..).zip(["e", "f", "g", "h", "i", "j"]) {
+        insert_days(&live, sequence, tenant, &[7]);
+    }
+    assert_eq!(live.due(Signal::Traces), Due::Now(Reason::Partitions));
+    let seal = live.seal(Signal::Traces).expect("another");
+    assert_eq!(seal.batches.len(), 7);
 }
 
 #[test]

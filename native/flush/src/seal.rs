@@ -18,6 +18,8 @@ pub struct SealLimits {
     pub rows: usize,
     /// When the oldest is this old.
     pub age: Duration,
+    /// When their rows are of this many partitions: each becomes a file.
+    pub partitions: usize,
 }
 
 impl Default for SealLimits {
@@ -26,6 +28,7 @@ impl Default for SealLimits {
             bytes: limits::FLUSH_BYTES,
             rows: limits::FLUSH_ROWS,
             age: Duration::from_millis(limits::FLUSH_INTERVAL_MS),
+            partitions: limits::FLUSH_PARTITIONS,
         }
     }
 }
@@ -39,6 +42,8 @@ pub struct Unsealed {
     pub bytes: usize,
     /// Rows of them.
     pub rows: u64,
+    /// Partitions of all its tables that their rows are of.
+    pub partitions: usize,
     /// Age of the oldest.
     pub age: Duration,
     /// Whether someone waits for them to reach the files.
@@ -60,6 +65,8 @@ pub enum Reason {
     Bytes,
     /// Enough rows for a file.
     Rows,
+    /// Enough partitions, each of which becomes a file.
+    Partitions,
     /// The oldest batch is old enough.
     Age,
     /// Half of the memory budget is used, a good part of it by this signal.
@@ -94,6 +101,8 @@ impl SealLimits {
             Due::Now(Reason::Bytes)
         } else if unsealed.rows >= self.rows as u64 {
             Due::Now(Reason::Rows)
+        } else if unsealed.partitions >= self.partitions {
+            Due::Now(Reason::Partitions)
         } else if unsealed.age >= self.age {
             Due::Now(Reason::Age)
         } else if pressed {

@@ -10,6 +10,7 @@ const LIMITS: SealLimits = SealLimits {
     bytes: 1_000,
     rows: 100,
     age: Duration::from_secs(10),
+    partitions: 50,
 };
 
 fn little() -> Unsealed {
@@ -17,6 +18,7 @@ fn little() -> Unsealed {
         batches: 1,
         bytes: 10,
         rows: 1,
+        partitions: 1,
         age: Duration::from_secs(4),
         requested: false,
         live_bytes: 10,
@@ -50,6 +52,13 @@ fn each_trigger_seals_and_nothing_else_does() {
             ..little()
         }),
         Due::Now(Reason::Rows)
+    );
+    assert_eq!(
+        due(Unsealed {
+            partitions: 50,
+            ..little()
+        }),
+        Due::Now(Reason::Partitions)
     );
     assert_eq!(
         due(Unsealed {

@@ -71,7 +71,10 @@ impl Processor {
         let name = match &outcome {
             Ok(ack) if ack.rejections.count == 0 => "ok",
             Ok(_) => "partial",
-            Err(error) => outcome_of(error.kind()),
+            Err(error) => {
+                self.metrics.refused(signal, error.code);
+                outcome_of(error.kind())
+            }
         };
         let request = vec![
             ("signal", signal.name()),
@@ -98,7 +101,15 @@ impl Processor {
             self.live.pressed();
             return Err(overloaded());
         };
-        let (decoded, body) = decode(signal, body, &tenant, self.record_limits).await?;
+        let received_unix_nano = self.clock.unix_nano();
+        let limits = self.record_limits;
+        let decoded = decode(signal, body, &tenant, limits, received_unix_nano).await;
+        let (decoded, body) = decoded.inspect_err(|error| {
+            if error.code == Code::Internal {
+                self.metrics
+                    .violated(Invariant::I8Open, "a request's columns are out of step");
+            }
+        })?;
         let entry = Entry::new(Arc::clone(&self.metrics), signal, &decoded);
         let Decoded {
             tables,
@@ -137,7 +148,6 @@ impl Processor {
             entry.refused(error.code);
             return Err(error);
         }
-        let received_unix_nano = self.clock.unix_nano();
         let hash = ContentHash::of(&tenant, &otlake_decode::as_received(&body));
         let Some(ticket) = self.claim(signal, hash, received_unix_nano).await else {
             self.metrics
@@ -221,11 +231,12 @@ async fn decode(
     body: Bytes,
     tenant: &Arc<str>,
     limits: RecordLimits,
+    now: u64,
 ) -> Result<(Decoded, Bytes)> {
     let is_short = body.len() < INLINE_BYTES;
     let tenant = Arc::clone(tenant);
     let work = move || {
-        let decoded = otlake_decode::decode(signal, &body, &tenant, &limits)?;
+        let decoded = otlake_decode::decode_received(signal, &body, &tenant, &limits, now)?;
         let logged = otlake_decode::to_log(body, &decoded, &limits);
         Ok((decoded, logged))
     };

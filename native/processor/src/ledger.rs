@@ -103,7 +103,7 @@ impl Drop for Entry {
 }
 
 /// The reason that a refusal by the node, and not by the request's content, counts under.
-fn reason(code: Code) -> &'static str {
+pub(crate) fn reason(code: Code) -> &'static str {
     match code {
         Code::LogFull => "log_full",
         Code::LogIo => "log_io",

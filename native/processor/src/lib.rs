@@ -52,6 +52,8 @@ mod data_dir_test;
 #[cfg(test)]
 mod dedupe_test;
 #[cfg(test)]
+mod every_field_test;
+#[cfg(test)]
 mod ingest_test;
 #[cfg(test)]
 mod jobs_test;

@@ -123,6 +123,7 @@ impl Processor {
             bytes: config.flush_bytes,
             rows: config.flush_rows,
             age: Duration::from_millis(config.flush_interval_ms),
+            ..SealLimits::default()
         };
         let budget = Budget::measured(
             config.live_max_bytes,

@@ -3,9 +3,8 @@
 use bytes::Bytes;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
-use otlake_base::Signal;
-use otlake_base::Table;
 use otlake_base::limits::RecordLimits;
+use otlake_base::{Code, Signal, Table};
 use prost::Message;
 
 use crate::testing::{
@@ -99,6 +98,28 @@ async fn i4_each_record_is_kept_changed_or_rejected_and_counted_by_reason() {
     // The cut is at the end of a character.
     let cut = format!("{{\"long\":\"{}\"}}", "ä".repeat(16));
     assert_eq!(attributes(&node), [&cut, &cut, "{}", "{}", "{}", "{}"]);
+    node.close().await.expect("a close");
+}
+
+#[test]
+fn i4_every_reason_of_the_node_is_documented() {
+    let document = include_str!("../../../docs/validation.md");
+    for code in Code::ALL {
+        let row = format!("\n| `{}` |", crate::ledger::reason(*code));
+        assert!(document.contains(&row), "{row}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i4_a_request_refused_whole_counts_by_its_code_and_no_record() {
+    let root = tempfile::tempdir().expect("a folder");
+    let node = open(config(root.path()), None).await;
+    let malformed = ingest(&node, Signal::Logs, Bytes::from_static(&[10, 200, 1])).await;
+    assert_eq!(malformed.expect_err("it is").code, Code::OtlpMalformed);
+    let text = node.metrics.encode();
+    let line = "otlake_requests_refused_total{signal=\"logs\",code=\"OTLP_MALFORMED\"} 1";
+    assert!(text.lines().any(|found| found == line), "{text}");
+    assert_eq!(ledger(&node, Signal::Logs), (0, 0, 0));
     node.close().await.expect("a close");
 }
 

@@ -84,7 +84,7 @@ pub async fn answer(
     };
     match finished {
         Err(_) => {
-            shared.count(signal, "grpc", "unavailable");
+            shared.count(signal, "grpc", Code::IngestTimeout);
             // OTLP lets clients try again after this, too.
             let error = Error::new(Code::IngestTimeout, "the call's deadline passed");
             let mut details = status::status(&error, shared.retry_after);
@@ -92,7 +92,7 @@ pub async fn answer(
             failing(&details)
         }
         Ok(Err(_)) => {
-            shared.count(signal, "grpc", "internal");
+            shared.count(signal, "grpc", Code::Internal);
             refuse(
                 shared,
                 &Error::new(Code::Internal, "handling the request panicked"),
@@ -114,7 +114,7 @@ async fn export(
 ) -> Result<Ack> {
     let received = receive(shared, connection, request).await;
     let (tenant, message, _held) =
-        received.inspect_err(|error| shared.count(signal, "grpc", status::outcome(error)))?;
+        received.inspect_err(|error| shared.count(signal, "grpc", error.code))?;
     shared.ingest(signal, tenant, "grpc", message).await
 }
 

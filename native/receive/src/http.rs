@@ -78,7 +78,7 @@ async fn route(
     let media = media(request.headers());
     let work = AssertUnwindSafe(export(shared, signal, media, connection, request)).catch_unwind();
     let outcome = work.await.unwrap_or_else(|_| {
-        shared.count(signal, "http", "internal");
+        shared.count(signal, "http", Code::Internal);
         Err(Error::new(Code::Internal, "handling the request panicked"))
     });
     match outcome {
@@ -96,7 +96,7 @@ async fn export(
 ) -> Result<Ack> {
     let received = receive(shared, signal, media, connection, request).await;
     let (tenant, message, _held) =
-        received.inspect_err(|error| shared.count(signal, "http", status::outcome(error)))?;
+        received.inspect_err(|error| shared.count(signal, "http", error.code))?;
     shared.ingest(signal, tenant, "http", message).await
 }
 
@@ -149,7 +149,7 @@ fn media(headers: &HeaderMap) -> Option<Media> {
 fn success(signal: Signal, media: Media, ack: &Ack) -> Response<Full<Bytes>> {
     let body = match media {
         Media::Protobuf | Media::RegisteredProtobuf => ExportResponse::new(ack).encode_to_vec(),
-        Media::Json if ack.rejected == 0 => b"{}".to_vec(),
+        Media::Json if ack.rejected == 0 && ack.message.is_none() => b"{}".to_vec(),
         Media::Json => {
             let name = match signal {
                 Signal::Traces => "rejectedSpans",

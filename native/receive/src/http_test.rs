@@ -153,6 +153,21 @@ async fn a_partial_success_counts_and_names_what_was_refused() {
 }
 
 #[tokio::test]
+async fn what_was_changed_is_told_though_nothing_was_refused() {
+    let (fake, receiver) = start(config()).await;
+    *fake.changes.lock() = true;
+    let answer = post(&receiver, "/v1/traces", &[PROTOBUF], request(1)).await;
+    let response = ExportTraceServiceResponse::decode(answer.body).unwrap();
+    let partial = response.partial_success.unwrap();
+    assert_eq!(partial.rejected_spans, 0);
+    assert_eq!(partial.error_message, "records changed: 1");
+    let answer = post(&receiver, "/v1/traces", &[JSON], b"{}".to_vec()).await;
+    let body: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+    let told = serde_json::json!({"rejectedSpans": "0", "errorMessage": "records changed: 1"});
+    assert_eq!(body["partialSuccess"], told);
+}
+
+#[tokio::test]
 async fn what_is_wrong_for_good_is_400_with_a_status_in_the_requests_media_type() {
     let (fake, receiver) = start(config()).await;
     *fake.refuse.lock() = Some(Code::OtlpMalformed);

@@ -268,6 +268,17 @@ async fn what_never_reaches_storage_is_counted_here() {
     let counted = ["denied", "invalid", "exhausted", "ok"].map(|outcome| count("http", outcome));
     assert_eq!(counted, [1, 1, 1, 0]);
     assert_eq!(count("grpc", "invalid"), 1);
+    let refused = |code| {
+        let labels = vec![("signal", "traces"), ("code", code)];
+        metrics.requests_refused.get_or_create(&labels).get()
+    };
+    let codes = [
+        "OTLP_UNAUTHENTICATED",
+        "OTLP_MEDIA_TYPE",
+        "OTLP_TOO_LARGE",
+        "OTLP_MALFORMED",
+    ];
+    assert_eq!(codes.map(refused), [1, 1, 1, 1]);
 }
 
 #[tokio::test]

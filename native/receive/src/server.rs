@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::Auth;
 use crate::body::{Budget, Pace};
 use crate::config::{Ack, Ingest, ReceiverConfig};
-use crate::{grpc, http};
+use crate::{grpc, http, status};
 
 /// Connections on one port; a further one is closed at once.
 const MAX_CONNECTIONS: usize = 10_000;
@@ -54,11 +54,12 @@ pub struct Shared {
 
 impl Shared {
     /// Counts a request that never reached the ingest port.
-    pub fn count(&self, signal: Signal, transport: &'static str, outcome: &'static str) {
+    pub fn count(&self, signal: Signal, transport: &'static str, code: Code) {
+        self.metrics.refused(signal, code);
         let labels = vec![
             ("signal", signal.name()),
             ("transport", transport),
-            ("outcome", outcome),
+            ("outcome", status::outcome(code.kind())),
         ];
         self.metrics.requests.get_or_create(&labels).inc();
     }
@@ -79,7 +80,7 @@ impl Shared {
         match tokio::time::timeout(self.pace.ack, work).await {
             Ok(ended) => ended,
             Err(_) => {
-                self.count(signal, transport, "unavailable");
+                self.count(signal, transport, Code::IngestTimeout);
                 let message = "the request was not stored in time";
                 Err(Error::new(Code::IngestTimeout, message))
             }

@@ -191,8 +191,8 @@ pub fn status_json(error: &Error, retry_after: Duration) -> Vec<u8> {
 }
 
 /// The outcome's label in the metrics.
-pub fn outcome(error: &Error) -> &'static str {
-    match error.kind() {
+pub fn outcome(kind: Kind) -> &'static str {
+    match kind {
         Kind::Invalid | Kind::NotFound => "invalid",
         Kind::Denied => "denied",
         Kind::Exhausted => "exhausted",

@@ -21,6 +21,8 @@ pub struct Fake {
     pub received: Mutex<Vec<(Signal, Arc<str>, Bytes)>>,
     pub refuse: Mutex<Option<Code>>,
     pub rejected: Mutex<u64>,
+    /// Whether records are changed, of which clients are told, too.
+    pub changes: Mutex<bool>,
     pub delay: Mutex<Duration>,
     pub panics: Mutex<bool>,
 }
@@ -45,7 +47,11 @@ impl Ingest for Fake {
             Ok(Ack {
                 accepted: 1,
                 rejected,
-                message: (rejected > 0).then(|| "spans[0].trace_id: bad".to_owned()),
+                message: if rejected > 0 {
+                    Some("spans[0].trace_id: bad".to_owned())
+                } else {
+                    self.changes.lock().then(|| "records changed: 1".to_owned())
+                },
                 session: Some("stream:1".to_owned()),
             })
         }

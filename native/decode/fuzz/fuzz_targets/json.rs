@@ -1,21 +1,15 @@
-//! OTLP/JSON: the first byte chooses the signal, the others are the request.
-
 #![no_main]
 
-#[allow(dead_code)]
-#[path = "../../tests/fuzz/allocations.rs"]
-mod allocations;
-#[allow(dead_code)]
-#[path = "../../tests/fuzz/checks.rs"]
-mod checks;
+#[path = "../../tests/fuzz"]
+mod fuzz {
+    #[allow(dead_code)]
+    pub mod allocations;
+    #[allow(dead_code)]
+    pub mod checks;
+    #[allow(dead_code)]
+    pub mod targets;
+}
 
-use libfuzzer_sys::fuzz_target;
-use otlake_base::Signal;
-
-fuzz_target!(|bytes: &[u8]| {
-    let Some((first, body)) = bytes.split_first() else {
-        return;
-    };
-    let signal = Signal::ALL[usize::from(*first) % Signal::ALL.len()];
-    checks::json(signal, body);
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    fuzz::targets::json(bytes);
 });

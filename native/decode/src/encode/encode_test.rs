@@ -14,7 +14,7 @@ use prost::Message;
 use serde_json::{Value as Json, json};
 use std::sync::Arc;
 
-use super::encode;
+use super::{encode, table_of};
 use crate::schema::{file_schema, schema};
 
 fn default(data_type: &DataType) -> Json {
@@ -358,6 +358,36 @@ fn histograms_and_summaries_come_back_whole() {
         panic!()
     };
     assert_eq!(summary.data_points[0].quantile_values[0].quantile, 0.9);
+}
+
+#[test]
+fn rows_are_of_the_table_whose_columns_they_have() {
+    for table in Table::ALL {
+        assert_eq!(table_of(&schema(table)), Some(table));
+        let queried = as_queried(table, &RecordBatch::new_empty(schema(table)));
+        assert_eq!(table_of(&queried.schema()), Some(table));
+        for (index, field) in schema(table).fields().iter().enumerate() {
+            let mut fields = schema(table).fields().to_vec();
+            fields.remove(index);
+            let without = table_of(&Schema::new(fields));
+            // A gauge has all that a sum has, but for what makes it one.
+            assert!(
+                without == Some(table)
+                    || without.is_none()
+                    || (table, without) == (Table::MetricsSum, Some(Table::MetricsGauge)),
+                "{} without {}",
+                table.name(),
+                field.name()
+            );
+            if without == Some(table) {
+                let batch = RecordBatch::new_empty(schema(table));
+                let kept = (0..batch.num_columns()).filter(|kept| *kept != index);
+                let batch = batch.project(&kept.collect::<Vec<_>>()).unwrap();
+                assert!(encode(&[(table, batch)]).is_ok(), "{}", field.name());
+            }
+        }
+    }
+    assert_eq!(table_of(&Schema::empty()), None);
 }
 
 #[test]

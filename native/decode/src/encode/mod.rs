@@ -28,11 +28,15 @@ mod attributes_test;
 mod circle_test;
 #[cfg(test)]
 mod encode_test;
+#[cfg(test)]
+mod whole_records_test;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::Schema;
 use otlake_base::{Code, Error, Result, Table};
 
 use crate::json::lexer::Fault;
+use crate::schema::{self, SPAN_STATUS_COLUMN, SPAN_TEXT_COLUMNS};
 
 /// The rows as one OTLP message of their signal (`TracesData`, `MetricsData` or `LogsData`, which
 /// have the wire form of the export requests). No rows give the empty message.
@@ -61,6 +65,36 @@ pub fn encode(table_batches: &[(Table, RecordBatch)]) -> Result<Vec<u8>> {
     }
     Ok(groups.finish())
 }
+
+/// The table whose rows have these columns, be it among others: all that `encode` needs. Where
+/// the columns of one are among another's, it is the one with more.
+pub fn table_of(columns: &Schema) -> Option<Table> {
+    let whole = |table: &Table| {
+        let schema = schema::schema(*table);
+        let mut needed = schema.fields().iter().map(|field| field.name());
+        needed.all(|name| is_repetition(name) || columns.fields().find(name).is_some())
+    };
+    let tables = Table::ALL.into_iter().filter(whole);
+    tables.max_by_key(|table| schema::schema(*table).fields().len())
+}
+
+/// Whether the column only repeats others.
+fn is_repetition(column: &str) -> bool {
+    let spans = SPAN_TEXT_COLUMNS.iter().chain([&SPAN_STATUS_COLUMN]);
+    REPETITIONS.contains(&column) || spans.map(|(name, _)| *name).any(|name| name == column)
+}
+
+/// Of every table, beside a span's attributes that are columns of their own.
+const REPETITIONS: [&str; 8] = [
+    "start_time",
+    "end_time",
+    "time",
+    "observed_time",
+    "series_id",
+    "service_name",
+    "tenant",
+    "day",
+];
 
 /// The error of a text column that does not hold what `decode` writes there.
 fn corrupt(column: &str, fault: Box<Fault>) -> Error {

@@ -62,11 +62,17 @@ impl std::fmt::Display for Fault {
 pub(crate) struct Lexer<'a> {
     text: &'a str,
     at: usize,
+    /// Whether half a surrogate pair was replaced since this was last cleared.
+    pub(crate) replaced: bool,
 }
 
 impl<'a> Lexer<'a> {
     pub(crate) fn new(text: &'a str) -> Self {
-        Self { text, at: 0 }
+        Self {
+            text,
+            at: 0,
+            replaced: false,
+        }
     }
 
     /// The position, to return to with `rewind`.
@@ -248,7 +254,8 @@ impl<'a> Lexer<'a> {
     }
 
     /// After `\u`. JavaScript's `JSON.stringify` writes half a surrogate pair as an escape;
-    /// UTF-8 cannot hold it, so it becomes U+FFFD instead of sinking the whole request.
+    /// UTF-8 cannot hold it, so it becomes U+FFFD instead of sinking the whole request, and `replaced`
+    /// tells.
     fn unicode(&mut self) -> Result<char> {
         let unit = self.four_digits()?;
         if (0xd800..0xdc00).contains(&unit) && self.text.as_bytes()[self.at..].starts_with(b"\\u") {
@@ -261,7 +268,10 @@ impl<'a> Lexer<'a> {
             }
             self.at = second;
         }
-        Ok(char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER))
+        Ok(char::from_u32(unit).unwrap_or_else(|| {
+            self.replaced = true;
+            char::REPLACEMENT_CHARACTER
+        }))
     }
 
     fn four_digits(&mut self) -> Result<u32> {

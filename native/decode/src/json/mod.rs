@@ -24,6 +24,8 @@ mod json_test;
 #[cfg(test)]
 mod lexer_test;
 #[cfg(test)]
+mod per_record_test;
+#[cfg(test)]
 pub(crate) mod random_otlp_test;
 #[cfg(test)]
 mod reader_test;
@@ -43,8 +45,9 @@ pub(crate) const MAX_NESTING: usize = 4 * (limits::MAX_VALUE_DEPTH + 8);
 ///
 /// Beyond the letter of OTLP/JSON it reads what protobuf's JSON mapping lets a reader accept:
 /// the field names of the protocol definition (`trace_id`), numbers as strings, integers spelled
-/// `1e3` or `1.0`, and base64 of either alphabet. Ids of a wrong length pass, for the decoder to
-/// reject record by record.
+/// `1e3` or `1.0`, and base64 of either alphabet. Ids of a wrong length pass, and what is no
+/// hexadecimal text becomes one, for the decoder to reject record by record; a record in whose
+/// text half a surrogate pair was replaced has a mark.
 ///
 /// # Errors
 /// `OTLP_MALFORMED`, with the JSON path where there is one, for text that is not JSON and for

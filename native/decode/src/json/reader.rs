@@ -5,9 +5,10 @@
 //! of a repeated field add up.
 
 use super::lexer::{Fault, Lexer, Result, Segment, too_deep};
-use super::table::{Field, Kind, Label, MAX_FIELDS, Message};
+use super::table::{Field, Kind, Label, MAX_FIELDS, Message, is_noted};
 use super::{MAX_NESTING, base64, number};
 use crate::encode::wire_writer::{FIXED32, FIXED64, VARINT, WireWriter, zigzag};
+use crate::notes::REPLACED_FIELD;
 
 /// Protobuf is mostly shorter than its JSON; this share of the text is room enough to start.
 const OUTPUT_SHARE: usize = 3;
@@ -57,11 +58,16 @@ impl Reader<'_, '_> {
             return Err(too_deep());
         };
         let mut written: Written = [(0, 0); MAX_FIELDS];
+        // What is replaced in a record says nothing about what stands around it.
+        let outside = std::mem::take(&mut self.lexer.replaced);
+        let mut replaced = false;
         let mut expected = 0;
         let mut first = true;
         while let Some(key) = self.lexer.key(&mut first)? {
             let Some(index) = message.find(&key, expected) else {
                 self.lexer.skip(depth)?;
+                // What nobody reads is not changed.
+                self.lexer.replaced = false;
                 continue;
             };
             expected = index + 1;
@@ -71,7 +77,13 @@ impl Reader<'_, '_> {
                 _ => self.singular(field, &mut written, index, depth),
             }
             .map_err(|fault| fault.within(Segment::Name(field.json)))?;
+            replaced |= std::mem::take(&mut self.lexer.replaced);
         }
+        if replaced && is_noted(message) {
+            self.wire.varint_field(REPLACED_FIELD, 1);
+            replaced = false;
+        }
+        self.lexer.replaced = outside | replaced;
         Ok(())
     }
 
@@ -150,7 +162,7 @@ impl Reader<'_, '_> {
             }
             Kind::HexId => {
                 let text = self.lexer.string()?;
-                self.hex(field, text.as_bytes())?;
+                self.hex(field, text.as_bytes());
             }
             Kind::Bool => {
                 let value = self.lexer.boolean()?;
@@ -239,27 +251,26 @@ impl Reader<'_, '_> {
         }
     }
 
-    fn hex(&mut self, field: &Field, text: &[u8]) -> Result<()> {
+    /// An id. What is no hexadecimal text becomes an id of a wrong length, so that the decoder
+    /// judges it with its record, and the others of the request are kept.
+    fn hex(&mut self, field: &Field, text: &[u8]) {
         if text.is_empty() {
-            return Ok(());
-        }
-        if !text.len().is_multiple_of(2) {
-            return Err(Fault::new(format!(
-                "must be an even number of hexadecimal digits, got {}",
-                text.len()
-            )));
+            return;
         }
         let mark = self.wire.begin(field.number);
-        for pair in text.chunks_exact(2) {
-            let high = (pair[0] as char).to_digit(16);
-            let low = (pair[1] as char).to_digit(16);
-            let (Some(high), Some(low)) = (high, low) else {
-                return Err(Fault::new("must be hexadecimal"));
+        let start = self.wire.bytes.len();
+        for pair in text.chunks(2) {
+            let digit = |at: usize| pair.get(at).and_then(|digit| (*digit as char).to_digit(16));
+            let (Some(high), Some(low)) = (digit(0), digit(1)) else {
+                self.wire.bytes.push(0);
+                if matches!(self.wire.bytes.len() - start, 8 | 16) {
+                    self.wire.bytes.push(0);
+                }
+                break;
             };
             self.wire.bytes.push((high << 4 | low) as u8);
         }
         self.wire.end(mark);
-        Ok(())
     }
 
     fn integer(&mut self, least: i128, most: i128) -> Result<i128> {

@@ -101,6 +101,27 @@ pub(crate) fn request(signal: Signal) -> &'static Message {
     }
 }
 
+/// Whether the message is a record, or what records have in common, in which the decoder knows
+/// `notes::REPLACED_FIELD`.
+pub(crate) fn is_noted(message: &'static Message) -> bool {
+    let noted: [&'static Message; 13] = [
+        &RESOURCE_SPANS,
+        &RESOURCE_METRICS,
+        &RESOURCE_LOGS,
+        &SCOPE_SPANS,
+        &SCOPE_METRICS,
+        &SCOPE_LOGS,
+        &SPAN,
+        &LOG_RECORD,
+        &METRIC,
+        &NUMBER_POINT,
+        &HISTOGRAM_POINT,
+        &EXPONENTIAL_HISTOGRAM_POINT,
+        &SUMMARY_POINT,
+    ];
+    noted.iter().any(|noted| std::ptr::eq(*noted, message))
+}
+
 use Kind::*;
 use Label::{Implicit, Oneof, Optional, Packed, Repeated};
 

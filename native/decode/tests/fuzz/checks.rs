@@ -71,6 +71,20 @@ pub fn repeat(path: &[u32], count: usize) -> Vec<u8> {
     bytes
 }
 
+/// Fields in each other, one of each number, the innermost empty. Written from the end, since
+/// each length stands before what it measures.
+pub fn nested(path: &[u32]) -> Vec<u8> {
+    let (mut reversed, mut head) = (Vec::new(), Vec::new());
+    for number in path.iter().rev() {
+        head.clear();
+        varint(u64::from(*number) << 3 | 2, &mut head);
+        varint(reversed.len() as u64, &mut head);
+        reversed.extend(head.iter().rev());
+    }
+    reversed.reverse();
+    reversed
+}
+
 pub fn varint(mut number: u64, out: &mut Vec<u8>) {
     while number >= 0x80 {
         out.push(number as u8 | 0x80);

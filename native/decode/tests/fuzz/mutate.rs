@@ -64,36 +64,38 @@ impl Mutator {
         }
     }
 
+    /// What JSON is made of.
+    const TOKENS: &[&str] = &[
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        ":",
+        "\"",
+        "\\",
+        "\\ud800",
+        "null",
+        "true",
+        "-",
+        "1e999",
+        "\"NaN\"",
+        "18446744073709551616",
+        "[[[[[[[[",
+        "\"spans\":",
+        "\"traceId\":\"zz\",",
+        "\"intValue\":\"9223372036854775807\"",
+        "\u{0}",
+        "é",
+    ];
+
     /// As `protobuf`, with what JSON is made of.
     pub fn json(&mut self, body: &mut Vec<u8>) {
-        const TOKENS: &[&str] = &[
-            "{",
-            "}",
-            "[",
-            "]",
-            ",",
-            ":",
-            "\"",
-            "\\",
-            "\\ud800",
-            "null",
-            "true",
-            "-",
-            "1e999",
-            "\"NaN\"",
-            "18446744073709551616",
-            "[[[[[[[[",
-            "\"spans\":",
-            "\"traceId\":\"zz\",",
-            "\"intValue\":\"9223372036854775807\"",
-            "\u{0}",
-            "é",
-        ];
         for _ in 0..=self.below(3) {
             let at = self.below(body.len());
             match self.below(4) {
                 0 => {
-                    let token = TOKENS[self.below(TOKENS.len())];
+                    let token = Self::TOKENS[self.below(Self::TOKENS.len())];
                     body.splice(at..at, token.bytes());
                 }
                 1 => {
@@ -113,6 +115,18 @@ impl Mutator {
     /// Bytes that are nothing.
     pub fn bytes(&mut self) -> Vec<u8> {
         (0..self.below(200)).map(|_| self.random() as u8).collect()
+    }
+
+    /// Tokens of JSON in no order, after the beginning of a request or not.
+    pub fn text(&mut self) -> Vec<u8> {
+        let mut out = String::new();
+        if self.below(2) == 0 {
+            out.push_str(r#"{"resourceSpans":[{"scopeSpans":[{"spans":[{"#);
+        }
+        for _ in 0..self.below(40) {
+            out.push_str(Self::TOKENS[self.below(Self::TOKENS.len())]);
+        }
+        out.into_bytes()
     }
 
     /// Messages within messages, of field numbers that OTLP mostly knows.
