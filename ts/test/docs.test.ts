@@ -1,6 +1,8 @@
 /** Documents that follow from the code say what the code says. */
 
+import { execFileSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { ERRORS } from '../base/errors.generated.js'
 import { settingsMarkdown } from '../cli/settings.js'
@@ -17,4 +19,19 @@ test('docs/errors.md lists every code with its fix', () => {
   for (const [code, { kind, fix }] of Object.entries(ERRORS)) {
     expect(document).toContain(`| \`${code}\` | ${kind} | ${fix} |`)
   }
+})
+
+/** The page as a script would write it now. */
+function generated(what: string): string {
+  const script = fileURLToPath(new URL(`../../scripts/generate-${what}.mjs`, import.meta.url))
+  return execFileSync(process.execPath, [script, '--print'], { encoding: 'utf8' })
+}
+
+test('docs/limits.md is what the constants say', () => {
+  expect(read('docs/limits.md'), 'run `npm run generate:limits`').toBe(generated('limits'))
+})
+
+// Elsewhere prom-client tells less of the process.
+test.runIf(process.platform === 'linux')('docs/metrics.md is what the sources register', () => {
+  expect(read('docs/metrics.md'), 'run `npm run generate:metrics`').toBe(generated('metrics'))
 })
