@@ -35,3 +35,25 @@ test('docs/limits.md is what the constants say', () => {
 test.runIf(process.platform === 'linux')('docs/metrics.md is what the sources register', () => {
   expect(read('docs/metrics.md'), 'run `npm run generate:metrics`').toBe(generated('metrics'))
 })
+
+test('every variable that a source reads is on a page', () => {
+  const root = fileURLToPath(new URL('../..', import.meta.url))
+  const pages = execFileSync('git', ['ls-files', '*.md'], { cwd: root, encoding: 'utf8' })
+  const told = pages.split('\n').filter(Boolean).map(read).join('\n')
+  // Sources alone: tests have names that nothing reads.
+  const sources = [
+    '*.rs',
+    '*.ts',
+    '*.mjs',
+    '*.go',
+    '*.py',
+    '*.java',
+    ':!*.test.ts',
+    ':!native/decode/fuzz',
+  ]
+  const args = ['grep', '-hoE', 'OTLAKE_[A-Z][A-Z_]*[A-Z]\\b', '--', ...sources]
+  const found = execFileSync('git', args, { cwd: root, encoding: 'utf8' })
+  const names = [...new Set(found.split('\n').filter(Boolean))]
+  expect(names.length).toBeGreaterThan(10)
+  expect(names.filter((name) => !new RegExp(`\\b${name}\\b`).test(told))).toEqual([])
+})
