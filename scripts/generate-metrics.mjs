@@ -58,6 +58,7 @@ const EVERYWHERE = {
     'native/base/src/invariant.rs',
     /fn id\(self\)[\s\S]*?match self \{([\s\S]*?)\n {8}\}/,
   ),
+  code: 'what is in [errors.md](errors.md)',
   route: 'the path as docs/http.md has it',
   status: 'the HTTP status',
 }
@@ -72,7 +73,7 @@ const OWN = {
       ...quoted('native/decode/src/rejections.rs', /pub mod reason \{([\s\S]*?)\n\}/),
       ...quoted(
         'native/processor/src/ledger.rs',
-        /\nfn reason\([\s\S]*?match code \{([\s\S]*?)\n {4}\}/,
+        /\n(?:pub\(crate\) )?fn reason\([\s\S]*?match code \{([\s\S]*?)\n {4}\}/,
       ),
     ],
   },

@@ -1,7 +1,8 @@
 /** Documents that follow from the code say what the code says. */
 
 import { execFileSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { expect, test } from 'vitest'
 import { ERRORS } from '../base/errors.generated.js'
@@ -36,10 +37,39 @@ test.runIf(process.platform === 'linux')('docs/metrics.md is what the sources re
   expect(read('docs/metrics.md'), 'run `npm run generate:metrics`').toBe(generated('metrics'))
 })
 
+const root = fileURLToPath(new URL('../..', import.meta.url))
+/** Every page of the checkout, by its path. */
+const pages = execFileSync('git', ['ls-files', '*.md'], { cwd: root, encoding: 'utf8' })
+  .split('\n')
+  .filter(Boolean)
+
+/** A heading's anchor, as the renderers of Markdown make it. */
+const anchor = (heading: string) =>
+  heading
+    .toLowerCase()
+    .replaceAll(/[^\p{L}\p{N} _-]/gu, '')
+    .replaceAll(' ', '-')
+
+test('every link between pages leads to a file, and to a heading where it names one', () => {
+  const broken = pages.flatMap((page) =>
+    [...read(page).matchAll(/\]\((?!https?:)([^)#\s]*)(?:#([^)\s]*))?\)/g)]
+      .filter(([, path, heading]) => {
+        const target = path ? join(dirname(page), path) : page
+        if (!existsSync(join(root, target))) return true
+        if (heading === undefined) return false
+        const headings = [...read(target).matchAll(/^#+ (.*)$/gm)].map(([, text]) =>
+          anchor(text ?? ''),
+        )
+        return !headings.includes(heading)
+      })
+      .map(([link]) => `${page}: ${link}`),
+  )
+  expect(pages.length).toBeGreaterThan(20)
+  expect(broken).toEqual([])
+})
+
 test('every variable that a source reads is on a page', () => {
-  const root = fileURLToPath(new URL('../..', import.meta.url))
-  const pages = execFileSync('git', ['ls-files', '*.md'], { cwd: root, encoding: 'utf8' })
-  const told = pages.split('\n').filter(Boolean).map(read).join('\n')
+  const told = pages.map(read).join('\n')
   // Sources alone: tests have names that nothing reads.
   const sources = [
     '*.rs',

@@ -70,6 +70,7 @@ beforeAll(async () => {
     ],
   ]
   for (const [signal, request] of requests) expect(await send(server, signal, request)).toBe(true)
+  expect(await send(server, 'traces', { resourceSpans: 'none' })).toBe(false)
   expect(await server.count('SELECT count(*) FROM spans')).toBe(3)
   const live = async () => {
     const text = await (await fetch(server.url('/metrics'))).text()
