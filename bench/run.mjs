@@ -8,7 +8,9 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { cpus, totalmem } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { allSettings } from '../dist/node/config.js'
 import { buildLoad, ROOT } from './node.mjs'
+import { durability } from './stages/durability.mjs'
 import { ingest } from './stages/ingest.mjs'
 import { jobs } from './stages/jobs.mjs'
 import { parts } from './stages/parts.mjs'
@@ -23,7 +25,7 @@ const { values: options } = parseArgs({
   },
 })
 if (options.help) {
-  console.log('npm run bench -- [--quick] [--only parts|ingest|jobs|visible|queries]')
+  console.log('npm run bench -- [--quick] [--only parts|ingest|durability|jobs|visible|queries]')
   process.exit(0)
 }
 const quick = options.quick
@@ -36,7 +38,8 @@ const machine = {
   memory_gib: Math.round(totalmem() / 2 ** 30),
   node: process.version,
   revision: `${git('rev-parse', '--short', 'HEAD')}${git('status', '--porcelain') ? '+' : ''}`,
-  durability: 'fsync',
+  // The default, which every stage but `durability` has.
+  durability: allSettings().durability.default,
 }
 const results = { machine }
 console.log(
@@ -70,6 +73,10 @@ if (wanted('ingest')) {
   results.ingest = []
   for (const shape of shapes) results.ingest.push(await ingest({ ...shape, seconds }))
   show('OTLP to durable and committed, server on one core', results.ingest)
+}
+if (wanted('durability')) {
+  results.durability = await durability({ rounds: quick ? 2 : 5, seconds: quick ? 3 : 8 })
+  show('Both durability modes in turns, server on one core, medians', results.durability)
 }
 if (wanted('jobs')) {
   results.jobs = await jobs({ rate: 150_000, rounds: quick ? 2 : 6, seconds: quick ? 3 : 8 })

@@ -120,7 +120,7 @@ export async function buildNative() {
   requireTools()
   const library = LIBRARIES[process.platform]
   if (library === undefined)
-    throw new Error(`otlake does not run on ${process.platform}: use Linux or macOS.`)
+    throw new Error(`otlake does not run on ${process.platform}: use Linux, macOS or Windows.`)
   const environment = cargoEnvironment()
   console.log(
     'Building the native module; the first build compiles every dependency and takes a while.',

@@ -55,19 +55,70 @@ test('nothing that builds is on the PATH of the installation', async () => {
   }
 })
 
+/** The command that the package installs; its first line finds node on the PATH, as for npx. */
+function otlake(folder: string, node: string): [string, ...string[]] {
+  const installed = join(folder, 'node_modules')
+  return process.platform === 'win32'
+    ? [node, join(installed, 'otlake/dist/cli/main.js')]
+    : [join(installed, '.bin/otlake')]
+}
+
+test(
+  "from an empty folder to a service's own span in SQL, as the README says",
+  async () => {
+    const began = performance.now()
+    const service = join(folder.path, 'five-minutes')
+    await mkdir(service)
+    const path = await barePath(service, process.execPath)
+    // The packages beside otlake are those that docs/clients.md names for hello.mjs.
+    const page = await readFile(join(ROOT, 'docs/clients.md'), 'utf8')
+    const [, named = ''] = /### JavaScript\n\n`npm install ([^`]+)`/.exec(page) ?? []
+    const sdk = named.split(/\s+/)
+    expect(sdk).toContain('@opentelemetry/sdk-trace-base')
+    await install(service, [main, native, ...sdk], path)
+    const installed = performance.now()
+
+    const env = { PATH: path, HOME: service, TMPDIR: service }
+    const command = otlake(service, process.execPath)
+    const program = { command, cwd: service, env }
+    const server = await ServerProcess.start(join(service, 'data'), [], program)
+    try {
+      await cp(join(ROOT, 'clients/javascript/hello.mjs'), join(service, 'hello.mjs'))
+      const { otlpHttp, http } = server.addresses
+      await run(process.execPath, ['hello.mjs'], {
+        cwd: service,
+        env: {
+          ...env,
+          OTEL_SERVICE_NAME: 'checkout',
+          OTEL_EXPORTER_OTLP_ENDPOINT: `http://${otlpHttp}`,
+        },
+      })
+      const [file, ...args] = command
+      const question = "SELECT name FROM spans WHERE service_name = 'checkout'"
+      const answer = await run(file, [...args, 'query', question, '--format', 'csv'], {
+        cwd: service,
+        env: { ...env, OTLAKE_URL: `http://${http}` },
+      })
+      expect(answer.stdout).toBe('name\nhello from JavaScript\n')
+    } finally {
+      await server.stop()
+    }
+    const seconds = (from: number, to: number) => ((to - from) / 1000).toFixed(1)
+    const ended = performance.now()
+    console.log(
+      `from an empty folder to the answer: ${seconds(began, ended)} s, ${seconds(began, installed)} s of it npm install`,
+    )
+  },
+  INSTALL_TIMEOUT_MS,
+)
+
 for (const version of NODE_VERSIONS) {
   test(`under Node.js ${version} it serves, takes OTLP, answers and stops`, async (context) => {
     const node = await nodeProgram(version)
     if (node === null) return context.skip(`no Node.js ${version} for this machine`)
     const home = join(folder.path, `node-${version}`)
     const env = { PATH: await barePath(home, node), HOME: home, TMPDIR: home }
-    const installed = join(consumer, 'node_modules')
-    // The script's first line finds node on the PATH, as a shell's or npx's call does.
-    const command: [string, ...string[]] =
-      process.platform === 'win32'
-        ? [node, join(installed, 'otlake/dist/cli/main.js')]
-        : [join(installed, '.bin/otlake')]
-    const program = { command, cwd: consumer, env }
+    const program = { command: otlake(consumer, node), cwd: consumer, env }
     const reported = await run(node, ['--version'], { env })
     expect(reported.stdout.split('.')[0]).toBe(`v${version.split('.')[0]}`)
 

@@ -3,11 +3,12 @@
 import { spawnSync } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { parse } from 'yaml'
-import { platforms } from '../testing/packages.js'
+import { platformName, thisMachine } from '../native/loader.js'
+import { platforms, tarballs } from '../testing/packages.js'
 
 const file = (path: string) => fileURLToPath(new URL(`../../${path}`, import.meta.url))
 const { version } = JSON.parse(readFileSync(file('package.json'), 'utf8')) as { version: string }
@@ -48,4 +49,18 @@ test('the release workflow runs scripts that exist, and publishes only what was 
   }
   expect(jobs.publish?.needs).toBe('test')
   expect(jobs.test?.needs).toEqual(['platforms', 'main', 'native'])
+})
+
+test('the packages under test are found wherever npm runs, also in a folder named from the checkout', async () => {
+  const names = [
+    `otlake-${version}.tgz`,
+    `otlake-native-${platformName(thisMachine())}-${version}.tgz`,
+  ]
+  for (const name of names) writeFileSync(join(folder, name), '')
+  vi.stubEnv('OTLAKE_PACKAGES', relative(file('.'), folder))
+  try {
+    expect(await tarballs(folder)).toEqual(names.map((name) => join(folder, name)))
+  } finally {
+    vi.unstubAllEnvs()
+  }
 })

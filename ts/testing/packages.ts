@@ -7,7 +7,7 @@ import { execFile } from 'node:child_process'
 import { existsSync } from 'node:fs'
 import { mkdir, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
-import { dirname, join } from 'node:path'
+import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { platformName, thisMachine } from '../native/loader.js'
@@ -57,7 +57,8 @@ export function builtModule(): string {
 
 /**
  * The tarballs to test, main first: packed from the checkout, or those in the folder that
- * OTLAKE_PACKAGES names, which is how a release tests what it is about to publish.
+ * OTLAKE_PACKAGES names (from the checkout on), which is how a release tests what it is about to
+ * publish.
  */
 export async function tarballs(out: string): Promise<[main: string, native: string]> {
   const platform = platformName(thisMachine())
@@ -67,11 +68,13 @@ export async function tarballs(out: string): Promise<[main: string, native: stri
     const native = await packNative(out, platform, builtModule())
     return [main.file, native.file]
   }
-  const files = await readdir(given)
+  // npm reads a path from the folder it installs into, which is another one.
+  const folder = resolve(ROOT, given)
+  const files = await readdir(folder)
   const find = (pattern: RegExp): string => {
     const file = files.find((name) => pattern.test(name))
-    if (file === undefined) throw new Error(`no ${pattern} in ${given}`)
-    return join(given, file)
+    if (file === undefined) throw new Error(`no ${pattern} in ${folder}`)
+    return join(folder, file)
   }
   return [find(/^otlake-\d.*\.tgz$/), find(new RegExp(`^otlake-native-${platform}-\\d.*\\.tgz$`))]
 }

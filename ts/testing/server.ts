@@ -61,7 +61,7 @@ export class ServerProcess {
         ...['--cluster', 'off'],
         ...args,
       ],
-      { stdio: ['ignore', 'pipe', 'pipe'], cwd, env },
+      { stdio: ['ignore', 'pipe', 'pipe'], cwd, env: env ?? unconfigured() },
     )
     const log: string[] = []
     const addresses = await new Promise<Addresses>((resolve, reject) => {
@@ -131,6 +131,15 @@ export class ServerProcess {
     const [code] = (await ended) as [number | null]
     return code
   }
+}
+
+/**
+ * This process's environment without what would configure a node, or be refused by it: seeds and
+ * the like of tests have names that begin the same.
+ */
+function unconfigured(): NodeJS.ProcessEnv {
+  const ours = ([name]: [string, unknown]) => !name.startsWith('OTLAKE_')
+  return Object.fromEntries(Object.entries(process.env).filter(ours))
 }
 
 function parse(line: string): { msg?: string; addresses?: unknown } | null {

@@ -92,7 +92,7 @@ pub struct Metrics {
     pub queries: Family<Labels, Counter>,
     /// Bytes that requests being received hold (I5).
     pub receive_bytes: Gauge,
-    /// Open connections, by `transport`.
+    /// Open connections, by `transport` (grpc, http).
     pub connections: Family<Labels, Gauge>,
     /// Bytes that requests being stored and live batches hold (I5).
     pub admitted_bytes: Gauge,
@@ -102,7 +102,7 @@ pub struct Metrics {
     pub queries_running: Gauge,
     /// Queries that wait for others to end.
     pub queries_waiting: Gauge,
-    /// Seconds from a query's start to its end, by `kind`.
+    /// Seconds from a query's start to its end, by `kind` (sql, flight, trace).
     pub query_seconds: Seconds,
     /// Broken invariants, by `invariant`: any value but 0 is a defect.
     pub invariant_violations: Family<Labels, Counter>,

@@ -8,9 +8,9 @@ use otlake_base::{Code, Error, Result, Table};
 use otlake_decode::schema::schema;
 use otlake_shard::stats_columns;
 
-/// Commits between two checkpoints.
+/// Commits of a table between two checkpoints.
 pub(crate) const CHECKPOINT_INTERVAL: u64 = 50;
-/// How long an entry of the log is kept once a checkpoint holds it. At six commits a minute a
+/// How long an entry of a table's log is kept once a checkpoint holds it. At six commits a minute a
 /// longer time fills the log's folder, which each commit lists.
 pub(crate) const LOG_RETENTION: Duration = Duration::from_secs(24 * 3600);
 /// How long a checkpoint remembers a removed file: longer than vacuum may leave it on disk.

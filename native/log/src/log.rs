@@ -15,9 +15,9 @@ use crate::replay::Replay;
 use crate::retention::Retention;
 use crate::writer::{Order, Writer};
 
-/// Records that may wait for the writer (I5).
+/// Requests that may wait to be written to the log (I5).
 const QUEUE_RECORDS: usize = 4096;
-/// Bytes that may wait for the writer (I5).
+/// Bytes that may wait to be written to the log (I5).
 const QUEUE_BYTES: usize = 512 * 1024 * 1024;
 
 /// When an append counts as done.

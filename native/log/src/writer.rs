@@ -15,7 +15,7 @@ use crate::frame::{self, FRAME_BYTES, HEADER_BYTES, SegmentHeader};
 use crate::log::{Durability, LogConfig, OnDurable, Record};
 use crate::retention::Retention;
 
-/// How long a `Relaxed` log may hold what is written but not synced.
+/// How long the log may hold what is written but not synced, with durability `relaxed`.
 const RELAXED_SYNC_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A record on its way to the disk.

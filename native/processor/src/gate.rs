@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use otlake_base::{Code, Error, Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Requests that may be inside at once, whatever their size (I5).
+/// Requests that may be stored at once, whatever their size (I5).
 pub(crate) const REQUESTS_IN_FLIGHT: u32 = 65_536;
 
 pub(crate) struct Gate {

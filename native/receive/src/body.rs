@@ -39,7 +39,8 @@ pub struct Pace {
     pub headers: Duration,
     /// How long a body may send nothing.
     pub idle: Duration,
-    /// What a body must send each second, on average, after the first `idle`.
+    /// What a body must send each second, on average, once it has taken as long as it may be
+    /// silent.
     pub bytes_per_second: u64,
     /// How long storing a request may take.
     pub ack: Duration,

@@ -10,9 +10,9 @@ use parking_lot::Mutex;
 use tonic::Status;
 use uuid::Uuid;
 
-/// Statements open at once.
+/// Prepared statements open at once.
 const MAX_STATEMENTS: usize = 1024;
-/// A statement unused for this long is closed.
+/// A prepared statement that is unused for this long is closed.
 const EXPIRY: Duration = Duration::from_secs(30 * 60);
 
 /// A statement and the values bound to it.
