@@ -2,7 +2,7 @@
 //!
 //! A dictionary where values repeat; none where nearly each value is its own, for there the
 //! dictionary is built, given up and written plain; differences for numbers that grow with the
-//! order; span ids as they are, for random bytes do not compress. `benches/write.rs` tells what
+//! order; span ids as they are, for random bytes do not compress. `bench/write.rs` tells what
 //! a change of these costs or gains.
 
 use arrow::datatypes::{DataType, Schema};
@@ -20,6 +20,9 @@ use crate::write::WriteOptions;
 pub const SCHEMA_VERSION_KEY: &str = "otlake.schema_version";
 /// The version of the table schemas that this build writes.
 pub const SCHEMA_VERSION: u32 = 1;
+/// Key of the metadata of a file whose row groups are not sorted as a whole: how many of them
+/// each sorted run has, in order, with commas between.
+pub const RUNS_KEY: &str = "otlake.sorted_runs";
 
 /// Share of row groups without a trace id that its lookup reads in vain.
 const TRACE_ID_FALSE_POSITIVES: f64 = 0.01;
@@ -98,8 +101,9 @@ pub(crate) fn properties(
         let name = path.string();
         if is_id(&name) {
             builder = builder.set_column_dictionary_enabled(path.clone(), false);
-            // Spans of one trace lie near each other, so that its id compresses.
-            if !name.ends_with("trace_id") {
+            // Spans of one trace lie near each other, and so do those of one parent, so that these
+            // ids compress.
+            if !name.ends_with("trace_id") && name != "parent_span_id" {
                 builder = builder.set_column_compression(path.clone(), Compression::UNCOMPRESSED);
             }
             if name == "trace_id" && matches!(table, Table::Spans | Table::Logs) {
