@@ -24,6 +24,9 @@ pub const SCHEMA_VERSION: u32 = 1;
 /// each sorted run has, in order, with commas between.
 pub const RUNS_KEY: &str = "otlake.sorted_runs";
 
+/// Zstandard level of attributes, the largest column by far: on spans it takes a tenth longer than
+/// level 1 for this column and leaves an eighth less.
+const ATTRIBUTES_ZSTD_LEVEL: i32 = 3;
 /// Share of row groups without a trace id that its lookup reads in vain.
 const TRACE_ID_FALSE_POSITIVES: f64 = 0.01;
 /// Rows of one page: what a lookup by the page index decodes at least.
@@ -82,6 +85,8 @@ pub(crate) fn properties(
             nulls_first: true,
         })
         .collect();
+    let attributes_level = ZstdLevel::try_new(options.zstd_level.max(ATTRIBUTES_ZSTD_LEVEL))
+        .map_err(|error| Error::new(Code::ConfigInvalid, error))?;
     let mut builder = WriterProperties::builder()
         .set_created_by(concat!("otlake ", env!("CARGO_PKG_VERSION")).to_owned())
         .set_compression(Compression::ZSTD(level))
@@ -123,6 +128,12 @@ pub(crate) fn properties(
         );
         if number && (grows || name == "series_id" || name == "duration_ns") {
             builder = builder.set_column_encoding(path.clone(), Encoding::DELTA_BINARY_PACKED);
+        }
+        if name == "attributes" {
+            let level = Compression::ZSTD(attributes_level);
+            builder = builder
+                .set_column_encoding(path.clone(), Encoding::DELTA_LENGTH_BYTE_ARRAY)
+                .set_column_compression(path.clone(), level);
         }
         if let Some(field) = field {
             let pruned = stats_columns(table).contains(&field.name().as_str());
