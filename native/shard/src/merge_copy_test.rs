@@ -168,3 +168,29 @@ async fn small_row_groups_are_gathered_into_full_ones() {
     let groups = builder(table, root, &output).metadata().num_row_groups();
     assert_eq!((groups, runs(table, root, &output)), (2, None));
 }
+
+#[tokio::test]
+async fn small_row_groups_are_gathered_beside_full_ones_that_are_copied() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let table = Table::Spans;
+    let mut inputs = Vec::new();
+    for (seed, count) in [(1, 700), (2, 6_000), (3, 900), (4, 4_000)] {
+        let start = DAY_NANOS + seed * 1_000_000;
+        inputs.push(
+            file(
+                table,
+                root,
+                &batch(table, seed as u64, count, start, "acme"),
+            )
+            .await,
+        );
+    }
+    let merged = merged(table, root, &inputs);
+    let output = &merged.output.file;
+    assert_eq!((merged.duplicates, output.rows), (0, 11_600));
+    assert_eq!(runs(table, root, output).as_deref(), Some("1,2,1"));
+    let ours = rows(table, root, output);
+    assert_eq!(ours.slice(1_600, 6_000), rows(table, root, &inputs[1]));
+    assert_eq!(ours.slice(7_600, 4_000), rows(table, root, &inputs[3]));
+}

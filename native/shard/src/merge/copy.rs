@@ -1,18 +1,19 @@
 //! Row groups one after the other, copied as they are encoded.
 
+use std::fmt::Display;
 use std::path::Path;
 
+use otlake_base::Result;
 use otlake_base::checksum::BlockSums;
 use otlake_base::disk::Writer;
-use otlake_base::{Result, Table};
 use parquet::bloom_filter::Sbbf;
 use parquet::column::writer::ColumnCloseResult;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::writer::SerializedFileWriter;
 
-use super::output::{Buffered, SYNC_BYTES, close, file_writer};
-use super::source::{Source, corrupt, runs_text};
+use super::output::{Buffered, Output, SYNC_BYTES};
+use super::source::{Source, corrupt};
 use super::{MergeFailure, MergeOptions};
 use crate::encoding::RUNS_KEY;
 use crate::stats::Stats;
@@ -29,20 +30,23 @@ pub(super) fn can_copy(source: &Source, options: &MergeOptions) -> bool {
         && metadata.offset_index().is_some()
 }
 
-/// Writes the row groups of all sources to an empty file.
-pub(super) fn copy(
-    table: Table,
-    sources: &[Source],
-    file: Writer,
-    options: &MergeOptions,
-    path: &Path,
+/// Copies the row groups of all sources behind what was encoded, and ends the file: its writer,
+/// checksums and statistics, and how many rows it has.
+pub(super) fn finish(
+    out: Output<'_>,
+    sources: &[&Source],
     pace: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<(Writer, BlockSums, Stats, usize), MergeFailure> {
-    let failed = |error: ParquetError| io("cannot write", path, error);
-    let rows: usize = sources.iter().map(Source::rows).sum();
-    let writer = file_writer(table, file, rows, &options.write, path)?;
-    let (mut writer, _) = writer.into_serialized_writer().map_err(failed)?;
-    let mut synced = 0;
+    let (table, path) = (out.table, out.path);
+    let failed = |error: &dyn Display| io("cannot write", path, error);
+    let copied: usize = sources.iter().map(|source| source.rows()).sum();
+    let rows = out.rows + copied;
+    let (mut writer, _) = out
+        .writer
+        .into_serialized_writer()
+        .map_err(|error| failed(&error))?;
+    let mut runs = vec![writer.flushed_row_groups().len()];
+    let mut synced = writer.bytes_written();
     for source in sources {
         for group in 0..source.footer.metadata().num_row_groups() {
             let bytes = copy_group(source, group, &mut writer, path)?;
@@ -54,9 +58,23 @@ pub(super) fn copy(
                 done.map_err(|error| io("cannot sync", path, error))?;
             }
         }
+        runs.extend(source.runs.iter().map(Vec::len));
     }
-    writer.append_key_value_metadata(KeyValue::new(RUNS_KEY.to_owned(), runs_text(sources)));
-    Ok(close(table, writer, path, rows)?)
+    if !sources.is_empty() {
+        let runs = runs.iter().filter(|groups| **groups > 0);
+        let runs: Vec<String> = runs.map(usize::to_string).collect();
+        writer.append_key_value_metadata(KeyValue::new(RUNS_KEY.to_owned(), runs.join(",")));
+    }
+    let mut stats = Stats::default();
+    stats
+        .add(table, writer.schema_descr(), writer.flushed_row_groups())
+        .map_err(|error| failed(&error))?;
+    let buffered = writer.into_inner().map_err(|error| failed(&error))?;
+    let summing = buffered
+        .into_inner()
+        .map_err(|error| failed(error.error()))?;
+    let (file, sums) = summing.finish();
+    Ok((file, sums, stats, rows))
 }
 
 /// Copies one row group with its page index and filters; how many bytes it has.

@@ -113,22 +113,24 @@ pub fn merge(
     pace: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<Merged, MergeFailure> {
     let mut sources = open(table, root, inputs, options, pace)?;
+    let twice = table == Table::Spans
+        && sources.iter().any(|source| copy::can_copy(source, options))
+        && any_twice(&sources, pace)?;
+    if twice {
+        sources.truncate(fitting(&sources, options, Source::memory_bytes));
+    }
+    let (whole, anew): (Vec<&Source>, Vec<&Source>) = sources
+        .iter()
+        .partition(|source| !twice && copy::can_copy(source, options));
     let mut undo = Undo::on(&options.write.disk);
     let first = &inputs[0];
-    let copies = sources.iter().all(|source| copy::can_copy(source, options))
-        && !(table == Table::Spans && any_twice(&sources, pace)?);
     let (staged, file) = Staged::create(root, &first.tenant, first.day, &mut undo)?;
-    let (parts, duplicates) = if copies {
-        let parts = copy::copy(table, &sources, file, options, &staged.path, pace)?;
-        (parts, 0)
-    } else {
-        sources.truncate(fitting(&sources, options, Source::memory_bytes));
-        let rows = sources.iter().map(Source::rows).sum();
-        let out = Output::create(table, file, rows, &options.write, &staged.path)?;
-        encode(table, &sources, &inputs[..sources.len()], out, pace)?
-    };
-    let (mut file, sums, stats, written) = parts;
-    let known: u64 = inputs[..sources.len()].iter().map(|input| input.rows).sum();
+    let rows = sources.iter().map(Source::rows).sum();
+    let mut out = Output::create(table, file, rows, &options.write, &staged.path)?;
+    let duplicates = encode(table, &anew, &mut out, pace)?;
+    let (mut file, sums, stats, written) = copy::finish(out, &whole, pace)?;
+    let inputs = inputs[..sources.len()].to_vec();
+    let known: u64 = inputs.iter().map(|input| input.rows).sum();
     if written as u64 + duplicates != known {
         let message = format!("{written} rows were written of files with {known}");
         return Err(Error::new(Code::TableCorrupt, message).into());
@@ -136,7 +138,7 @@ pub fn merge(
     let output = staged.publish(table, &mut file, sums, &stats, written, &mut undo)?;
     undo.paths.clear();
     Ok(Merged {
-        inputs: inputs[..sources.len()].to_vec(),
+        inputs,
         output,
         duplicates,
     })
@@ -168,14 +170,13 @@ fn open(
     for input in inputs.iter().take(MERGE_FILES) {
         let source = Source::open(table, &*options.write.disk, root, input, pace)?;
         sources.push(source);
-        let copies = sources.iter().all(|source| copy::can_copy(source, options));
-        let fit = if copies {
-            fitting(&sources, options, |source| {
+        let fit = fitting(&sources, options, |source| {
+            if copy::can_copy(source, options) {
                 source.runs.len() * PROBE_RUN_BYTES
-            })
-        } else {
-            fitting(&sources, options, Source::memory_bytes)
-        };
+            } else {
+                source.memory_bytes()
+            }
+        });
         if sources.len() > fit {
             sources.truncate(fit);
             break;
@@ -188,13 +189,13 @@ fn open(
 }
 
 /// A cursor for each run of all sources.
-fn cursors(
+fn cursors<'a>(
     table: Table,
-    sources: &[Source],
+    sources: impl IntoIterator<Item = &'a Source>,
     wanted: Option<&[&str]>,
 ) -> Result<Vec<Cursor>, MergeFailure> {
     let runs = sources
-        .iter()
+        .into_iter()
         .flat_map(|source| source.runs.iter().map(move |run| (source, run)));
     runs.enumerate()
         .map(|(number, (source, run))| Cursor::open(table, source, run, number, wanted))
@@ -237,8 +238,8 @@ fn any_twice(
 }
 
 /// Encodes rows, the same span once.
-struct Encode<'a> {
-    out: Output<'a>,
+struct Encode<'a, 'b> {
+    out: &'a mut Output<'b>,
     repeats: Option<Repeats>,
     duplicates: u64,
     bytes: u64,
@@ -246,7 +247,7 @@ struct Encode<'a> {
     pace: &'a mut dyn FnMut(u64) -> Result<()>,
 }
 
-impl Sink for Encode<'_> {
+impl Sink for Encode<'_, '_> {
     fn row(&mut self, cursor: &Cursor, window: &mut Window) {
         let repeats = self.repeats.as_mut();
         if repeats.is_some_and(|repeats| repeats.seen(cursor, window)) {
@@ -265,30 +266,22 @@ impl Sink for Encode<'_> {
     }
 }
 
-type Parts = (
-    otlake_base::disk::Writer,
-    otlake_base::checksum::BlockSums,
-    crate::stats::Stats,
-    usize,
-);
-
-fn encode<'a>(
+/// Writes the rows of the sources in the order of all; how many spans were there once more.
+fn encode(
     table: Table,
-    sources: &[Source],
-    inputs: &[DataFile],
-    out: Output<'a>,
-    pace: &'a mut dyn FnMut(u64) -> Result<()>,
-) -> Result<(Parts, u64), MergeFailure> {
-    let mut cursors = cursors(table, sources, None)?;
-    let rows: u64 = inputs.iter().map(|input| input.rows).sum();
+    sources: &[&Source],
+    out: &mut Output<'_>,
+    pace: &mut dyn FnMut(u64) -> Result<()>,
+) -> Result<u64, MergeFailure> {
+    let mut cursors = cursors(table, sources.iter().copied(), None)?;
     let mut sink = Encode {
         out,
         repeats: (table == Table::Spans).then(Repeats::default),
         duplicates: 0,
-        bytes: inputs.iter().map(|input| input.size).sum(),
-        rows,
+        bytes: sources.iter().map(|source| source.bytes).sum(),
+        rows: sources.iter().map(|source| source.rows() as u64).sum(),
         pace,
     };
     each_row(table, &mut cursors, &mut sink)?;
-    Ok((sink.out.finish()?, sink.duplicates))
+    Ok(sink.duplicates)
 }

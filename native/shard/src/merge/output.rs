@@ -5,18 +5,16 @@ use std::io::BufWriter;
 use std::path::Path;
 use std::sync::Arc;
 
-use otlake_base::checksum::{BlockSums, Summing};
+use otlake_base::checksum::Summing;
 use otlake_base::disk::Writer;
 use otlake_base::{Error, Result, Table};
 use otlake_decode::schema::file_schema;
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
-use parquet::file::writer::SerializedFileWriter;
 
 use super::window::Window;
 use crate::WriteOptions;
 use crate::encoding::properties;
-use crate::stats::Stats;
 use crate::write::{FILE_BUFFER_BYTES, io};
 
 /// Bytes after which what is written so far is synced: one large sync at the end would hold up
@@ -55,11 +53,11 @@ pub(super) fn file_writer(
 
 /// The file that is written, and its statistics.
 pub(super) struct Output<'a> {
-    table: Table,
-    path: &'a Path,
-    writer: FileWriter,
+    pub(super) table: Table,
+    pub(super) path: &'a Path,
+    pub(super) writer: FileWriter,
     synced: usize,
-    rows: usize,
+    pub(super) rows: usize,
 }
 
 impl<'a> Output<'a> {
@@ -79,7 +77,7 @@ impl<'a> Output<'a> {
         })
     }
 
-    fn failed(&self, error: impl Display) -> Error {
+    pub(super) fn failed(&self, error: impl Display) -> Error {
         io("cannot write", self.path, error)
     }
 
@@ -101,34 +99,4 @@ impl<'a> Output<'a> {
         }
         Ok(())
     }
-
-    pub(super) fn finish(self) -> Result<(Writer, BlockSums, Stats, usize)> {
-        let (table, path) = (self.table, self.path);
-        let failed = |error: &dyn Display| io("cannot write", path, error);
-        let (writer, _) = self
-            .writer
-            .into_serialized_writer()
-            .map_err(|error| failed(&error))?;
-        close(table, writer, path, self.rows)
-    }
-}
-
-/// Ends a file: its writer, checksums and statistics, and how many rows it has.
-pub(super) fn close(
-    table: Table,
-    writer: SerializedFileWriter<Buffered>,
-    path: &Path,
-    rows: usize,
-) -> Result<(Writer, BlockSums, Stats, usize)> {
-    let failed = |error: &dyn Display| io("cannot write", path, error);
-    let mut stats = Stats::default();
-    stats
-        .add(table, writer.schema_descr(), writer.flushed_row_groups())
-        .map_err(|error| failed(&error))?;
-    let buffered = writer.into_inner().map_err(|error| failed(&error))?;
-    let summing = buffered
-        .into_inner()
-        .map_err(|error| failed(&error.error()))?;
-    let (file, sums) = summing.finish();
-    Ok((file, sums, stats, rows))
 }

@@ -90,6 +90,7 @@ impl ChunkReader for Chunks {
 /// A file that is being merged.
 pub(super) struct Source {
     pub(super) path: String,
+    pub(super) bytes: u64,
     pub(super) chunks: Chunks,
     pub(super) footer: ArrowReaderMetadata,
     /// The row groups of each sorted run, in order: a flushed file is one run, and one that was
@@ -140,6 +141,7 @@ impl Source {
         };
         Ok(Source {
             path: input.path.clone(),
+            bytes: input.size,
             chunks,
             footer,
             runs,
@@ -163,7 +165,7 @@ pub(super) fn corrupt(path: &str, what: impl std::fmt::Display) -> MergeFailure 
     }
 }
 
-/// Reads what [`runs_text`] wrote: how many row groups each run has.
+/// Reads how many row groups each run has.
 fn runs(text: &str, groups: usize) -> Option<Vec<Vec<usize>>> {
     let mut next = 0;
     let mut runs = Vec::new();
@@ -177,13 +179,6 @@ fn runs(text: &str, groups: usize) -> Option<Vec<Vec<usize>>> {
         next = end;
     }
     (next == groups).then_some(runs)
-}
-
-/// The value of [`RUNS_KEY`] for files one after the other.
-pub(super) fn runs_text(sources: &[Source]) -> String {
-    let counts = sources.iter().flat_map(|source| &source.runs);
-    let counts: Vec<String> = counts.map(|run| run.len().to_string()).collect();
-    counts.join(",")
 }
 
 /// Whether the file has the bytes that its checksums are of; what has none passes.
