@@ -128,6 +128,14 @@ export class Node {
     throw new Error('rows were still live after two minutes')
   }
 
+  /** Runs a regular job at once, from processor 1; resolves when it is done. */
+  async job(name) {
+    const command = [process.execPath, MAIN, 'job', 'run', name, '--url', this.addresses.cluster]
+    const [program, argv] = pinned('1', command)
+    const [code] = await once(spawn(program, argv, { stdio: 'ignore' }), 'exit')
+    if (code !== 0) throw new Error(`the job ${name} ended with ${code}`)
+  }
+
   async stop() {
     const ended = once(this.child, 'exit')
     this.child.kill('SIGTERM')

@@ -1,5 +1,6 @@
 /**
- * End to end: OTLP in, durable, flushed and committed; the processor seconds of all of it.
+ * End to end: OTLP in, durable, flushed and committed; the processor seconds of all of it, and of
+ * the compaction afterwards.
  * The server has one core and the client the other.
  */
 
@@ -32,6 +33,11 @@ export async function ingest({ transport, records, seconds, signal = 'traces', t
     if (counted !== expected) {
       throw new Error(`acknowledged ${expected} records, SQL counts ${counted}`)
     }
+    const beforeMerging = node.cpuSeconds()
+    await node.job('compact')
+    const merging = node.cpuSeconds() - beforeMerging
+    if ((await node.count(table)) !== expected) throw new Error('compaction changed the count')
+    const merged = await node.metrics()
     return {
       signal,
       transport,
@@ -39,11 +45,12 @@ export async function ingest({ transport, records, seconds, signal = 'traces', t
       bytes_per_record: report.bytes_per_record,
       records_per_second: Math.round(report.records_per_second),
       cpu_seconds_per_million: round((cpu / report.records_acknowledged) * 1e6),
+      compaction_cpu_seconds_per_million: round((merging / rows) * 1e6),
       ack_p50_ms: round(report.p50_ms),
       ack_p99_ms: round(report.p99_ms),
       refused: report.requests_refused,
       disk_bytes_per_record: round(
-        metrics.get(`otlake_table_size_bytes{table="${table}"}`) / rows,
+        merged.get(`otlake_table_size_bytes{table="${table}"}`) / rows,
         1,
       ),
       event_loop_p99_ms: round(Math.max(0, delay - SAMPLING_MS)),

@@ -3,13 +3,7 @@
  * beside those with one running all the time, in turns on one node. Both share one core.
  */
 
-import { execFile } from 'node:child_process'
-import { join } from 'node:path'
-import { promisify } from 'node:util'
-import { load, Node, percentile, ROOT, round } from '../node.mjs'
-
-const run = promisify(execFile)
-const MAIN = join(ROOT, 'dist/cli/main.js')
+import { load, Node, percentile, round } from '../node.mjs'
 
 export async function jobs({ rate, rounds, seconds }) {
   const node = await Node.start({
@@ -28,10 +22,6 @@ export async function jobs({ rate, rounds, seconds }) {
       expected += report.records_acknowledged
       into?.push(report)
     }
-    const compact = () =>
-      run('taskset', ['-c', '1', process.execPath, MAIN, 'job', 'run', 'compact'], {
-        env: { ...process.env, OTLAKE_LISTEN_CLUSTER: node.addresses.cluster },
-      })
     await send()
     const without = []
     const beside = []
@@ -39,7 +29,7 @@ export async function jobs({ rate, rounds, seconds }) {
       await send(without)
       let done = false
       const job = (async () => {
-        while (!done) await compact()
+        while (!done) await node.job('compact')
       })()
       await send(beside)
       done = true

@@ -54,6 +54,9 @@ pub const FLUSH_PARTITIONS: usize = 512;
 pub const FLUSH_INTERVAL_MS: u64 = 10_000;
 /// Rows of one Parquet row group.
 pub const ROW_GROUP_ROWS: usize = 131_072;
+/// Merging copies files whose row groups have this many rows on average; smaller ones it encodes
+/// anew.
+pub const COPY_GROUP_ROWS: usize = ROW_GROUP_ROWS / 4;
 /// Rows that one query may return.
 pub const QUERY_MAX_ROWS: usize = 10_000_000;
 /// Memory that all queries together may hold, in bytes.

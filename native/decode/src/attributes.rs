@@ -10,16 +10,17 @@ use crate::wire::{Reader, Text, Value, Wire, plain_text, whole_varint};
 
 /// Writes a list of `KeyValue` messages as one object; gives how many of them a limit cut off.
 pub fn write_object(reader: &Reader<'_>, entries: &[&[u8]], out: &mut Vec<u8>) -> Wire<i64> {
-    write_object_with(reader, entries, out, |_, _, _| {})
+    write_object_with(reader, entries, out, |_, _, _, _| {})
 }
 
-/// As `write_object`; `each` is shown every key, its value, and the text of both as written.
+/// As `write_object`; `each` is shown every key, its value, all that is written so far, and where
+/// the text of both begins in that.
 #[inline]
 pub fn write_object_with<'a>(
     reader: &Reader<'a>,
     entries: &[&'a [u8]],
     out: &mut Vec<u8>,
-    mut each: impl FnMut(&'a str, Any<'a>, &[u8]),
+    mut each: impl FnMut(&'a str, Any<'a>, &[u8], usize),
 ) -> Wire<i64> {
     let request = reader.request();
     let limit = request.limits().attributes;
@@ -40,7 +41,7 @@ pub fn write_object_with<'a>(
         out.push(b':');
         let any = value.any(bounds)?;
         value.write(any, out, bounds)?;
-        each(key.text, any, &out[start..]);
+        each(key.text, any, out, start);
     }
     out.push(b'}');
     Ok(cut)
@@ -60,7 +61,7 @@ pub fn dropped(counted: i64, cut: i64) -> i64 {
 fn write_usual<'a>(
     entry: &'a [u8],
     out: &mut Vec<u8>,
-    each: &mut impl FnMut(&'a str, Any<'a>, &[u8]),
+    each: &mut impl FnMut(&'a str, Any<'a>, &[u8], usize),
 ) -> bool {
     let &[0x0a, key_length @ ..0x80, ref rest @ ..] = entry else {
         return false;
@@ -86,7 +87,7 @@ fn write_usual<'a>(
             write_plain(key, out);
             out.push(b':');
             write_plain(text, out);
-            each(key, Any::Text(Text { text, plain: true }), &out[start..]);
+            each(key, Any::Text(Text { text, plain: true }), out, start);
         }
         [0x18, number @ ..] => {
             let Some(number) = whole_varint(number) else {
@@ -95,7 +96,7 @@ fn write_usual<'a>(
             write_plain(key, out);
             out.push(b':');
             out.extend_from_slice(itoa::Buffer::new().format(number as i64).as_bytes());
-            each(key, Any::Int(number as i64), &out[start..]);
+            each(key, Any::Int(number as i64), out, start);
         }
         _ => return false,
     }

@@ -51,6 +51,18 @@ impl Arena {
         make_view(text.as_bytes(), 0, start as u32)
     }
 
+    /// As `text`; copies nothing where the text stands in the arena already, at `at`.
+    #[inline]
+    pub fn text_at(&mut self, text: &str, at: Option<usize>) -> u128 {
+        match at {
+            Some(at) if text.len() > INLINE => {
+                debug_assert_eq!(&self.0[at..at + text.len()], text.as_bytes());
+                make_view(text.as_bytes(), 0, at as u32)
+            }
+            _ => self.text(text),
+        }
+    }
+
     /// As `text`, but null where it is empty.
     #[inline]
     pub fn optional(&mut self, text: &str) -> u128 {

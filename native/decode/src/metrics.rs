@@ -369,8 +369,8 @@ impl<'a, V: Values> Rows<'a> for PointRows<'_, 'a, V> {
         let mut hash = Unordered::default();
         // What was noted of exemplars is kept apart.
         let (request, noted) = (point.request(), point.request().take_notes());
-        attributes::write_object_with(&point, entries, &mut arena.0, |_, _, text| {
-            hash.add(text);
+        attributes::write_object_with(&point, entries, &mut arena.0, |_, _, out, at| {
+            hash.add(&out[at..]);
         })?;
         let own = request.take_notes();
         request.set_notes(noted | own);

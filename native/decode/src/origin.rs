@@ -54,8 +54,8 @@ impl Origin {
         }
         let start = arena.0.len();
         let (mut hash, mut service_name) = (Unordered::default(), None);
-        let each = |key, value: Any<'a>, text: &[u8]| {
-            hash.add(text);
+        let each = |key, value: Any<'a>, out: &[u8], at: usize| {
+            hash.add(&out[at..]);
             if let ("service.name", Any::Text(name), None) = (key, value, service_name) {
                 service_name = Some(name.text);
             }
@@ -101,7 +101,7 @@ impl Origin {
         }
         let start = arena.0.len();
         let mut hash = Unordered::default();
-        let each = |_, _: Any<'a>, text: &[u8]| hash.add(text);
+        let each = |_, _: Any<'a>, out: &[u8], at: usize| hash.add(&out[at..]);
         let cut = attributes::write_object_with(parent, &entries, &mut arena.0, each)?;
         self.scope_dropped = attributes::dropped(self.scope_dropped, cut);
         self.scope_attributes = arena.view_from(start);

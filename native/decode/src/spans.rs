@@ -5,7 +5,7 @@ use arrow::datatypes::{Int32Type, Int64Type};
 use otlake_base::{Result, Table};
 
 use crate::attributes::{self, Any};
-use crate::columns::{Arena, Ids, Optional, micros, numbers, texts};
+use crate::columns::{Arena, Ids, NULL, Optional, micros, numbers, texts};
 use crate::decode::Tables;
 use crate::groups::{Group, Records, Rows, add_row, walk};
 use crate::notes;
@@ -142,10 +142,12 @@ impl<'a> Rows<'a> for Spans<'a> {
             &span,
             &scratch.attributes,
             &mut self.arena.0,
-            |key, value, _| match value {
+            |key, value, out, _| match value {
                 Any::Text(text) => {
                     if let Some(column) = text_column(key) {
-                        hot_text[column].get_or_insert(text.text);
+                        // Text that JSON takes as it is stands before the closing quote.
+                        let at = text.plain.then(|| out.len() - 1 - text.text.len());
+                        hot_text[column].get_or_insert((text.text, at));
                     }
                 }
                 Any::Int(number) if is_status(key) => {
@@ -156,7 +158,7 @@ impl<'a> Rows<'a> for Spans<'a> {
         )?;
         self.attributes.push(self.arena.view_from(at));
         for (column, text) in self.hot_text.iter_mut().zip(hot_text) {
-            column.push(text.map_or(crate::columns::NULL, |text| self.arena.text(text)));
+            column.push(text.map_or(NULL, |(text, at)| self.arena.text_at(text, at)));
         }
         self.hot_status.push(hot_status);
         let Scratch {

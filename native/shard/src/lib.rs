@@ -22,12 +22,14 @@ mod order;
 mod stats;
 mod write;
 
-pub use encoding::{SCHEMA_VERSION, SCHEMA_VERSION_KEY};
+pub use encoding::{RUNS_KEY, SCHEMA_VERSION, SCHEMA_VERSION_KEY};
 pub use merge::{MERGE_FILES, MergeFailure, MergeOptions, Merged, merge};
 pub use order::sort_rows;
 pub use stats::stats_columns;
 pub use write::{WriteOptions, Written, write};
 
+#[cfg(test)]
+mod merge_copy_test;
 #[cfg(test)]
 mod merge_model_test;
 #[cfg(test)]

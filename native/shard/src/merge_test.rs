@@ -21,6 +21,7 @@ fn options() -> MergeOptions {
             ..WriteOptions::default()
         },
         memory_bytes: 256 * 1024 * 1024,
+        copy_group_rows: usize::MAX,
     }
 }
 

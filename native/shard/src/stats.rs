@@ -9,6 +9,11 @@ use arrow::compute::{max, max_string_view, min, min_string_view};
 use arrow::datatypes::{DataType, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType};
 use arrow::temporal_conversions::timestamp_us_to_datetime;
 use otlake_base::Table;
+use otlake_decode::schema::file_schema;
+use parquet::arrow::arrow_reader::statistics::StatisticsConverter;
+use parquet::errors::ParquetError;
+use parquet::file::metadata::RowGroupMetaData;
+use parquet::schema::types::SchemaDescriptor;
 use serde_json::{Map, Value, json};
 
 /// Delta's length of text in statistics, in characters.
@@ -57,7 +62,7 @@ impl Bound {
 
 #[derive(Default)]
 struct Range {
-    nulls: usize,
+    nulls: u64,
     bounds: Option<(Bound, Bound)>,
 }
 
@@ -68,10 +73,31 @@ pub(crate) struct Stats {
 }
 
 impl Stats {
-    /// Takes in some rows of a column.
-    pub(crate) fn add(&mut self, name: &str, array: &ArrayRef) {
+    /// Takes in row groups by what their footers say of the columns.
+    ///
+    /// # Errors
+    /// Where a footer lacks a column of the table or has another type in its place.
+    pub(crate) fn add(
+        &mut self,
+        table: Table,
+        leaves: &SchemaDescriptor,
+        groups: &[RowGroupMetaData],
+    ) -> Result<(), ParquetError> {
+        let schema = file_schema(table);
+        for name in stats_columns(table) {
+            let column = StatisticsConverter::try_new(name, &schema, leaves)?;
+            self.include(name, &column.row_group_mins(groups)?);
+            self.include(name, &column.row_group_maxes(groups)?);
+            let nulls = column.row_group_null_counts(groups)?;
+            let range = self.columns.entry((*name).to_owned()).or_default();
+            range.nulls += nulls.iter().flatten().sum::<u64>();
+        }
+        Ok(())
+    }
+
+    /// Widens a column's range by some values.
+    fn include(&mut self, name: &str, array: &ArrayRef) {
         let range = self.columns.entry(name.to_owned()).or_default();
-        range.nulls += array.null_count();
         let bounds = match array.data_type() {
             DataType::Int32 => {
                 let array = array.as_primitive::<Int32Type>();

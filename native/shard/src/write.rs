@@ -18,7 +18,7 @@ use uuid::Uuid;
 use crate::encoding::properties;
 use crate::gather::gather;
 use crate::order::{Order, Partition, sort};
-use crate::stats::{Stats, stats_columns};
+use crate::stats::Stats;
 
 /// Bytes of the buffer between the encoder and the file.
 pub(crate) const FILE_BUFFER_BYTES: usize = 1024 * 1024;
@@ -286,9 +286,6 @@ fn encode(
         let mut group = writer.next_row_group().map_err(|error| failed(&error))?;
         for (index, field) in schema.fields().iter().enumerate() {
             let array = gather(batches, index, rows).map_err(|error| failed(&error))?;
-            if stats_columns(table).contains(&field.name().as_str()) {
-                stats.add(field.name(), &array);
-            }
             for leaf in compute_leaves(field, &array).map_err(|error| failed(&error))? {
                 let mut column = columns
                     .next()
@@ -300,7 +297,10 @@ fn encode(
                     .map_err(|error| failed(&error))?;
             }
         }
-        group.close().map_err(|error| failed(&error))?;
+        let group = group.close().map_err(|error| failed(&error))?;
+        stats
+            .add(table, &leaves, std::slice::from_ref(&*group))
+            .map_err(|error| failed(&error))?;
     }
     let buffered = writer.into_inner().map_err(|error| failed(&error))?;
     let summing = buffered

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use deltalake_core::protocol::DeltaOperation;
+use otlake_base::limits::COPY_GROUP_ROWS;
 use otlake_base::{Code, DataFile, Result};
 use otlake_shard::{MergeFailure, MergeOptions, WriteOptions, merge};
 
@@ -51,6 +52,7 @@ impl DeltaTableHandle {
         let options = MergeOptions {
             write: write.clone(),
             memory_bytes: limits.memory_bytes,
+            copy_group_rows: COPY_GROUP_ROWS,
         };
         let pace = Arc::clone(&context.pace);
         // The version is held while its files are read, so that no one deletes them.

@@ -1,96 +1,18 @@
-//! One file, row by row, in its own order.
+//! One sorted run of a file, row by row, in its own order.
 
 use std::cmp::Ordering;
-use std::io::{self, BufReader, Read};
-use std::path::Path;
-use std::sync::Arc;
 
 use arrow::array::{Array, AsArray, RecordBatch, StringViewArray};
 use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::Int64Type;
-use bytes::Bytes;
-use otlake_base::checksum::BLOCK_BYTES;
-use otlake_base::disk::{Disk, DiskFile};
-use otlake_base::{Code, DataFile, Error, Result, Table};
-use otlake_decode::schema::file_schema;
-use parking_lot::Mutex;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
-};
-use parquet::file::metadata::ParquetMetaData;
-use parquet::file::reader::{ChunkReader, Length};
+use otlake_base::Table;
+use parquet::arrow::ProjectionMask;
+use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
 
 use super::MergeFailure;
+use super::source::{BATCH_ROWS, Source, corrupt};
 use super::window::Window;
-use crate::encoding::{SCHEMA_VERSION, SCHEMA_VERSION_KEY};
 use crate::order::sort_columns;
-
-/// Rows that are decoded at once.
-const BATCH_ROWS: usize = 2_048;
-/// The largest page and the largest dictionary that writers make by default, in bytes.
-const PAGE_BYTES: i64 = 1024 * 1024;
-/// What is read at once to be checked, in bytes.
-const CHECK_BYTES: u64 = 16 * BLOCK_BYTES;
-/// What a decoded value takes at least, in bytes: a view of a text.
-const VALUE_BYTES: usize = 16;
-
-/// A file that several readers stand in.
-#[derive(Clone)]
-struct Shared(Arc<Mutex<Box<dyn DiskFile>>>);
-
-impl Shared {
-    fn from(&self, at: u64) -> Part {
-        Part {
-            file: self.clone(),
-            at,
-        }
-    }
-}
-
-/// A file from a place on.
-struct Part {
-    file: Shared,
-    at: u64,
-}
-
-impl Read for Part {
-    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.0.lock().read_at(self.at, into)?;
-        self.at += read as u64;
-        Ok(read)
-    }
-}
-
-/// A file of a disk as Parquet's library reads files.
-struct Chunks {
-    file: Shared,
-    length: u64,
-}
-
-impl Length for Chunks {
-    fn len(&self) -> u64 {
-        self.length
-    }
-}
-
-impl ChunkReader for Chunks {
-    type T = BufReader<Part>;
-
-    fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
-        Ok(BufReader::new(self.file.from(start)))
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<Bytes> {
-        // The place and the length are the file's word, and can be damaged.
-        if start.saturating_add(length as u64) > self.length {
-            let end = format!("{length} bytes at {start} of {}", self.length);
-            return Err(parquet::errors::ParquetError::EOF(end));
-        }
-        let mut bytes = vec![0; length];
-        self.file.from(start).read_exact(&mut bytes)?;
-        Ok(bytes.into())
-    }
-}
 
 /// The sort columns of the current batch.
 struct Keys {
@@ -98,13 +20,12 @@ struct Keys {
     numbers: Vec<ScalarBuffer<i64>>,
 }
 
-/// A file that is being merged.
+/// A run that is being merged.
 pub(super) struct Cursor {
     path: String,
     number: usize,
     columns: &'static [&'static str],
     reader: ParquetRecordBatchReader,
-    memory_bytes: usize,
     keys: Option<Keys>,
     /// The current batch in the window, its rows, and the current one of them.
     batch: usize,
@@ -113,64 +34,33 @@ pub(super) struct Cursor {
 }
 
 impl Cursor {
+    /// The run `number` of all runs being merged, decoding the columns that `wanted` names; all
+    /// of them where it is none.
     pub(super) fn open(
         table: Table,
-        disk: &dyn Disk,
-        root: &Path,
-        input: &DataFile,
+        source: &Source,
+        run: &[usize],
         number: usize,
-        pace: &mut dyn FnMut(u64) -> Result<()>,
+        wanted: Option<&[&str]>,
     ) -> Result<Cursor, MergeFailure> {
-        let blame = |error: Error| MergeFailure {
-            error,
-            input: Some(input.path.clone()),
-        };
-        let corrupt = |what: &dyn std::fmt::Display| {
-            blame(Error::new(
-                Code::TableCorrupt,
-                format!("{}: {what}", input.path),
-            ))
-        };
-        let io = |error: io::Error| {
-            let message = format!("{}: {error}", input.path);
-            blame(Error::new(Code::TableIo, message))
-        };
-        let file = disk.open(&root.join(&input.path)).map_err(io)?;
-        let file = Shared(Arc::new(Mutex::new(file)));
-        // A damaged row must not get good checksums in a new file (I6).
-        let whole = is_whole(&file, input, pace)?;
-        if !whole.map_err(io)? {
-            return Err(corrupt(&"its bytes are not what was written"));
+        let mut builder = ParquetRecordBatchReaderBuilder::new_with_metadata(
+            source.chunks.clone(),
+            source.footer.clone(),
+        )
+        .with_batch_size(BATCH_ROWS)
+        .with_row_groups(run.to_vec());
+        if let Some(names) = wanted {
+            let mask = ProjectionMask::columns(builder.parquet_schema(), names.iter().copied());
+            builder = builder.with_projection(mask);
         }
-        let options = ArrowReaderOptions::new().with_schema(file_schema(table));
-        let length = file.0.lock().length().map_err(io)?;
-        let chunks = Chunks { file, length };
-        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(chunks, options)
-            .map_err(|error| corrupt(&error))?;
-        let version = SCHEMA_VERSION.to_string();
-        let ours = builder
-            .metadata()
-            .file_metadata()
-            .key_value_metadata()
-            .is_some_and(|pairs| {
-                pairs.iter().any(|pair| {
-                    pair.key == SCHEMA_VERSION_KEY && pair.value.as_ref() == Some(&version)
-                })
-            });
-        if !ours {
-            return Err(corrupt(&"was not written by this version"));
-        }
-        let memory_bytes = memory_bytes(builder.metadata());
         let reader = builder
-            .with_batch_size(BATCH_ROWS)
             .build()
-            .map_err(|error| corrupt(&error))?;
+            .map_err(|error| corrupt(&source.path, error))?;
         Ok(Cursor {
-            path: input.path.clone(),
+            path: source.path.clone(),
             number,
             columns: sort_columns(table),
             reader,
-            memory_bytes,
             keys: None,
             batch: 0,
             rows: 0,
@@ -178,12 +68,7 @@ impl Cursor {
         })
     }
 
-    /// What reading it holds in memory, in bytes, estimated from its footer.
-    pub(super) fn memory_bytes(&self) -> usize {
-        self.memory_bytes
-    }
-
-    /// Puts the next batch into the window; at the end of the file there is none.
+    /// Puts the next batch into the window; at the end of the run there is none.
     pub(super) fn fill(&mut self, window: &mut Window) -> Result<(), MergeFailure> {
         self.keys = None;
         while let Some(batch) = self.reader.next() {
@@ -222,10 +107,7 @@ impl Cursor {
     }
 
     fn corrupt(&self, what: impl std::fmt::Display) -> MergeFailure {
-        MergeFailure {
-            error: Error::new(Code::TableCorrupt, format!("{}: {what}", self.path)),
-            input: Some(self.path.clone()),
-        }
+        corrupt(&self.path, what)
     }
 
     /// Whether every row was passed.
@@ -276,7 +158,7 @@ impl Cursor {
         }
     }
 
-    /// The order of the current rows; of equal ones, that of the files.
+    /// The order of the current rows; of equal ones, that of the runs.
     pub(super) fn compare(&self, other: &Cursor) -> Ordering {
         self.key()
             .cmp(&other.key())
@@ -290,45 +172,4 @@ impl Keys {
         let number = |index: usize| self.numbers.get(index).map_or(0, |values| values[row]);
         (text, number(0), number(1))
     }
-}
-
-/// Whether the file has the bytes that its checksums are of; what has none passes.
-fn is_whole(
-    file: &Shared,
-    input: &DataFile,
-    pace: &mut dyn FnMut(u64) -> Result<()>,
-) -> Result<io::Result<bool>> {
-    let Some(sums) = &input.sums else {
-        return Ok(Ok(true));
-    };
-    let mut blocks = Vec::with_capacity(CHECK_BYTES as usize);
-    let mut offset = 0;
-    while offset < input.size {
-        blocks.clear();
-        if let Err(error) = file.from(offset).take(CHECK_BYTES).read_to_end(&mut blocks) {
-            return Ok(Err(error));
-        }
-        if blocks.is_empty() || sums.first_damaged(offset, &blocks).is_some() {
-            return Ok(Ok(false));
-        }
-        offset += blocks.len() as u64;
-        pace(blocks.len() as u64)?;
-    }
-    Ok(Ok(offset == input.size))
-}
-
-/// Of each column a page and a dictionary, and one decoded batch.
-fn memory_bytes(metadata: &ParquetMetaData) -> usize {
-    let largest = |group: &parquet::file::metadata::RowGroupMetaData| -> usize {
-        let pages: i64 = group
-            .columns()
-            .iter()
-            .map(|column| column.uncompressed_size().clamp(0, 2 * PAGE_BYTES))
-            .sum();
-        let rows = usize::try_from(group.num_rows())
-            .unwrap_or(0)
-            .min(BATCH_ROWS);
-        pages as usize + rows * group.columns().len() * VALUE_BYTES
-    };
-    metadata.row_groups().iter().map(largest).max().unwrap_or(0)
 }

@@ -1,50 +1,64 @@
-//! Several sorted files of one partition into one: a k-way merge that streams.
+//! Several files of one partition into one.
 //!
 //! ```text
-//!  file --cursor--\
-//!  file --cursor---+--> next row in the table's order --> seen already? --> window --> writer
-//!  file --cursor--/                                       (spans only)     8,192 rows
+//!  file --run--\                        full row groups, no span twice
+//!  file --run---+--> is a span there twice? ------------------------------> copy
+//!  file --run--/               |
+//!                              v
+//!    next row in the table's order --> seen already? --> window --> encoder
+//!                                      (spans only)     8,192 rows
 //! ```
 //!
-//! What is in memory does not grow with the files: of each file a page of every column and one
-//! batch, the window, and one encoded row group. Equal spans have equal sort keys, so they meet
-//! in the merge and are compared there, column by column.
+//! Encoding rows anew costs as much as receiving, storing and flushing them did, so it is done
+//! only where it gains something: where row groups are small, or a span has to go. Otherwise
+//! row groups are copied with their pages, filters and indexes as they are, and the file says in
+//! its metadata which of them form a sorted run each.
 //!
-//! - `cursor`: one file, row by row, in its own order.
+//! Equal spans have equal sort keys, so they meet in the order of all rows and are compared
+//! there. What is in memory does not grow with the files: of each run a page of every decoded
+//! column and one batch, the window, and one encoded row group.
+//!
+//! - `source`: one file, its bytes checked, its footer, its runs.
+//! - `cursor`: one run, row by row, in its own order.
+//! - `kway`: the rows of all runs in the order of all.
 //! - `repeats`: finds rows that are the same span.
-//! - `window`: the rows on their way to the writer, as indices into the batches they are in.
+//! - `window`: the rows on their way to the encoder, as indices into the batches they are in.
+//! - `output`: the encoder.
+//! - `copy`: row groups as they are.
 
+mod copy;
 mod cursor;
+mod kway;
+mod output;
 mod repeats;
+mod source;
 mod window;
 
-use std::fmt::Display;
-use std::io::BufWriter;
 use std::path::Path;
-use std::sync::Arc;
 
-use otlake_base::checksum::{BlockSums, Summing};
-use otlake_base::disk::Writer;
 use otlake_base::{Code, DataFile, Error, Result, Table};
-use otlake_decode::schema::file_schema;
-use parquet::arrow::ArrowSchemaConverter;
-use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 
-use crate::encoding::properties;
-use crate::stats::{Stats, stats_columns};
-use crate::write::{FILE_BUFFER_BYTES, Staged, Undo, io};
+use crate::write::{Staged, Undo};
 use crate::{WriteOptions, Written};
 use cursor::Cursor;
+use kway::{Sink, each_row};
+use output::Output;
 use repeats::Repeats;
+use source::Source;
 use window::Window;
 
-/// Rows that go to the writer at once.
-const WINDOW_ROWS: usize = 8_192;
-/// Bytes after which what is written so far is synced: one large sync at the end would hold up
-/// those of the log.
-const SYNC_BYTES: usize = 4 * 1024 * 1024;
 /// Files that one merge reads at once, at most.
 pub const MERGE_FILES: usize = 64;
+/// The columns that tell whether two spans may be one.
+const SPAN_KEYS: [&str; 4] = [
+    "service_name",
+    "start_time_unix_nano",
+    "trace_id",
+    "span_id",
+];
+/// What looking for such spans holds in memory for each run, in bytes: of each of these columns
+/// a page and a batch.
+const PROBE_RUN_BYTES: usize = 512 * 1024;
 
 /// How a merge is done.
 #[derive(Clone, Debug)]
@@ -54,6 +68,8 @@ pub struct MergeOptions {
     /// Bytes that reading may hold in memory. Files that do not fit beside the first two are
     /// left for another merge.
     pub memory_bytes: usize,
+    /// Files whose row groups have this many rows on average are copied and not encoded anew.
+    pub copy_group_rows: usize,
 }
 
 /// What a merge came to. Nothing refers to the file yet.
@@ -96,17 +112,50 @@ pub fn merge(
     options: &MergeOptions,
     pace: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<Merged, MergeFailure> {
-    let mut cursors = open(table, root, inputs, options, pace)?;
-    let inputs: Vec<DataFile> = inputs[..cursors.len()].to_vec();
+    let mut sources = open(table, root, inputs, options, pace)?;
+    let twice = table == Table::Spans
+        && sources.iter().any(|source| copy::can_copy(source, options))
+        && any_twice(&sources, pace)?;
+    if twice {
+        sources.truncate(fitting(&sources, options, Source::memory_bytes));
+    }
+    let (whole, anew): (Vec<&Source>, Vec<&Source>) = sources
+        .iter()
+        .partition(|source| !twice && copy::can_copy(source, options));
     let mut undo = Undo::on(&options.write.disk);
-    let (output, duplicates) =
-        merge_into(table, root, &inputs, &mut cursors, options, pace, &mut undo)?;
+    let first = &inputs[0];
+    let (staged, file) = Staged::create(root, &first.tenant, first.day, &mut undo)?;
+    let rows = sources.iter().map(Source::rows).sum();
+    let mut out = Output::create(table, file, rows, &options.write, &staged.path)?;
+    let duplicates = encode(table, &anew, &mut out, pace)?;
+    let (mut file, sums, stats, written) = copy::finish(out, &whole, pace)?;
+    let inputs = inputs[..sources.len()].to_vec();
+    let known: u64 = inputs.iter().map(|input| input.rows).sum();
+    if written as u64 + duplicates != known {
+        let message = format!("{written} rows were written of files with {known}");
+        return Err(Error::new(Code::TableCorrupt, message).into());
+    }
+    let output = staged.publish(table, &mut file, sums, &stats, written, &mut undo)?;
     undo.paths.clear();
     Ok(Merged {
         inputs,
         output,
         duplicates,
     })
+}
+
+/// How many sources, from the first on, fit in memory side by side; two in any case.
+fn fitting(
+    sources: &[Source],
+    options: &MergeOptions,
+    memory_bytes: impl Fn(&Source) -> usize,
+) -> usize {
+    let mut held = 0;
+    let fits = |source: &&Source| {
+        held += memory_bytes(source);
+        held <= options.memory_bytes
+    };
+    sources.iter().take_while(fits).count().max(2)
 }
 
 /// Opens the files that fit in memory side by side, from the first on.
@@ -116,182 +165,123 @@ fn open(
     inputs: &[DataFile],
     options: &MergeOptions,
     pace: &mut dyn FnMut(u64) -> Result<()>,
-) -> Result<Vec<Cursor>, MergeFailure> {
-    let mut cursors: Vec<Cursor> = Vec::new();
-    let mut held = 0;
-    for (number, input) in inputs.iter().take(MERGE_FILES).enumerate() {
-        let cursor = Cursor::open(table, &*options.write.disk, root, input, number, pace)?;
-        held += cursor.memory_bytes();
-        if cursors.len() >= 2 && held > options.memory_bytes {
+) -> Result<Vec<Source>, MergeFailure> {
+    let mut sources: Vec<Source> = Vec::new();
+    for input in inputs.iter().take(MERGE_FILES) {
+        let source = Source::open(table, &*options.write.disk, root, input, pace)?;
+        sources.push(source);
+        let fit = fitting(&sources, options, |source| {
+            if copy::can_copy(source, options) {
+                source.runs.len() * PROBE_RUN_BYTES
+            } else {
+                source.memory_bytes()
+            }
+        });
+        if sources.len() > fit {
+            sources.truncate(fit);
             break;
         }
-        cursors.push(cursor);
     }
-    if cursors.len() < 2 {
+    if sources.len() < 2 {
         return Err(Error::new(Code::Internal, "a merge of fewer than two files").into());
     }
-    Ok(cursors)
+    Ok(sources)
 }
 
-fn merge_into(
+/// A cursor for each run of all sources.
+fn cursors<'a>(
     table: Table,
-    root: &Path,
-    inputs: &[DataFile],
-    cursors: &mut [Cursor],
-    options: &MergeOptions,
+    sources: impl IntoIterator<Item = &'a Source>,
+    wanted: Option<&[&str]>,
+) -> Result<Vec<Cursor>, MergeFailure> {
+    let runs = sources
+        .into_iter()
+        .flat_map(|source| source.runs.iter().map(move |run| (source, run)));
+    runs.enumerate()
+        .map(|(number, (source, run))| Cursor::open(table, source, run, number, wanted))
+        .collect()
+}
+
+/// Looks for spans with the same ids and start.
+struct Probe<'a> {
+    repeats: Repeats,
+    found: bool,
+    bytes_per_row: u64,
+    pace: &'a mut dyn FnMut(u64) -> Result<()>,
+}
+
+impl Sink for Probe<'_> {
+    fn row(&mut self, cursor: &Cursor, window: &mut Window) {
+        self.found |= self.repeats.seen(cursor, window);
+    }
+
+    fn part(&mut self, taken: u64, window: &mut Window, cursors: &mut [Cursor]) -> Result<()> {
+        window.compact(cursors, Some(&mut self.repeats));
+        (self.pace)(taken * self.bytes_per_row)
+    }
+}
+
+/// Whether two spans have the same ids and start, so that they may be one.
+fn any_twice(
+    sources: &[Source],
     pace: &mut dyn FnMut(u64) -> Result<()>,
-    undo: &mut Undo,
-) -> Result<(Written, u64), MergeFailure> {
-    let rows: u64 = inputs.iter().map(|input| input.rows).sum();
-    let bytes: u64 = inputs.iter().map(|input| input.size).sum();
-    let (staged, file) = Staged::create(root, &inputs[0].tenant, inputs[0].day, undo)?;
-    let mut out = Output::create(table, file, rows, options, &staged.path)?;
-    let mut window = Window::new(table);
-    let mut repeats = (table == Table::Spans).then(Repeats::default);
-    let mut duplicates = 0;
+) -> Result<bool, MergeFailure> {
+    let mut cursors = cursors(Table::Spans, sources, Some(&SPAN_KEYS))?;
+    let mut probe = Probe {
+        repeats: Repeats::default(),
+        found: false,
+        bytes_per_row: 32,
+        pace,
+    };
+    each_row(Table::Spans, &mut cursors, &mut probe)?;
+    Ok(probe.found)
+}
 
-    for cursor in cursors.iter_mut() {
-        cursor.fill(&mut window)?;
-    }
-    // Cursors by their current row, the least one last.
-    let mut order: Vec<usize> = (0..cursors.len())
-        .filter(|number| !cursors[*number].done())
-        .collect();
-    order.sort_by(|a, b| cursors[*b].compare(&cursors[*a]));
-    let mut taken: u64 = 0;
-    while let Some(least) = order.pop() {
-        // The same file is often the least for many rows: it goes on until another is.
-        loop {
-            let cursor = &mut cursors[least];
-            let same = repeats
-                .as_mut()
-                .is_some_and(|repeats| repeats.seen(cursor, &window));
-            if same {
-                duplicates += 1;
-            } else {
-                window.rows.push(cursor.place());
-            }
-            taken += 1;
-            cursor.advance(&mut window)?;
-            if taken.is_multiple_of(WINDOW_ROWS as u64) {
-                out.write(&mut window)?;
-                window.compact(cursors, repeats.as_mut());
-                // What is read and what is written are about the same.
-                pace(2 * share(bytes, WINDOW_ROWS as u64, rows))?;
-            }
-            let cursor = &cursors[least];
-            if cursor.done() {
-                break;
-            }
-            let next = order.last().map(|next| cursor.compare(&cursors[*next]));
-            if next.is_some_and(|ordering| ordering.is_gt()) {
-                let at = order.partition_point(|other| cursors[*other].compare(cursor).is_gt());
-                order.insert(at, least);
-                break;
-            }
+/// Encodes rows, the same span once.
+struct Encode<'a, 'b> {
+    out: &'a mut Output<'b>,
+    repeats: Option<Repeats>,
+    duplicates: u64,
+    bytes: u64,
+    rows: u64,
+    pace: &'a mut dyn FnMut(u64) -> Result<()>,
+}
+
+impl Sink for Encode<'_, '_> {
+    fn row(&mut self, cursor: &Cursor, window: &mut Window) {
+        let repeats = self.repeats.as_mut();
+        if repeats.is_some_and(|repeats| repeats.seen(cursor, window)) {
+            self.duplicates += 1;
+        } else {
+            window.rows.push(cursor.place());
         }
     }
-    out.write(&mut window)?;
-    pace(2 * share(bytes, taken % WINDOW_ROWS as u64, rows))?;
-    if taken != rows {
-        let message = format!("{taken} rows were read of files with {rows}");
-        return Err(Error::new(Code::TableCorrupt, message).into());
+
+    fn part(&mut self, taken: u64, window: &mut Window, cursors: &mut [Cursor]) -> Result<()> {
+        self.out.write(window)?;
+        window.compact(cursors, self.repeats.as_mut());
+        let share = u128::from(self.bytes) * u128::from(taken) / u128::from(self.rows.max(1));
+        // What is read and what is written are about the same.
+        (self.pace)(2 * share as u64)
     }
-    let (mut file, sums, stats, written) = out.finish()?;
-    let output = staged.publish(table, &mut file, sums, &stats, written, undo)?;
-    Ok((output, duplicates))
 }
 
-fn share(bytes: u64, rows: u64, all: u64) -> u64 {
-    (u128::from(bytes) * u128::from(rows) / u128::from(all.max(1))) as u64
-}
-
-/// The file that is written, and its statistics.
-struct Output<'a> {
+/// Writes the rows of the sources in the order of all; how many spans were there once more.
+fn encode(
     table: Table,
-    path: &'a Path,
-    writer: ArrowWriter<BufWriter<Summing<Writer>>>,
-    synced: usize,
-    stats: Stats,
-    rows: usize,
-}
-
-impl<'a> Output<'a> {
-    fn create(
-        table: Table,
-        file: Writer,
-        rows: u64,
-        options: &MergeOptions,
-        path: &'a Path,
-    ) -> Result<Output<'a>> {
-        let schema = file_schema(table);
-        let leaves = ArrowSchemaConverter::new()
-            .convert(&schema)
-            .map_err(|error| io("cannot write", path, error))?;
-        let group_rows = options.write.row_group_rows.max(1);
-        let rows = usize::try_from(rows).unwrap_or(usize::MAX);
-        let properties = properties(
-            table,
-            &schema,
-            &leaves,
-            group_rows.min(rows),
-            &options.write,
-        )?;
-        let writer = ArrowWriter::try_new_with_options(
-            BufWriter::with_capacity(FILE_BUFFER_BYTES, Summing::new(file)),
-            Arc::clone(&schema),
-            // As `write`: a hint of ours would give readers views.
-            ArrowWriterOptions::new()
-                .with_properties(properties)
-                .with_skip_arrow_metadata(true),
-        )
-        .map_err(|error| io("cannot write", path, error))?;
-        Ok(Output {
-            table,
-            path,
-            writer,
-            synced: 0,
-            stats: Stats::default(),
-            rows: 0,
-        })
-    }
-
-    fn failed(&self, error: impl Display) -> Error {
-        io("cannot write", self.path, error)
-    }
-
-    /// Encodes the window's rows and takes them out of it.
-    fn write(&mut self, window: &mut Window) -> Result<()> {
-        let Some(batch) = window.take().map_err(|error| self.failed(error))? else {
-            return Ok(());
-        };
-        for name in stats_columns(self.table) {
-            if let Some(column) = batch.column_by_name(name) {
-                self.stats.add(name, column);
-            }
-        }
-        self.rows += batch.num_rows();
-        self.writer
-            .write(&batch)
-            .map_err(|error| self.failed(error))?;
-        if self.writer.bytes_written() >= self.synced + SYNC_BYTES {
-            self.synced = self.writer.bytes_written();
-            let file = self.writer.inner_mut().get_mut().get_mut();
-            file.0
-                .sync()
-                .map_err(|error| io("cannot sync", self.path, error))?;
-        }
-        Ok(())
-    }
-
-    fn finish(self) -> Result<(Writer, BlockSums, Stats, usize)> {
-        let path = self.path;
-        let failed = |error: &dyn Display| io("cannot write", path, error);
-        let buffered = self.writer.into_inner().map_err(|error| failed(&error))?;
-        let summing = buffered
-            .into_inner()
-            .map_err(|error| failed(&error.error()))?;
-        let (file, sums) = summing.finish();
-        Ok((file, sums, self.stats, self.rows))
-    }
+    sources: &[&Source],
+    out: &mut Output<'_>,
+    pace: &mut dyn FnMut(u64) -> Result<()>,
+) -> Result<u64, MergeFailure> {
+    let mut cursors = cursors(table, sources.iter().copied(), None)?;
+    let mut sink = Encode {
+        out,
+        repeats: (table == Table::Spans).then(Repeats::default),
+        duplicates: 0,
+        bytes: sources.iter().map(|source| source.bytes).sum(),
+        rows: sources.iter().map(|source| source.rows() as u64).sum(),
+        pace,
+    };
+    each_row(table, &mut cursors, &mut sink)?;
+    Ok(sink.duplicates)
 }
