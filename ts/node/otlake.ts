@@ -2,7 +2,7 @@
 
 import { type Table, tableFromIPC } from 'apache-arrow'
 import { OtlakeError } from '../base/errors.js'
-import type { IngestResult, Signal, Stats } from '../native/binding.js'
+import type { ByteStream, IngestResult, Signal, Stats } from '../native/binding.js'
 import type { Addresses } from '../query/page.js'
 import { loadConfig, type Raw } from './config.js'
 import { type Logger, Node } from './node.js'
@@ -101,18 +101,14 @@ export class Otlake {
       timeoutMs: null,
       memoryBytes: null,
     })
-    const chunks: Buffer[] = []
-    for (let chunk = await stream.next(); chunk !== null; chunk = await stream.next()) {
-      chunks.push(chunk)
-    }
-    return tableFromIPC(Buffer.concat(chunks))
+    return tableFromIPC(await whole(stream))
   }
 
   /** A whole trace as OTLP/JSON; null where no span of it is stored. */
   async trace(traceId: string, options: ReadOptions = {}): Promise<object | null> {
     const { tenant = null, consistency = null, session = null } = options
-    const body = await this.node.engine.trace(traceId, tenant, consistency, session, 'json')
-    return body === null ? null : (JSON.parse(body.toString('utf8')) as object)
+    const stream = await this.node.engine.trace(traceId, tenant, consistency, session, 'json')
+    return stream === null ? null : (JSON.parse((await whole(stream)).toString('utf8')) as object)
   }
 
   /** Writes everything acknowledged so far to files. */
@@ -166,4 +162,13 @@ export class Otlake {
 function makeNode(options: OpenOptions, listen: Raw): Node {
   const flags = { ...options.settings, ...listen, data_dir: options.dataDir }
   return new Node(loadConfig({ flags }), options.logger ?? SILENT)
+}
+
+/** All that a stream gives. */
+async function whole(stream: ByteStream): Promise<Buffer> {
+  const chunks: Buffer[] = []
+  for (let chunk = await stream.next(); chunk !== null; chunk = await stream.next()) {
+    chunks.push(chunk)
+  }
+  return Buffer.concat(chunks)
 }
