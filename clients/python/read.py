@@ -1,10 +1,12 @@
 """Reads otlake's tables with deltalake, DuckDB, pyarrow and Polars, and asks otlake itself.
 
-Usage: read.py TABLES_FOLDER HTTP_ADDRESS SERVICE
+Usage: read.py TABLES_FOLDER HTTP_ADDRESS SERVICE [totals]
 
 For each line on stdin it prints one JSON object: reader -> table -> the number of the service's
 rows and a hash over every column of them, and for spans the reader's own totals. `otlake` is the
 node's SQL over its committed files. `held` opened each table at the start, and reads that version.
+With `totals` it prints those alone, and otlake's once more after all the others (`after`): what
+they found of a table that grows lies between the two.
 """
 
 import datetime
@@ -23,7 +25,7 @@ import pyarrow.compute
 import pyarrow.dataset
 from deltalake import DeltaTable, QueryBuilder
 
-folder, http, service = sys.argv[1:]
+folder, http, service, *only = sys.argv[1:]
 
 TABLES = [
     "spans",
@@ -176,12 +178,23 @@ def found(rows):
     return {"rows": len(texts), "hash": hashlib.sha256("\n".join(texts).encode()).hexdigest()}
 
 
+def totals(reader):
+    # No rows have no sum.
+    return {name: int(value or 0) for name, value in reader.totals().to_pylist()[0].items()}
+
+
 def answer(reader):
     tables = {table: found(reader.rows(table)) for table in TABLES}
-    totals = {name: int(value) for name, value in reader.totals().to_pylist()[0].items()}
-    return {**tables, "totals": totals}
+    return {**tables, "totals": totals(reader)}
+
+
+def answers():
+    if not only:
+        return {name: answer(reader) for name, reader in READERS.items()}
+    found = {name: totals(reader) for name, reader in READERS.items()}
+    return {**found, "after": totals(READERS["otlake"])}
 
 
 print("ready", flush=True)
 for _ in sys.stdin:
-    print(json.dumps({name: answer(reader) for name, reader in READERS.items()}), flush=True)
+    print(json.dumps(answers()), flush=True)

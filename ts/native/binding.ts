@@ -192,7 +192,7 @@ export interface Engine {
     consistency: string | null,
     session: string | null,
     encoding: 'json' | 'protobuf',
-  ): Promise<Buffer | null>
+  ): Promise<ByteStream | null>
   tail(request: TailRequest): ByteStream
   flush(): Promise<void>
   runJob(job: string): Promise<JobReport>

@@ -2,7 +2,7 @@
 
 import { type Table, tableFromIPC } from 'apache-arrow'
 import { OtlakeError } from '../base/errors.js'
-import type { Engine, Format, IngestResult, Signal, Stats } from '../native/binding.js'
+import type { ByteStream, Engine, Format, IngestResult, Signal, Stats } from '../native/binding.js'
 import type { Addresses } from '../query/page.js'
 import { loadConfig, type Raw } from './config.js'
 import { type Logger, Node } from './node.js'
@@ -108,8 +108,8 @@ export class Otlake {
   /** A whole trace as OTLP/JSON; null where no span of it is stored. */
   async trace(traceId: string, options: ReadOptions = {}): Promise<object | null> {
     const { tenant = null, consistency = null, session = null } = options
-    const body = await this.node.engine.trace(traceId, tenant, consistency, session, 'json')
-    return body === null ? null : (JSON.parse(body.toString('utf8')) as object)
+    const stream = await this.node.engine.trace(traceId, tenant, consistency, session, 'json')
+    return stream === null ? null : (JSON.parse((await whole(stream)).toString('utf8')) as object)
   }
 
   /** Writes everything acknowledged so far to files. */
@@ -184,6 +184,11 @@ async function answer(
     timeoutMs: null,
     memoryBytes: null,
   })
+  return whole(stream)
+}
+
+/** All that a stream gives. */
+async function whole(stream: ByteStream): Promise<Buffer> {
   const chunks: Buffer[] = []
   for (let chunk = await stream.next(); chunk !== null; chunk = await stream.next()) {
     chunks.push(chunk)

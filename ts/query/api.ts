@@ -77,13 +77,12 @@ export function queryRoutes(
         const protobuf = /application\/(x-)?protobuf/.test(request.header('accept') ?? '')
         const covered = engine.session()
         const encoding = protobuf ? 'protobuf' : 'json'
-        const body = await engine.trace(id, tenant, consistency, session, encoding)
-        if (body === null) {
+        const stream = await engine.trace(id, tenant, consistency, session, encoding)
+        if (stream === null) {
           throw new OtlakeError('TRACE_NOT_FOUND', `no span of trace ${id} is stored`)
         }
         const type = protobuf ? 'application/x-protobuf' : 'application/json'
-        response.head(200, { 'content-type': type, 'otlake-session': covered })
-        response.end(body)
+        await sendStream(response, stream, { 'content-type': type, 'otlake-session': covered })
       },
     },
     {

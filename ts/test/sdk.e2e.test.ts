@@ -1,6 +1,6 @@
 /**
- * What the OpenTelemetry JavaScript SDK sends, over each transport and encoding, is what SQL
- * answers, field by field (I8), as soon as the export has succeeded (I7).
+ * What the OpenTelemetry JavaScript SDK sends, over each transport and encoding, compressed and
+ * not, is what SQL answers, field by field (I8), as soon as the export has succeeded (I7).
  */
 
 import { context, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
@@ -33,8 +33,9 @@ import {
   SimpleSpanProcessor,
   type SpanExporter,
 } from '@opentelemetry/sdk-trace-base'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { ServerProcess, temporaryFolder } from '../testing/server.js'
+import { Relay } from './clients/relay.js'
 
 let folder: Awaited<ReturnType<typeof temporaryFolder>>
 let server: ServerProcess
@@ -51,34 +52,49 @@ afterAll(async () => {
 
 interface Transport {
   name: string
-  spans(): SpanExporter
-  metrics(): PushMetricExporter
-  logs(): LogRecordExporter
+  /** Whether what it sends is found on the wire as it is. */
+  compressed: boolean
+  service: string
+  spans(): Promise<SpanExporter>
+  metrics(): Promise<PushMetricExporter>
+  logs(): Promise<LogRecordExporter>
 }
 
-const grpc = () => ({ url: `http://${server.addresses.otlpGrpc}` })
-const http = (signal: string) => ({ url: `http://${server.addresses.otlpHttp}/v1/${signal}` })
+/** Between the SDK and the node: what it saw proves that a compression was really used. */
+const relays: Relay[] = []
 
-const transports: Transport[] = [
+const wires = [
+  { port: 'otlpGrpc', name: 'grpc', spans: TraceGrpc, metrics: MetricGrpc, logs: LogGrpc },
   {
-    name: 'grpc',
-    spans: () => new TraceGrpc(grpc()),
-    metrics: () => new MetricGrpc(grpc()),
-    logs: () => new LogGrpc(grpc()),
-  },
-  {
+    port: 'otlpHttp',
     name: 'http-protobuf',
-    spans: () => new TraceProto(http('traces')),
-    metrics: () => new MetricProto(http('metrics')),
-    logs: () => new LogProto(http('logs')),
+    spans: TraceProto,
+    metrics: MetricProto,
+    logs: LogProto,
   },
-  {
-    name: 'http-json',
-    spans: () => new TraceJson(http('traces')),
-    metrics: () => new MetricJson(http('metrics')),
-    logs: () => new LogJson(http('logs')),
-  },
-]
+  { port: 'otlpHttp', name: 'http-json', spans: TraceJson, metrics: MetricJson, logs: LogJson },
+] as const
+
+const transports: Transport[] = wires.flatMap((wire) =>
+  ['none', 'gzip'].map((compression) => {
+    const options = async (signal: string) => {
+      const relay = await Relay.start(server.addresses[wire.port])
+      relays.push(relay)
+      const path = wire.port === 'otlpHttp' ? `/v1/${signal}` : ''
+      // Exporters read it when they are made.
+      process.env.OTEL_EXPORTER_OTLP_COMPRESSION = compression
+      return { url: `http://${relay.address}${path}` }
+    }
+    return {
+      name: `${wire.name}, compression ${compression}`,
+      service: `sdk-${wire.name}-${compression}`,
+      compressed: compression === 'gzip',
+      spans: async () => new wire.spans(await options('traces')),
+      metrics: async () => new wire.metrics(await options('metrics')),
+      logs: async () => new wire.logs(await options('logs')),
+    }
+  }),
+)
 
 const nanos = ([seconds, nanoseconds]: [number, number]) =>
   BigInt(seconds) * 1_000_000_000n + BigInt(nanoseconds)
@@ -105,8 +121,16 @@ interface SpanRow {
   tenant: string
 }
 
-describe.each(transports)('the SDK over $name', ({ name, spans, metrics, logs }) => {
-  const service = `sdk-${name}`
+describe.each(transports)('the SDK over $name', ({ service, compressed, spans, metrics, logs }) => {
+  afterEach(async () => {
+    for (const relay of relays.splice(0)) await relay.close()
+    delete process.env.OTEL_EXPORTER_OTLP_COMPRESSION
+  })
+
+  /** The text was sent, as it is or compressed. */
+  const expectOnTheWire = (text: string) =>
+    expect(relays.at(-1)?.saw(text), `"${text}" is readable on the wire`).toBe(!compressed)
+
   const resource = resourceFromAttributes({
     'service.name': service,
     'service.instance.id': 'a',
@@ -117,7 +141,7 @@ describe.each(transports)('the SDK over $name', ({ name, spans, metrics, logs })
     const memory = new InMemorySpanExporter()
     const provider = new BasicTracerProvider({
       resource,
-      spanProcessors: [new BatchSpanProcessor(spans()), new SimpleSpanProcessor(memory)],
+      spanProcessors: [new BatchSpanProcessor(await spans()), new SimpleSpanProcessor(memory)],
     })
     const tracer = provider.getTracer('shop', '1.2.3')
     const other = tracer.startSpan('linked')
@@ -142,6 +166,7 @@ describe.each(transports)('the SDK over $name', ({ name, spans, metrics, logs })
     root.end()
     await provider.forceFlush()
 
+    expectOnTheWire('link.reason')
     const sent = memory.getFinishedSpans()
     expect(sent).toHaveLength(3)
     const stored = await server.rows<SpanRow>('SELECT * FROM spans WHERE service_name = $1', [
@@ -197,7 +222,7 @@ describe.each(transports)('the SDK over $name', ({ name, spans, metrics, logs })
   test('the trace is found by its id and is OTLP', async () => {
     const provider = new BasicTracerProvider({
       resource,
-      spanProcessors: [new BatchSpanProcessor(spans())],
+      spanProcessors: [new BatchSpanProcessor(await spans())],
     })
     const tracer = provider.getTracer('shop')
     const root = tracer.startSpan('root')
@@ -231,7 +256,7 @@ describe.each(transports)('the SDK over $name', ({ name, spans, metrics, logs })
 
   test('metrics arrive with every field', async () => {
     const reader = new PeriodicExportingMetricReader({
-      exporter: metrics(),
+      exporter: await metrics(),
       exportIntervalMillis: 3_600_000,
     })
     const provider = new MeterProvider({
@@ -262,6 +287,7 @@ describe.each(transports)('the SDK over $name', ({ name, spans, metrics, logs })
     meter.createObservableGauge('load').addCallback((result) => result.observe(0.75))
     await provider.forceFlush()
 
+    expectOnTheWire('Orders placed')
     const where = 'WHERE service_name = $1'
     const [sum] = await server.rows(`SELECT * FROM metrics_sum ${where}`, [service])
     expect(sum).toMatchObject({
@@ -299,7 +325,7 @@ describe.each(transports)('the SDK over $name', ({ name, spans, metrics, logs })
   test('logs arrive with every field', async () => {
     const provider = new LoggerProvider({
       resource,
-      processors: [new BatchLogRecordProcessor({ exporter: logs() })],
+      processors: [new BatchLogRecordProcessor({ exporter: await logs() })],
     })
     const logger = provider.getLogger('shop', '1.2.3')
     logger.emit({
@@ -316,6 +342,7 @@ describe.each(transports)('the SDK over $name', ({ name, spans, metrics, logs })
     })
     await provider.forceFlush()
 
+    expectOnTheWire('stock is low')
     const rows = await server.rows(
       'SELECT * FROM logs WHERE service_name = $1 ORDER BY time_unix_nano',
       [service],

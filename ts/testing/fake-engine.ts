@@ -108,12 +108,13 @@ export class FakeEngine implements Engine {
     return this.#give(this.answer(request))
   }
 
-  async trace(...asked: Parameters<Engine['trace']>): Promise<Buffer | null> {
+  async trace(...asked: Parameters<Engine['trace']>): Promise<ByteStream | null> {
     this.#open()
     this.traceCalls.push(asked)
     const [id] = asked
     if (!/^[0-9a-f]{32}$/i.test(id)) throw new OtlakeError('TRACE_ID', `\`${id}\` is no trace id`)
-    return this.traces.get(id) ?? null
+    const body = this.traces.get(id)
+    return body === undefined ? null : this.#give(new FakeStream([body]))
   }
 
   tail(request: TailRequest): ByteStream {

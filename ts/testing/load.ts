@@ -143,9 +143,14 @@ export async function postUntilTaken(
   }
 }
 
+const SESSION_MEMORY_MB = 1000
+
 /** A connection for gRPC calls. */
 export function grpcSession(server: ServerProcess): ClientHttp2Session {
-  const session = connect(`http://${server.addresses.otlpGrpc}`)
+  // Node.js would refuse, by itself, calls with more than 10 MB together.
+  const session = connect(`http://${server.addresses.otlpGrpc}`, {
+    maxSessionMemory: SESSION_MEMORY_MB,
+  })
   session.on('error', () => undefined)
   return session
 }
@@ -189,6 +194,31 @@ export function grpcExport(
     // A message that is announced and does not come leaves the call open.
     if (announced === undefined) stream.end()
   })
+}
+
+/** Senders of `pace`, and what each sends. */
+const PACERS = 4
+const PACE_SPANS = 10
+const PACE_BYTES = 100
+/** Where the numbers of their requests begin: beyond those of any test. */
+let paced = 10_000_000
+
+/** Acknowledged requests a second of a few ordinary senders, over `milliseconds`. */
+export async function pace(server: ServerProcess, milliseconds: number): Promise<number> {
+  const started = performance.now()
+  let acknowledged = 0
+  const sender = async () => {
+    const agent = keptAgent()
+    while (performance.now() < started + milliseconds) {
+      const body = spansRequest('pace', paced++, PACE_SPANS, PACE_BYTES)
+      const answer = await post(server, body, { agent }).catch(() => null)
+      if (answer?.status === 200) acknowledged++
+      else await sleep(IMPATIENCE_MS)
+    }
+    agent.destroy()
+  }
+  await Promise.all(Array.from({ length: PACERS }, sender))
+  return Math.round((acknowledged * 1000) / (performance.now() - started))
 }
 
 /** One of the node's own figures: the sum over its labels. */

@@ -15,7 +15,8 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
 
-use crate::{Clock, SystemClock};
+use crate::invariant::Invariant;
+use crate::{Clock, Metrics, SystemClock};
 
 /// How long who was refused counts as a party: longer than clients wait before they try again.
 const HUNGER: Duration = Duration::from_secs(10);
@@ -29,12 +30,13 @@ pub struct Budget {
     max: usize,
     clock: Arc<dyn Clock>,
     gauge: Gauge,
+    metrics: Arc<Metrics>,
     hasher: RandomState,
-    state: Mutex<State>,
+    pub(crate) state: Mutex<State>,
 }
 
 #[derive(Default)]
-struct State {
+pub(crate) struct State {
     used: usize,
     /// Tenants and connections.
     parties: [HashMap<u64, Party>; 2],
@@ -54,15 +56,22 @@ pub struct Claim([Option<u64>; 2]);
 impl Budget {
     /// A budget of `max` bytes, none of it used.
     pub fn new(max: usize) -> Arc<Budget> {
-        Self::measured(max, Arc::new(SystemClock), Gauge::default())
+        let metrics = Arc::new(Metrics::new());
+        Self::measured(max, Arc::new(SystemClock), Gauge::default(), metrics)
     }
 
-    /// The same, telling `gauge` the bytes in use.
-    pub fn measured(max: usize, clock: Arc<dyn Clock>, gauge: Gauge) -> Arc<Budget> {
+    /// The same, telling `gauge` the bytes in use, and `metrics` where the limit is broken.
+    pub fn measured(
+        max: usize,
+        clock: Arc<dyn Clock>,
+        gauge: Gauge,
+        metrics: Arc<Metrics>,
+    ) -> Arc<Budget> {
         Arc::new(Budget {
             max,
             clock,
             gauge,
+            metrics,
             hasher: RandomState::new(),
             state: Mutex::default(),
         })
@@ -110,7 +119,7 @@ impl Budget {
     /// Takes `bytes` even beyond the limit: for what exists already, such as a replayed batch.
     pub fn reserve(self: &Arc<Self>, bytes: usize) -> Reservation {
         let mut reservation = self.empty(Claim::default());
-        self.add(&mut self.state.lock(), reservation.claim, bytes);
+        self.add(&mut self.state.lock(), reservation.claim, bytes, usize::MAX);
         reservation.bytes = bytes;
         reservation
     }
@@ -124,7 +133,7 @@ impl Budget {
                 && (after <= self.max / 4 * 3 || self.is_fair(&mut state, claim, own, more))
         });
         if fits {
-            self.add(&mut state, claim, more);
+            self.add(&mut state, claim, more, self.max);
         } else {
             self.remember(&mut state, claim);
         }
@@ -143,8 +152,13 @@ impl Budget {
         })
     }
 
-    fn add(&self, state: &mut State, claim: Claim, bytes: usize) {
-        state.used += bytes;
+    /// Counts bytes as held; never more than `limit`, whatever let them in.
+    pub(crate) fn add(&self, state: &mut State, claim: Claim, bytes: usize, limit: usize) {
+        state.used = state.used.saturating_add(bytes);
+        if state.used > limit {
+            self.metrics
+                .violated(Invariant::I5Bounded, "a budget is exceeded");
+        }
         self.gauge.set(state.used as i64);
         if bytes == 0 {
             return;
@@ -156,16 +170,21 @@ impl Budget {
         }
     }
 
-    fn give_back(&self, claim: Claim, bytes: usize) {
+    pub(crate) fn give_back(&self, claim: Claim, bytes: usize) {
         let mut state = self.state.lock();
-        state.used -= bytes;
+        if bytes > state.used {
+            // Without this the sum would wrap around, and nothing would fit ever again.
+            self.metrics
+                .violated(Invariant::I5Bounded, "more is given back than was taken");
+        }
+        state.used = state.used.saturating_sub(bytes);
         self.gauge.set(state.used as i64);
         for (key, parties) in claim.0.iter().zip(&mut state.parties) {
             let Some(key) = key else { continue };
             let Some(party) = parties.get_mut(key) else {
                 continue;
             };
-            party.bytes -= bytes;
+            party.bytes = party.bytes.saturating_sub(bytes);
             if party.bytes == 0 && party.hungry_until.is_zero() {
                 parties.remove(key);
             }

@@ -1,4 +1,9 @@
-use crate::Budget;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use crate::invariant::Invariant;
+use crate::metrics::Gauge;
+use crate::{Budget, Claim, Metrics, SystemClock};
 
 #[test]
 fn a_reservation_gives_back_what_it_held_after_being_resized() {
@@ -107,4 +112,27 @@ fn the_first_request_of_a_party_may_take_all_that_is_left() {
     assert!(!large.try_resize(991));
     drop((small, large));
     assert_eq!(budget.used(), 0);
+}
+
+#[test]
+fn i5_a_budget_that_is_exceeded_or_given_back_twice_is_told() {
+    let metrics = Arc::new(Metrics::new());
+    let clock = Arc::new(SystemClock);
+    let budget = Budget::measured(100, clock, Gauge::default(), Arc::clone(&metrics));
+    let labels = vec![("invariant", Invariant::I5Bounded.id())];
+    let told = || metrics.invariant_violations.get_or_create(&labels).get();
+    // Debug builds stop at a broken invariant.
+    let broken = |work: &dyn Fn()| drop(catch_unwind(AssertUnwindSafe(work)));
+    let held = budget.try_reserve(60).expect("60 of 100 fit");
+    // What is there already may exceed it.
+    drop(budget.reserve(1_000));
+    assert_eq!(told(), 0);
+    broken(&|| budget.add(&mut budget.state.lock(), Claim::default(), 41, budget.max()));
+    assert_eq!(told(), 1);
+    budget.give_back(Claim::default(), 41);
+    drop(held);
+    assert_eq!(told(), 1);
+    broken(&|| budget.give_back(Claim::default(), 1));
+    assert_eq!(told(), 2);
+    assert!(budget.used() <= 100, "it did not wrap around");
 }

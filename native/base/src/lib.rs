@@ -22,6 +22,7 @@ pub mod job_metrics;
 pub mod limits;
 pub mod metrics;
 pub mod position;
+pub mod priority;
 pub mod signal;
 pub mod source;
 

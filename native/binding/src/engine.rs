@@ -1,4 +1,5 @@
-//! The engine: one runtime, the processor that stores, the query engine that reads.
+//! The engine: the processor that stores and the query engine that reads, each on a runtime of
+//! its own: threads of queries give way to those of ingest, and neither waits for the other's.
 
 use std::str::FromStr;
 use std::sync::Arc;
@@ -11,11 +12,14 @@ use arrow::error::ArrowError;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
-use napi::bindgen_prelude::{BigInt, Buffer};
-use otlake_base::{Clock, Code, Consistency, Error, Metrics, Result, Signal, SystemClock, Table};
+use napi::bindgen_prelude::BigInt;
+use otlake_base::{
+    Clock, Code, Consistency, Error, Metrics, Result, Signal, SystemClock, Table, priority,
+};
 use otlake_processor::{Job, Processor, Tail, Tailed};
 use otlake_query::QueryEngine;
 use otlake_query::format::{Encoder, Format};
+use otlake_query::pieces::fitting;
 use otlake_receive::Ingest;
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -28,12 +32,14 @@ use crate::records::{
     TailRequest,
 };
 use crate::servers::{FlightServer, Receiver};
+use crate::trace;
 
 /// How long closing waits for tasks that do not end by themselves.
 const RUNTIME_GRACE: Duration = Duration::from_secs(5);
 
-/// Rows that a tail tells at a time.
+/// Rows that a tail tells at a time, and bytes of their values unless a single row has more.
 const TAIL_ROWS: usize = 1024;
+const TAIL_BYTES: usize = 1024 * 1024;
 
 struct Open {
     processor: Arc<Processor>,
@@ -43,30 +49,62 @@ struct Open {
 /// An open store.
 pub struct Engine {
     runtime: Handle,
+    /// Where queries and their servers run.
+    asking: Handle,
     metrics: Arc<Metrics>,
     clock: Arc<dyn Clock>,
     open: Mutex<Option<Arc<Open>>>,
     /// Ended by `close`, or with the last handle.
-    owned_runtime: Mutex<Option<Runtime>>,
+    owned_runtimes: Mutex<Option<Runtimes>>,
+}
+
+struct Runtimes {
+    storing: Runtime,
+    asking: Runtime,
+}
+
+impl Runtimes {
+    fn start(threads: usize) -> Result<Runtimes> {
+        let build = |builder: &mut Builder| {
+            let built = builder.worker_threads(threads).enable_all().build();
+            built.map_err(|error| Error::new(Code::Internal, format!("starting threads: {error}")))
+        };
+        let quick = &mut Builder::new_multi_thread();
+        let patient = &mut Builder::new_multi_thread();
+        Ok(Runtimes {
+            storing: build(quick.thread_name("otlake"))?,
+            asking: build(patient.thread_name("otlake-query").on_thread_start(|| {
+                if !priority::lower(priority::QUERIES) {
+                    tracing::debug!(target: "otlake::query", "a thread keeps its priority");
+                }
+            }))?,
+        })
+    }
+
+    fn shutdown_background(self) {
+        self.asking.shutdown_background();
+        self.storing.shutdown_background();
+    }
+
+    /// Blocks until the tasks have ended, at most `grace` for each.
+    fn shutdown(self, grace: Duration) {
+        self.asking.shutdown_timeout(grace);
+        self.storing.shutdown_timeout(grace);
+    }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        if let Some(runtime) = self.owned_runtime.lock().take() {
-            runtime.shutdown_background();
+        if let Some(runtimes) = self.owned_runtimes.lock().take() {
+            runtimes.shutdown_background();
         }
     }
 }
 
 impl Engine {
     pub async fn open(config: EngineConfig) -> Outcome<Engine> {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(config.worker_threads.max(1) as usize)
-            .thread_name("otlake")
-            .enable_all()
-            .build()
-            .map_err(|error| Error::new(Code::Internal, format!("starting threads: {error}")))?;
-        let handle = runtime.handle().clone();
+        let runtimes = Runtimes::start(config.worker_threads.max(1) as usize)?;
+        let handle = runtimes.storing.handle().clone();
         let metrics = Arc::new(Metrics::new());
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (opening_metrics, opening_clock) = (Arc::clone(&metrics), Arc::clone(&clock));
@@ -87,16 +125,17 @@ impl Engine {
         let opened = match opened.map_err(Into::into).and_then(|opened| Ok(opened?)) {
             Ok(opened) => opened,
             Err(failure) => {
-                runtime.shutdown_background();
+                runtimes.shutdown_background();
                 return Err(failure);
             }
         };
         Ok(Engine {
             runtime: handle,
+            asking: runtimes.asking.handle().clone(),
             metrics,
             clock,
             open: Mutex::new(Some(Arc::new(opened))),
-            owned_runtime: Mutex::new(Some(runtime)),
+            owned_runtimes: Mutex::new(Some(runtimes)),
         })
     }
 
@@ -201,10 +240,10 @@ impl Engine {
         };
         let (queries, clock) = (Arc::clone(&open.queries), Arc::clone(&self.clock));
         let server = self
-            .runtime
+            .asking
             .spawn(otlake_query::FlightServer::start(config, queries, clock))
             .await??;
-        Ok(FlightServer::new(self.runtime.clone(), server))
+        Ok(FlightServer::new(self.asking.clone(), server))
     }
 
     pub async fn query(&self, request: QueryRequest) -> Outcome<ByteStream> {
@@ -232,7 +271,7 @@ impl Engine {
             memory_bytes: request.memory_bytes.map(|bytes| bytes as usize),
         };
         let chunks = self
-            .runtime
+            .asking
             .spawn(async move {
                 let result = open.queries.query(request).await?;
                 match format {
@@ -244,7 +283,7 @@ impl Engine {
                 }
             })
             .await??;
-        Ok(ByteStream::new(self.runtime.clone(), chunks))
+        Ok(ByteStream::new(self.asking.clone(), chunks))
     }
 
     pub async fn trace(
@@ -254,7 +293,7 @@ impl Engine {
         consistency: Option<&str>,
         session: Option<&str>,
         encoding: &str,
-    ) -> Outcome<Option<Buffer>> {
+    ) -> Outcome<Option<ByteStream>> {
         let open = self.opened()?;
         let trace_id = parse_trace_id(trace_id)?;
         let consistency = Consistency::parse(consistency, session)?;
@@ -269,30 +308,17 @@ impl Engine {
                 .into());
             }
         };
-        let trace = self
-            .runtime
+        let chunks = self
+            .asking
             .spawn(async move {
-                let batches = open
+                let found = open
                     .queries
                     .trace(trace_id, tenant.as_deref(), consistency)
                     .await?;
-                if batches.iter().all(|batch| batch.num_rows() == 0) {
-                    return Ok(None);
-                }
-                let spans: Vec<_> = batches
-                    .into_iter()
-                    .map(|batch| (Table::Spans, batch))
-                    .collect();
-                let protobuf = otlake_decode::encode::encode(&spans)?;
-                let body = if json {
-                    otlake_decode::json::from_protobuf(Signal::Traces, &protobuf)?
-                } else {
-                    protobuf
-                };
-                Ok::<_, Error>(Some(body))
+                trace::encode(found.stream, json).await
             })
             .await??;
-        Ok(trace.map(Buffer::from))
+        Ok(chunks.map(|chunks| ByteStream::new(self.asking.clone(), chunks)))
     }
 
     pub fn tail(&self, request: TailRequest) -> Outcome<ByteStream> {
@@ -313,7 +339,7 @@ impl Engine {
             let chunk = following.next().await?;
             Some((chunk, following))
         });
-        Ok(ByteStream::new(self.runtime.clone(), chunks.boxed()))
+        Ok(ByteStream::new(self.asking.clone(), chunks.boxed()))
     }
 
     pub async fn flush(&self) -> Outcome<()> {
@@ -371,12 +397,10 @@ impl Engine {
             .runtime
             .spawn(async move { open.processor.close().await })
             .await;
-        let runtime = self.owned_runtime.lock().take();
-        if let Some(runtime) = runtime {
+        let runtimes = self.owned_runtimes.lock().take();
+        if let Some(runtimes) = runtimes {
             // Waiting for threads blocks, so it happens on a thread that may.
-            let ended =
-                tokio::task::spawn_blocking(move || runtime.shutdown_timeout(RUNTIME_GRACE));
-            ended.await?;
+            tokio::task::spawn_blocking(move || runtimes.shutdown(RUNTIME_GRACE)).await?;
         }
         Ok(closed??)
     }
@@ -391,10 +415,14 @@ impl Ingest for Receiving {
         signal: Signal,
         tenant: Arc<str>,
         transport: &'static str,
+        connection: u64,
         body: Bytes,
     ) -> BoxFuture<'_, Result<otlake_receive::Ack>> {
         async move {
-            let ack = self.0.ingest(signal, tenant, transport, body).await?;
+            let ack = self
+                .0
+                .ingest_over(signal, tenant, transport, Some(connection), body)
+                .await?;
             Ok(otlake_receive::Ack {
                 accepted: ack.accepted,
                 rejected: ack.rejections.count,
@@ -421,7 +449,7 @@ impl Following {
         loop {
             if let Some(rows) = self.rows.take() {
                 // A large batch is told in pieces: as text it can be many times its size.
-                let now = rows.num_rows().min(TAIL_ROWS);
+                let now = fitting(&rows, TAIL_ROWS, TAIL_BYTES);
                 if now < rows.num_rows() {
                     self.rows = Some(rows.slice(now, rows.num_rows() - now));
                 }

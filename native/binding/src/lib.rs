@@ -3,13 +3,14 @@
 //!
 //! Only plain records, bytes and opaque handles cross. Every field is present and `null` means
 //! none; nanoseconds and u64 cross as `bigint`. Slow calls return promises and run on the
-//! engine's own runtime. Buffers are copied in and given out, never lent. An error's message is
+//! engine's own runtimes. Buffers are copied in and given out, never lent. An error's message is
 //! `CODE: what happened`, which `ts/native/` turns into a typed error; no panic crosses.
 //!
-//! - `engine.rs`: opens the storage, the queries and the runtime that carries them.
+//! - `engine.rs`: opens the storage, the queries and the runtimes that carry them.
 //! - `records.rs`: the plain records, and their conversions.
 //! - `servers.rs`: the OTLP receiver and the Flight SQL server as handles.
 //! - `export.rs`: the rows of an answer as OTLP.
+//! - `trace.rs`: a trace as OTLP, part by part.
 //! - `byte_stream.rs`: results that the consumer pulls, chunk by chunk.
 //! - `verification.rs`: the check of a data folder.
 //! - `log_sink.rs`: what the native module has to say, into the node's log.
@@ -22,6 +23,7 @@ mod failure;
 mod log_sink;
 mod records;
 mod servers;
+mod trace;
 mod verification;
 
 use std::collections::HashMap;
@@ -121,7 +123,7 @@ impl Engine {
         Ok(self.0.query(request).await?)
     }
 
-    /// One whole trace, or `null` where no span of it is stored.
+    /// One whole trace as a stream of bytes, or `null` where no span of it is stored.
     #[napi]
     pub async fn trace(
         &self,
@@ -130,7 +132,7 @@ impl Engine {
         consistency: Option<String>,
         session: Option<String>,
         encoding: String,
-    ) -> Result<Option<Buffer>> {
+    ) -> Result<Option<ByteStream>> {
         Ok(self
             .0
             .trace(

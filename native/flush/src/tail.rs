@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use otlake_base::invariant::Invariant;
 use otlake_base::{Metrics, limits};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -33,10 +34,14 @@ struct State {
 }
 
 impl State {
+    fn is_over(&self) -> bool {
+        self.bytes > limits::TAIL_BYTES || self.batches.len() > limits::TAIL_BATCHES
+    }
+
     fn drop_first(&mut self) {
         if let Some(batch) = self.batches.pop_front() {
             self.first += 1;
-            self.bytes -= batch.bytes;
+            self.bytes = self.bytes.saturating_sub(batch.bytes);
         }
     }
 
@@ -68,17 +73,22 @@ impl Followed {
     }
 
     pub(crate) fn send(&self, batch: Arc<LiveBatch>) {
-        {
+        let is_bounded = {
             let mut state = self.state.lock();
             if state.places.is_empty() {
                 return;
             }
             state.bytes += batch.bytes;
             state.batches.push_back(batch);
-            while state.bytes > limits::TAIL_BYTES || state.batches.len() > limits::TAIL_BATCHES {
+            while state.is_over() && !state.batches.is_empty() {
                 state.drop_first();
             }
             self.metrics.tail_bytes.set(state.bytes as i64);
+            !state.is_over()
+        };
+        if !is_bounded {
+            self.metrics
+                .violated(Invariant::I5Bounded, "what tails hold is out of step");
         }
         self.sent.notify_waiters();
     }
@@ -161,3 +171,7 @@ impl Drop for Tail {
         self.followed.metrics.tail_bytes.set(state.bytes as i64);
     }
 }
+
+#[cfg(test)]
+#[path = "tail_test.rs"]
+mod tail_test;

@@ -61,13 +61,30 @@ impl Processor {
         transport: &'static str,
         body: Bytes,
     ) -> Result<Ack> {
+        self.ingest_over(signal, tenant, transport, None, body)
+            .await
+    }
+
+    /// The same for what came over one of many connections, each of which gets its share of the
+    /// memory among those of its tenant.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn ingest_over(
+        &self,
+        signal: Signal,
+        tenant: Arc<str>,
+        transport: &'static str,
+        connection: Option<u64>,
+        body: Bytes,
+    ) -> Result<Ack> {
         let started = self.clock.monotonic();
         let labels = by_signal(signal);
         self.metrics
             .request_bytes
             .get_or_create(&labels)
             .inc_by(body.len() as u64);
-        let outcome = self.store(signal, tenant, body).await;
+        let outcome = self.store(signal, tenant, connection, body).await;
         let name = match &outcome {
             Ok(ack) if ack.rejections.count == 0 => "ok",
             Ok(_) => "partial",
@@ -92,11 +109,17 @@ impl Processor {
         outcome
     }
 
-    async fn store(&self, signal: Signal, tenant: Arc<str>, body: Bytes) -> Result<Ack> {
+    async fn store(
+        &self,
+        signal: Signal,
+        tenant: Arc<str>,
+        connection: Option<u64>,
+        body: Bytes,
+    ) -> Result<Ack> {
         let pass = self.gate.enter()?;
         let estimate = body.len().saturating_mul(BYTES_PER_BODY_BYTE);
         let budget = self.live.budget();
-        let claim = budget.claim(&tenant, None);
+        let claim = budget.claim(&tenant, connection);
         let Some(mut reservation) = budget.try_reserve_for(claim, estimate) else {
             self.live.pressed();
             return Err(overloaded());

@@ -129,6 +129,7 @@ impl Processor {
             config.live_max_bytes,
             Arc::clone(&clock),
             metrics.admitted_bytes.clone(),
+            Arc::clone(&metrics),
         );
         let live = LiveSet::new(
             stream,

@@ -2,11 +2,10 @@
 
 use std::future::Future;
 use std::num::NonZeroUsize;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
@@ -21,20 +20,17 @@ use datafusion::datasource::physical_plan::ParquetFileReaderFactory;
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::execution::{
-    FunctionRegistry, SendableRecordBatchStream, SessionStateDefaults, TaskContext,
-};
+use datafusion::execution::{FunctionRegistry, SessionStateDefaults, TaskContext};
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
-use futures::{FutureExt, Stream};
+use futures::Stream;
 use otlake_base::{Clock, Code, Consistency, Error, Metrics, Result, Table, TableSource};
-use parking_lot::Mutex;
-use tokio::time::{Instant, Sleep, sleep_until};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio::time::Instant;
 
-use crate::admission::{Admission, Pass};
+use crate::admission::Admission;
 use crate::error::{from_datafusion, near};
+use crate::limited::{Account, Limited, Started, within};
 use crate::memory::Share;
 use crate::reader::CheckedReaderFactory;
 use crate::statement::{self, Parameters};
@@ -193,48 +189,52 @@ impl QueryEngine {
         self.run("sql", request, parameters).await
     }
 
-    /// The rows of `spans` that a trace has, from its whole past.
+    /// The rows of `spans` that a trace has, from its whole past, within the limits of any
+    /// query; an empty stream where there are none.
     ///
     /// # Errors
-    /// `QUERY_OVERLOADED`, `QUERY_TIMEOUT`, `QUERY_SESSION`, `TABLE_IO` and others.
+    /// `QUERY_OVERLOADED`, `QUERY_TIMEOUT`, `QUERY_SESSION`, `TABLE_IO` and others; the stream
+    /// gives those that come later.
     pub async fn trace(
         &self,
         trace_id: [u8; 16],
         tenant: Option<&str>,
         consistency: Consistency,
-    ) -> Result<Vec<RecordBatch>> {
-        let mut account = self.account("trace");
-        let found = self.trace_rows(trace_id, tenant, consistency).await;
-        account.end(found.as_ref().err());
-        found
+    ) -> Result<QueryResult> {
+        let (timeout_ms, max_rows) = (self.config.timeout_ms, self.config.max_rows);
+        let started = self.start_trace(trace_id, tenant, consistency);
+        self.limited("trace", timeout_ms, max_rows, started).await
     }
 
-    async fn trace_rows(
+    async fn start_trace(
         &self,
         trace_id: [u8; 16],
         tenant: Option<&str>,
         consistency: Consistency,
-    ) -> Result<Vec<RecordBatch>> {
-        let _pass = self.admission.enter().await?;
+    ) -> Result<Started> {
         let spans = self
             .sources
             .iter()
             .find(|source| source.table() == Table::Spans)
             .ok_or_else(|| Error::new(Code::Internal, "there is no table `spans`"))?;
-        let tenant = tenant.map(Arc::from);
+        let batch_rows = self.batch_rows();
         let table = LakeTable::new(
             Arc::clone(spans),
-            tenant,
+            tenant.map(Arc::from),
             consistency,
             Arc::clone(&self.reader),
+            Arc::clone(&batch_rows),
         );
-        let context = Arc::new(TaskContext::from(&self.state));
-        let work = async {
-            trace::rows(&table, trace_id, self.config.partitions, context)
-                .await
-                .map_err(|error| from_datafusion(&error))
-        };
-        within(self.config.timeout_ms, work).await
+        let fail = |error| from_datafusion(&error);
+        let files = table.files()?;
+        table.fit_batches(&files, None).await.map_err(fail)?;
+        let config = self.state.config().clone();
+        let config = config.with_batch_size(batch_rows.load(Ordering::Relaxed));
+        let context = TaskContext::from(&self.state).with_session_config(config);
+        let stream = trace::rows(&table, trace_id, self.config.partitions, context)
+            .await
+            .map_err(fail)?;
+        Ok((stream, Box::new(table)))
     }
 
     /// Runs a statement for the interface `kind`.
@@ -244,39 +244,36 @@ impl QueryEngine {
         request: QueryRequest,
         parameters: Parameters,
     ) -> Result<QueryResult> {
-        let mut account = self.account(kind);
         let timeout_ms = smaller(self.config.timeout_ms, request.timeout_ms);
         let max_rows = smaller(self.config.max_rows, request.max_rows);
+        let started = self.start(&request, parameters);
+        self.limited(kind, timeout_ms, max_rows, started).await
+    }
+
+    /// Runs what `start` begins within the limits.
+    async fn limited(
+        &self,
+        kind: &'static str,
+        timeout_ms: u64,
+        max_rows: usize,
+        start: impl Future<Output = Result<Started>>,
+    ) -> Result<QueryResult> {
+        let metrics = Arc::clone(&self.metrics);
+        let mut account = Account::new(kind, Arc::clone(&self.clock), metrics);
         let pass = self.admission.enter().await;
         let pass = pass.inspect_err(|error| account.end(Some(error)))?;
         // It runs from here, so that planning and reading share one time.
         let deadline = Instant::now() + Duration::from_millis(timeout_ms);
-        let started = within(timeout_ms, self.start(&request, parameters)).await;
-        let (stream, tables) = started.inspect_err(|error| account.end(Some(error)))?;
-        let schema = stream.schema();
-        let running = Arc::new(Mutex::new(Some((stream, (pass, tables)))));
-        // A reader that has stopped reading never asks for more, so the deadline does not wait
-        // to be asked: what the query holds goes to others.
-        let (ended, overdue) = (CancellationToken::new(), Arc::clone(&running));
-        let guard = ended.clone().drop_guard();
-        tokio::spawn(async move {
-            tokio::select! {
-                () = sleep_until(deadline) => drop(overdue.lock().take()),
-                () = ended.cancelled() => {}
-            }
-        });
+        let started = within(timeout_ms, start).await;
+        let started = started.inspect_err(|error| account.end(Some(error)))?;
         Ok(QueryResult {
-            schema,
-            stream: Box::pin(Limited {
-                running,
-                deadline: Box::pin(sleep_until(deadline)),
-                _guard: guard,
-                ended: false,
-                timeout_ms,
-                rows: 0,
+            schema: started.0.schema(),
+            stream: Box::pin(Limited::new(
+                (started, pass),
+                (deadline, timeout_ms),
                 max_rows,
                 account,
-            }),
+            )),
         })
     }
 
@@ -288,7 +285,7 @@ impl QueryEngine {
         bound: Option<Vec<ScalarValue>>,
     ) -> Result<(SchemaRef, Vec<Option<FieldRef>>)> {
         let work = async {
-            let state = self.session(request)?;
+            let state = self.session(request, &self.batch_rows())?;
             let plan = self.plan(&state, &request.sql).await?;
             let parameters = statement::parameters(&plan)?;
             let plan = match bound {
@@ -302,6 +299,16 @@ impl QueryEngine {
         };
         let _pass = self.admission.enter().await?;
         within(self.config.timeout_ms, work).await
+    }
+
+    /// The time of one query.
+    pub(crate) fn timeout(&self) -> Duration {
+        Duration::from_millis(self.config.timeout_ms)
+    }
+
+    /// Rows of a batch, which the tables that a query reads make fewer where rows are wide.
+    fn batch_rows(&self) -> Arc<AtomicUsize> {
+        Arc::new(AtomicUsize::new(self.state.config().batch_size()))
     }
 
     /// The tables, in order of their names' declaration.
@@ -337,23 +344,31 @@ impl QueryEngine {
         })
     }
 
-    async fn start(
-        &self,
-        request: &QueryRequest,
-        parameters: Parameters,
-    ) -> Result<(SendableRecordBatchStream, Arc<dyn CatalogProviderList>)> {
-        let state = self.session(request)?;
-        let plan = self.plan(&state, &request.sql).await?;
-        let plan = statement::bind(plan, parameters)?;
+    async fn start(&self, request: &QueryRequest, parameters: Parameters) -> Result<Started> {
+        let batch_rows = self.batch_rows();
+        let mut state = self.session(request, &batch_rows)?;
+        let logical = self.plan(&state, &request.sql).await?;
+        let logical = statement::bind(logical, parameters)?;
         let fail = |error| from_datafusion(&error);
-        let plan = state.create_physical_plan(&plan).await.map_err(fail)?;
+        let mut plan = state.create_physical_plan(&logical).await.map_err(fail)?;
+        let rows = batch_rows.load(Ordering::Relaxed);
+        if rows < state.config().batch_size() {
+            // The files that it turned out to read have wide rows: every operator is to take
+            // fewer of them at a time.
+            *state.config_mut() = state.config().clone().with_batch_size(rows);
+            plan = state.create_physical_plan(&logical).await.map_err(fail)?;
+        }
         let plan = yielding(plan).map_err(fail)?;
         let stream = execute_stream(plan, state.task_ctx()).map_err(fail)?;
-        Ok((stream, Arc::clone(state.catalog_list())))
+        Ok((stream, Box::new(Arc::clone(state.catalog_list()))))
     }
 
     /// A session that sees the tables as the request may.
-    fn session(&self, request: &QueryRequest) -> Result<SessionState> {
+    fn session(
+        &self,
+        request: &QueryRequest,
+        batch_rows: &Arc<AtomicUsize>,
+    ) -> Result<SessionState> {
         let fail = |error| from_datafusion(&error);
         let tenant: Option<Arc<str>> = request.tenant.as_deref().map(Arc::from);
         let tables = MemorySchemaProvider::new();
@@ -363,6 +378,7 @@ impl QueryEngine {
                 tenant.clone(),
                 request.consistency.clone(),
                 Arc::clone(&self.reader),
+                Arc::clone(batch_rows),
             );
             tables
                 .register_table(source.table().name().to_owned(), Arc::new(table))
@@ -387,16 +403,6 @@ impl QueryEngine {
         state.mark_start_execution();
         Ok(state)
     }
-
-    fn account(&self, kind: &'static str) -> Account {
-        Account {
-            kind,
-            started: self.clock.monotonic(),
-            clock: Arc::clone(&self.clock),
-            metrics: Arc::clone(&self.metrics),
-            open: true,
-        }
-    }
 }
 
 /// Makes operators that can produce far more than they read give way now and then. DataFusion
@@ -415,143 +421,4 @@ fn yielding(plan: Arc<dyn ExecutionPlan>) -> datafusion::common::Result<Arc<dyn 
 
 fn smaller<T: Ord + Copy>(configured: T, asked: Option<T>) -> T {
     asked.map_or(configured, |asked| asked.min(configured))
-}
-
-fn timed_out(timeout_ms: u64) -> Error {
-    Error::new(
-        Code::QueryTimeout,
-        format!("the query ran for {timeout_ms} ms"),
-    )
-}
-
-fn panicked() -> Error {
-    Error::new(Code::QueryFailed, "the query's execution panicked")
-}
-
-/// Runs `work` for at most `timeout_ms`; a panic in it becomes an error.
-async fn within<T>(timeout_ms: u64, work: impl Future<Output = Result<T>>) -> Result<T> {
-    let work = AssertUnwindSafe(work).catch_unwind();
-    match tokio::time::timeout(Duration::from_millis(timeout_ms), work).await {
-        Ok(Ok(result)) => result,
-        Ok(Err(_)) => Err(panicked()),
-        Err(_) => Err(timed_out(timeout_ms)),
-    }
-}
-
-/// Tells the metrics how a query ended, once.
-struct Account {
-    kind: &'static str,
-    started: Duration,
-    clock: Arc<dyn Clock>,
-    metrics: Arc<Metrics>,
-    open: bool,
-}
-
-impl Account {
-    fn end(&mut self, error: Option<&Error>) {
-        if !std::mem::take(&mut self.open) {
-            return;
-        }
-        let outcome = error.map_or("ok", |error| error.kind().name());
-        let labels = vec![("kind", self.kind), ("outcome", outcome)];
-        self.metrics.queries.get_or_create(&labels).inc();
-        let elapsed = self.clock.monotonic().saturating_sub(self.started);
-        self.metrics
-            .query_seconds
-            .get_or_create(&vec![("kind", self.kind)])
-            .observe(elapsed.as_secs_f64());
-    }
-}
-
-impl Drop for Account {
-    fn drop(&mut self) {
-        let cancelled = Error::new(Code::QueryCancelled, "the answer was dropped");
-        self.end(Some(&cancelled));
-    }
-}
-
-/// What a running query keeps: its place among those at once, and the tables whose files it
-/// reads, which nobody deletes before it ends.
-type Held = (Pass, Arc<dyn CatalogProviderList>);
-
-/// A running query; none once it is over, which stops what still runs and lets the next one in.
-type Running = Arc<Mutex<Option<(SendableRecordBatchStream, Held)>>>;
-
-/// A stream of batches that ends with an error at a limit.
-struct Limited {
-    running: Running,
-    /// Wakes a reader that waits for rows.
-    deadline: Pin<Box<Sleep>>,
-    /// Ends the other wait for the deadline.
-    _guard: DropGuard,
-    /// Nothing more comes.
-    ended: bool,
-    timeout_ms: u64,
-    rows: usize,
-    max_rows: usize,
-    account: Account,
-}
-
-impl Limited {
-    fn fail(&mut self, error: Error) -> Poll<Option<Result<RecordBatch>>> {
-        self.end(Some(&error));
-        Poll::Ready(Some(Err(error)))
-    }
-
-    fn end(&mut self, error: Option<&Error>) {
-        self.ended = true;
-        drop(self.running.lock().take());
-        self.account.end(error);
-    }
-}
-
-impl Drop for Limited {
-    fn drop(&mut self) {
-        drop(self.running.lock().take());
-    }
-}
-
-impl Stream for Limited {
-    type Item = Result<RecordBatch>;
-
-    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = self.get_mut();
-        if this.ended {
-            return Poll::Ready(None);
-        }
-        if this.deadline.as_mut().poll(context).is_ready() {
-            let error = timed_out(this.timeout_ms);
-            return this.fail(error);
-        }
-        let mut running = this.running.lock();
-        let polled = running.as_mut().map(|(stream, _)| {
-            catch_unwind(AssertUnwindSafe(|| stream.as_mut().poll_next(context)))
-        });
-        drop(running);
-        let Some(polled) = polled else {
-            let error = timed_out(this.timeout_ms);
-            return this.fail(error);
-        };
-        let Ok(polled) = polled else {
-            return this.fail(panicked());
-        };
-        match ready!(polled) {
-            Some(Ok(batch)) => {
-                this.rows += batch.num_rows();
-                if this.rows > this.max_rows {
-                    let error = Error::new(
-                        Code::QueryTooManyRows,
-                        format!("the answer has more than {} rows", this.max_rows),
-                    );
-                    return this.fail(error);
-                }
-                Poll::Ready(Some(Ok(batch)))
-            }
-            Some(Err(error)) => this.fail(from_datafusion(&error)),
-            None => {
-                this.end(None);
-                Poll::Ready(None)
-            }
-        }
-    }
 }

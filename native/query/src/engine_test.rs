@@ -1,11 +1,13 @@
 use std::sync::Arc;
 
+use arrow::array::{RecordBatch, StringViewArray};
 use futures::{StreamExt, TryStreamExt};
 use otlake_base::{Code, Consistency, Metrics, SystemClock};
 use serde_json::json;
 use tempfile::TempDir;
 
 use crate::engine::{QueryConfig, QueryEngine, QueryRequest};
+use crate::format::{Format, encode};
 use crate::sample_test::{Spans, config, engine, lake, request, spans};
 
 const ENDLESS: &str = "SELECT sum(a.kind + b.kind + c.kind + d.kind + e.kind + f.kind) \
@@ -214,13 +216,87 @@ async fn gathers_a_trace_from_live_rows_and_files() {
         (Some("c"), Consistency::Strong, 0),
         (None, Consistency::Strong, 4),
     ] {
-        let found = engine.trace([5; 16], tenant, consistency).await.unwrap();
+        let found = traced(&engine, 5, tenant, consistency).await;
         let count: usize = found.iter().map(|batch| batch.num_rows()).sum();
         assert_eq!(count, rows, "{tenant:?}");
         for batch in &found {
             assert_eq!(batch.schema(), crate::sample_test::schema());
         }
     }
-    let none = engine.trace([99; 16], None, Consistency::Strong).await;
-    assert!(none.unwrap().is_empty());
+    let none = traced(&engine, 99, None, Consistency::Strong).await;
+    assert!(none.is_empty());
+}
+
+async fn traced(
+    engine: &QueryEngine,
+    id: u8,
+    tenant: Option<&str>,
+    consistency: Consistency,
+) -> Vec<RecordBatch> {
+    let answer = engine.trace([id; 16], tenant, consistency).await.unwrap();
+    answer.stream.try_collect().await.unwrap()
+}
+
+#[tokio::test]
+async fn i5_a_trace_that_nobody_reads_keeps_its_place_until_its_deadline() {
+    let folder = TempDir::new().unwrap();
+    let engine = limited(&folder, |config| {
+        config.concurrency = 1;
+        config.queue_ms = 3_600_000;
+        config.timeout_ms = 200;
+    });
+    let mut unread = engine
+        .trace([5; 16], None, Consistency::Strong)
+        .await
+        .unwrap();
+    let mut next = Box::pin(engine.query(request("SELECT 1")));
+    assert!(futures::poll!(&mut next).is_pending(), "its place is taken");
+    assert!(next.await.is_ok());
+    let ended = unread.stream.next().await.unwrap();
+    assert_eq!(ended.unwrap_err().code, Code::QueryTimeout);
+}
+
+/// 200 rows whose attributes are 1 MB each, all the same or none like another.
+fn wide(same: bool) -> RecordBatch {
+    let batch = spans("a", 100, 0, 200);
+    let mut columns = batch.columns().to_vec();
+    let filling = "x".repeat(1_000_000);
+    let texts = (0..200).map(|row| format!("{}{filling}", if same { 0 } else { row }));
+    columns[5] = Arc::new(StringViewArray::from_iter_values(texts));
+    RecordBatch::try_new(batch.schema(), columns).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i5_the_wider_rows_are_the_fewer_come_in_a_batch() {
+    for same in [true, false] {
+        let folder = TempDir::new().unwrap();
+        let source = Spans::new(&folder).file("a", 100, &wide(same));
+        let engine = engine(config(&folder), source);
+        for sql in [
+            "SELECT * FROM spans",
+            "SELECT attributes FROM spans WHERE kind = 2",
+        ] {
+            let answer = engine.query(request(sql)).await.unwrap();
+            let batches: Vec<_> = answer.stream.try_collect().await.unwrap();
+            let rows: Vec<usize> = batches.iter().map(RecordBatch::num_rows).collect();
+            assert_eq!(rows.iter().sum::<usize>(), 200, "{sql}");
+            assert!(rows.iter().all(|rows| *rows <= 17), "{sql}: {rows:?}");
+        }
+        // Columns that are not wide come as they always do.
+        let narrow = engine
+            .query(request("SELECT name FROM spans"))
+            .await
+            .unwrap();
+        let batches: Vec<_> = narrow.stream.try_collect().await.unwrap();
+        assert_eq!(batches.len(), 1);
+        let answer = engine.query(request("SELECT * FROM spans")).await.unwrap();
+        let chunks: Vec<_> = encode(answer, Format::Ndjson)
+            .unwrap()
+            .try_collect()
+            .await
+            .unwrap();
+        assert!(chunks.iter().all(|chunk| chunk.len() < 2_500_000));
+        assert!(chunks.len() >= 100);
+        assert_eq!(traced(&engine, 5, None, Consistency::Strong).await.len(), 1);
+    }
 }

@@ -10,8 +10,12 @@ use futures::TryStreamExt;
 use otlake_base::SystemClock;
 use ring::digest::{SHA256, digest};
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 
+use crate::flight::Bounds;
 use crate::sample_test::lake;
 use crate::{FlightConfig, FlightServer, Token};
 
@@ -182,4 +186,48 @@ async fn refuses_writes_and_wrong_statements_with_a_code() {
         .await
         .unwrap_err();
     assert!(error.to_string().contains("QUERY_INVALID"), "{error}");
+}
+
+#[tokio::test]
+async fn i5_connections_are_bounded_and_silent_ones_are_closed() {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    let folder = TempDir::new().unwrap();
+    let config = FlightConfig {
+        address: ([127, 0, 0, 1], 0).into(),
+        tokens: Vec::new(),
+    };
+    let bounds = Bounds {
+        connections: 3,
+        handshake: Duration::from_millis(500),
+    };
+    let server =
+        FlightServer::start_with(config, lake(&folder), Arc::new(SystemClock), bounds).await;
+    let server = server.unwrap();
+    let closed = async |mut stream: TcpStream| {
+        let mut all = Vec::new();
+        let read = timeout(Duration::from_secs(10), stream.read_to_end(&mut all)).await;
+        // Reset or ended: either way it is closed.
+        drop(read.expect("the server closes the connection"));
+    };
+    let connect = async |first: &[u8]| {
+        let mut stream = TcpStream::connect(server.addr()).await.unwrap();
+        stream.write_all(first).await.unwrap();
+        stream
+    };
+    let mut kept = Vec::new();
+    for first in [&b""[..], b"PRI", PREFACE] {
+        kept.push(connect(first).await);
+    }
+    let started = tokio::time::Instant::now();
+    let beyond = TcpStream::connect(server.addr()).await.unwrap();
+    closed(beyond).await;
+    assert!(started.elapsed() < Duration::from_secs(5));
+    for stream in kept {
+        closed(stream).await;
+    }
+    // Their places are free, and a client that greets keeps its own.
+    let endpoint = Endpoint::from_shared(format!("http://{}", server.addr())).unwrap();
+    let mut client = FlightSqlServiceClient::new(endpoint.connect().await.unwrap());
+    tokio::time::sleep(2 * bounds.handshake).await;
+    assert!(client.get_catalogs().await.is_ok());
 }

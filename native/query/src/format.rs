@@ -21,12 +21,17 @@ use parquet::file::properties::WriterProperties;
 use crate::engine::QueryResult;
 use crate::error::from_arrow;
 use crate::json::{Exact, Rows, text};
+use crate::pieces::pieces;
 use crate::plain;
 
 /// Rows that one chunk of a text format comes from, at most.
 const CHUNK_ROWS: usize = 1024;
+/// Bytes of their values, at most, unless a single row has more.
+const CHUNK_BYTES: usize = 1024 * 1024;
 /// Rows of a row group in a Parquet answer, which the writer holds in memory.
 const ROW_GROUP_ROWS: usize = 131_072;
+/// Memory of it, after which it is written however many rows it has.
+const ROW_GROUP_BYTES: usize = 32 * 1024 * 1024;
 
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,6 +208,9 @@ impl Encoder {
             }
             Writer::Parquet(writer) => {
                 writer.write(&plain::batch(batch, &self.schema)?)?;
+                if writer.memory_size() > ROW_GROUP_BYTES {
+                    writer.flush()?;
+                }
                 out.append(writer.inner_mut());
             }
         }
@@ -280,9 +288,9 @@ pub fn encode(
     let encoder = Encoder::new(format, &result.schema)?;
     let slices = result.stream.flat_map(|batch| {
         let slices: Vec<Result<RecordBatch>> = match batch {
-            Ok(batch) => (0..batch.num_rows())
-                .step_by(CHUNK_ROWS)
-                .map(|start| Ok(batch.slice(start, CHUNK_ROWS.min(batch.num_rows() - start))))
+            Ok(batch) => pieces(&batch, CHUNK_ROWS, CHUNK_BYTES)
+                .into_iter()
+                .map(Ok)
                 .collect(),
             Err(error) => vec![Err(error)],
         };

@@ -3,6 +3,7 @@
 //! `base::TableSource` alone.
 //!
 //! - `engine`: sessions, limits, time-outs, cancellation.
+//! - `limited`: a running query within its limits.
 //! - `statement`: SQL text to a read-only plan; parameters as values.
 //! - `syntax`: `attributes['key']`, ids as hexadecimal text.
 //! - `functions`, `attribute`: SQL functions, and the one-pass reader of attribute text.
@@ -11,6 +12,7 @@
 //! - `trace`: a trace by its id, past the planner.
 //! - `memory`: what one query may hold of what all may hold.
 //! - `format`, `json`: batches to JSON, NDJSON, CSV, Arrow IPC or Parquet, a chunk at a time.
+//! - `pieces`: batches in pieces of a bounded size.
 //! - `plain`: views to the plain types that every Arrow reader knows.
 //! - `flight`: the Flight SQL server.
 //! - `error`: DataFusion's errors as codes.
@@ -29,7 +31,9 @@ mod flight;
 pub mod format;
 mod functions;
 mod json;
+mod limited;
 mod memory;
+pub mod pieces;
 mod plain;
 mod reader;
 mod statement;
@@ -48,6 +52,8 @@ mod engine_test;
 mod flight_test;
 #[cfg(test)]
 mod format_test;
+#[cfg(test)]
+mod pieces_test;
 #[cfg(test)]
 mod reader_test;
 #[cfg(test)]

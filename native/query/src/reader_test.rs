@@ -80,9 +80,10 @@ fn text(batches: &[RecordBatch]) -> String {
 
 async fn trace(lake: &Lake) -> Result<String> {
     let id = [120; 16];
-    let batches = (lake.source)()
+    let answer = (lake.source)()
         .trace(id, Some("a"), Consistency::Strong)
         .await?;
+    let batches: Vec<_> = answer.stream.try_collect().await?;
     Ok(text(&batches))
 }
 

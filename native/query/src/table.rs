@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::path::{self, Path};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
@@ -23,15 +24,23 @@ use datafusion::datasource::source::DataSourceExec;
 use datafusion::datasource::table_schema::TableSchema;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
+use datafusion::parquet::arrow::arrow_reader::ArrowReaderOptions;
+use datafusion::parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, RowGroupMetaData};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::physical_plan::union::UnionExec;
+use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path as StorePath;
 use otlake_base::{Capture, Code, Consistency, DataFile, Error, Table, TableSource};
 
 /// The last two columns of every table; the files do not hold them.
 const PARTITION_COLUMNS: usize = 2;
 const NANOS_PER_MICRO: i64 = 1_000;
+/// Bytes of the values of one batch out of files (I5); a batch has fewer rows where they are wide.
+const BATCH_BYTES: usize = 16 * 1024 * 1024;
+/// Footers that are read at once to tell how wide rows are.
+const FOOTERS_AT_ONCE: usize = 8;
 
 /// A table for the length of one query.
 pub(crate) struct LakeTable {
@@ -42,6 +51,8 @@ pub(crate) struct LakeTable {
     /// Taken at the first scan; a query that names the table twice sees one moment.
     capture: OnceLock<Result<Capture, Error>>,
     reader: Arc<dyn ParquetFileReaderFactory>,
+    /// Rows of a batch, for all the query's tables; this one makes it less where its rows are wide.
+    batch_rows: Arc<AtomicUsize>,
 }
 
 impl fmt::Debug for LakeTable {
@@ -56,6 +67,7 @@ impl LakeTable {
         tenant: Option<Arc<str>>,
         consistency: Consistency,
         reader: Arc<dyn ParquetFileReaderFactory>,
+        batch_rows: Arc<AtomicUsize>,
     ) -> Self {
         Self {
             schema: source.schema(),
@@ -64,6 +76,7 @@ impl LakeTable {
             consistency,
             capture: OnceLock::new(),
             reader,
+            batch_rows,
         }
     }
 
@@ -170,6 +183,57 @@ impl LakeTable {
         Ok(DataSourceExec::from_data_source(config))
     }
 
+    /// Sees to it that a batch of these files' columns is no larger than it may be, going by what
+    /// the footers tell of the widest row group. Reading them costs nothing: the scan wants them
+    /// next, and finds them in the cache.
+    pub(crate) async fn fit_batches(
+        &self,
+        files: &[&DataFile],
+        projection: Option<&Vec<usize>>,
+    ) -> Result<()> {
+        let fields = self.schema.fields();
+        let columns = &fields[..fields.len() - PARTITION_COLUMNS];
+        let read: Vec<&str> = columns
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| projection.is_none_or(|wanted| wanted.contains(index)))
+            .map(|(_, field)| field.name().as_str())
+            .collect();
+        let is_fixed = |name: &&str| {
+            let field = self.schema.field_with_name(name);
+            field.is_ok_and(|field| {
+                let data_type = field.data_type();
+                data_type.is_primitive() || matches!(data_type, DataType::FixedSizeBinary(_))
+            })
+        };
+        if read.iter().all(is_fixed) {
+            return Ok(());
+        }
+        let root = store_path(&self.capture().map_err(external)?.root)?;
+        let files: Vec<PartitionedFile> = files
+            .iter()
+            .map(|file| partitioned(&root, file))
+            .collect::<Result<_>>()?;
+        let widths = stream::iter(files).map(|file| self.widest(file, &read));
+        let widths = widths.buffer_unordered(FOOTERS_AT_ONCE);
+        let widest = widths
+            .try_fold(1, async |widest, width| Ok(width.max(widest)))
+            .await?;
+        let rows = (BATCH_BYTES / widest).max(1);
+        self.batch_rows.fetch_min(rows, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Bytes of a row of these columns, in the row group whose rows are the widest.
+    async fn widest(&self, file: PartitionedFile, columns: &[&str]) -> Result<usize> {
+        let metrics = ExecutionPlanMetricsSet::new();
+        let mut reader = self.reader.create_reader(0, file, None, &metrics)?;
+        // As the scan reads it, so that it is one entry of the cache.
+        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Skip);
+        let metadata = reader.get_metadata(Some(&options)).await?;
+        Ok(row_bytes(&metadata, columns))
+    }
+
     /// Drops the files whose tenant, day and times cannot satisfy `filters`.
     fn prune<'a>(
         &self,
@@ -234,6 +298,7 @@ impl TableProvider for LakeTable {
         if files.is_empty() {
             return Ok(live);
         }
+        self.fit_batches(&files, projection).await?;
         let options = TableParquetOptions {
             global: state.config_options().execution.parquet.clone(),
             ..Default::default()
@@ -320,6 +385,31 @@ impl PruningStatistics for Ranges<'_> {
     ) -> Option<BooleanArray> {
         None
     }
+}
+
+/// Bytes of a row of these columns, in the row group whose rows are the widest. A text that many
+/// rows share stands once in the file, and counts here for each: operators and answers copy it.
+fn row_bytes(metadata: &ParquetMetaData, columns: &[&str]) -> usize {
+    let schema = metadata.file_metadata().schema_descr();
+    let of_group = |group: &RowGroupMetaData| {
+        let bytes: i64 = group
+            .columns()
+            .iter()
+            .enumerate()
+            .filter(|(leaf, _)| columns.contains(&schema.get_column_root(*leaf).name()))
+            .map(|(_, column)| {
+                let values = column.unencoded_byte_array_data_bytes().unwrap_or(0);
+                column.uncompressed_size().max(values)
+            })
+            .sum();
+        usize::try_from(bytes / group.num_rows().max(1)).unwrap_or(0)
+    };
+    metadata
+        .row_groups()
+        .iter()
+        .map(of_group)
+        .max()
+        .unwrap_or(0)
 }
 
 fn partitioned(root: &StorePath, file: &DataFile) -> Result<PartitionedFile> {

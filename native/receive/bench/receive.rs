@@ -40,6 +40,7 @@ impl Ingest for Nothing {
         _signal: Signal,
         _tenant: Arc<str>,
         _transport: &'static str,
+        _connection: u64,
         body: Bytes,
     ) -> BoxFuture<'_, Result<Ack>> {
         assert!(body.len() > SPANS);

@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use otlake_base::limits::ACK_TIMEOUT_MS;
 use otlake_base::{Code, Error, Metrics, Reservation, Result, SystemClock};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 /// The prefix of a gRPC message: a flag and the message's length.
 pub const GRPC_PREFIX: usize = 5;
@@ -26,6 +26,10 @@ const JSON_VALUE_BYTES: usize = 8;
 const INLINE_COMPRESSED_BYTES: usize = 64 * 1024;
 /// Where a compressed body does not tell its size, it is guessed at this many times its own.
 const EXPANSION: usize = 8;
+/// How long the rest of a refused body may pause before it is no longer waited for.
+const DISCARD_IDLE: Duration = Duration::from_millis(500);
+/// How long all of it may take.
+const DISCARD_MOST: Duration = Duration::from_secs(10);
 /// Deflate's limit; a size that claims more is not believed.
 const MAX_DEFLATE_EXPANSION: usize = 1032;
 /// The largest zstd window that encoders of telemetry use (32 MiB) is always taken, and none
@@ -73,14 +77,14 @@ impl Budget {
         max_in_flight_bytes: usize,
         max_request_bytes: usize,
         pace: Pace,
-        metrics: &Metrics,
+        metrics: &Arc<Metrics>,
     ) -> Self {
         // A request at its limit must fit, with its compressed or JSON form beside it.
         let bytes = max_in_flight_bytes.max(2 * max_request_bytes);
         let gauge = metrics.receive_bytes.clone();
         let clock = Arc::new(SystemClock);
         Self {
-            shared: otlake_base::Budget::measured(bytes + SPARE, clock, gauge),
+            shared: otlake_base::Budget::measured(bytes + SPARE, clock, gauge, Arc::clone(metrics)),
             max_request_bytes,
             pace,
         }
@@ -126,12 +130,30 @@ impl Budget {
         prefix: usize,
         held: &mut Held,
     ) -> Result<Bytes> {
+        let mut patience = Patience::new(self.pace);
+        let received = self.gather(&mut body, prefix, held, &mut patience).await;
+        if let Err(error) = &received
+            && error.code == Code::IngestOverloaded
+            && !patience.is_over()
+        {
+            let _ = held.0.try_resize(0);
+            let _ = timeout(DISCARD_MOST, discard(&mut body)).await;
+        }
+        received
+    }
+
+    async fn gather(
+        &self,
+        body: &mut Incoming,
+        prefix: usize,
+        held: &mut Held,
+        patience: &mut Patience,
+    ) -> Result<Bytes> {
         let limit = self.max_request_bytes + prefix;
         let mut expected = usize::try_from(body.size_hint().lower()).unwrap_or(usize::MAX);
         if expected > limit {
             return Err(self.too_large(expected));
         }
-        let mut patience = Patience::new(self.pace);
         let mut first = Bytes::new();
         let mut gathered = Vec::new();
         loop {
@@ -342,6 +364,13 @@ impl Budget {
     }
 }
 
+/// Takes the rest of a body that is refused for now, as long as it keeps coming. Cut off in the
+/// middle, an HTTP/1 client would find its connection broken instead of the answer; and an HTTP/2
+/// connection is given up after about a thousand such calls, with all that are on their way.
+async fn discard(body: &mut Incoming) {
+    while let Ok(Some(Ok(_))) = timeout(DISCARD_IDLE, body.frame()).await {}
+}
+
 /// The deadline of a body that must keep coming.
 struct Patience {
     pace: Pace,
@@ -357,6 +386,10 @@ impl Patience {
             started,
             deadline: started + pace.idle,
         }
+    }
+
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.deadline
     }
 
     fn received(&mut self, bytes: usize) {

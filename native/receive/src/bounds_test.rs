@@ -342,3 +342,27 @@ async fn i5_json_is_held_with_what_it_becomes() {
     let taken = answers.iter().filter(|answer| answer.status == 200).count();
     assert!((1..4).contains(&taken), "{taken}");
 }
+
+#[tokio::test]
+async fn i5_storage_is_told_over_which_connection_a_request_came() {
+    let (fake, receiver) = start(config()).await;
+    let address = receiver.http_addr().unwrap();
+    let body = request(10);
+    let twice = [head(body.len()), body.clone(), head(body.len()), body].concat();
+    for _ in 0..2 {
+        let mut stream = connect(address, &twice).await;
+        let mut answers = Vec::new();
+        while String::from_utf8_lossy(&answers)
+            .matches("HTTP/1.1 200")
+            .count()
+            < 2
+        {
+            let read = timeout(Duration::from_secs(5), stream.read_buf(&mut answers)).await;
+            assert!(read.expect("an answer comes").unwrap() > 0);
+        }
+    }
+    let names = fake.connections.lock().clone();
+    assert_eq!(names.len(), 4);
+    assert_eq!((names[0], names[2]), (names[1], names[3]));
+    assert_ne!(names[0], names[2]);
+}

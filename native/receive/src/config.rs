@@ -50,13 +50,15 @@ pub struct Ack {
 
 /// The port to storage.
 pub trait Ingest: Send + Sync + 'static {
-    /// Stores one protobuf request of `signal`; resolves when it is durable. It counts the
-    /// request in the metrics, whatever becomes of it.
+    /// Stores one protobuf request of `signal` that came over one of the receiver's
+    /// connections; resolves when it is durable. It counts the request in the metrics, whatever
+    /// becomes of it.
     fn ingest(
         &self,
         signal: Signal,
         tenant: Arc<str>,
         transport: &'static str,
+        connection: u64,
         body: Bytes,
     ) -> BoxFuture<'_, Result<Ack>>;
 }

@@ -115,7 +115,9 @@ async fn export(
     let received = receive(shared, connection, request).await;
     let (tenant, message, _held) =
         received.inspect_err(|error| shared.count(signal, "grpc", error.code))?;
-    shared.ingest(signal, tenant, "grpc", message).await
+    shared
+        .ingest(signal, tenant, "grpc", connection, message)
+        .await
 }
 
 async fn receive(

@@ -97,7 +97,9 @@ async fn export(
     let received = receive(shared, signal, media, connection, request).await;
     let (tenant, message, _held) =
         received.inspect_err(|error| shared.count(signal, "http", error.code))?;
-    shared.ingest(signal, tenant, "http", message).await
+    shared
+        .ingest(signal, tenant, "http", connection, message)
+        .await
 }
 
 async fn receive(

@@ -26,12 +26,15 @@ use crate::{grpc, http, status};
 const MAX_CONNECTIONS: usize = 10_000;
 /// Requests at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 1024;
-/// Bytes of one request's headers.
-const MAX_HEADER_BYTES: u32 = 64 * 1024;
+/// Bytes of one request's headers over HTTP/2: gRPC clients send 8 KiB at most.
+const MAX_HEADER_BYTES: u32 = 16 * 1024;
+/// What an HTTP/1 connection buffers each way, and so also the headers of a request there.
+const BUFFER_BYTES: usize = 64 * 1024;
 /// A client sends a megabyte without waiting for an answer (measured: half the cost of the
 /// default window).
 const WINDOW_BYTES: u32 = 8 * 1024 * 1024;
-const FRAME_BYTES: u32 = 1024 * 1024;
+/// A frame is buffered until it is whole; clients send 16 KiB unless told otherwise.
+const FRAME_BYTES: u32 = 64 * 1024;
 /// What a connection that never had a request is given to say goodbye.
 const HANDSHAKE_GRACE: Duration = Duration::from_millis(500);
 /// How long to wait when the process is out of file descriptors.
@@ -74,9 +77,12 @@ impl Shared {
         signal: Signal,
         tenant: Arc<str>,
         transport: &'static str,
+        connection: u64,
         message: Bytes,
     ) -> Result<Ack> {
-        let work = self.ingest.ingest(signal, tenant, transport, message);
+        let work = self
+            .ingest
+            .ingest(signal, tenant, transport, connection, message);
         match tokio::time::timeout(self.pace.ack, work).await {
             Ok(ended) => ended,
             Err(_) => {
@@ -290,6 +296,7 @@ async fn connection(
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(shared.pace.headers)
+        .max_buf_size(BUFFER_BYTES)
         .http2()
         .timer(TokioTimer::new())
         .initial_stream_window_size(WINDOW_BYTES)

@@ -18,6 +18,7 @@ use crate::{Ack, Ingest, Receiver, ReceiverConfig};
 /// Storage that keeps what it is given and answers as it is told.
 #[derive(Default)]
 pub struct Fake {
+    pub connections: Mutex<Vec<u64>>,
     pub received: Mutex<Vec<(Signal, Arc<str>, Bytes)>>,
     pub refuse: Mutex<Option<Code>>,
     pub rejected: Mutex<u64>,
@@ -33,6 +34,7 @@ impl Ingest for Fake {
         signal: Signal,
         tenant: Arc<str>,
         _transport: &'static str,
+        connection: u64,
         body: Bytes,
     ) -> BoxFuture<'_, Result<Ack>> {
         async move {
@@ -42,6 +44,7 @@ impl Ingest for Fake {
             if let Some(code) = *self.refuse.lock() {
                 return Err(Error::new(code, "told to refuse"));
             }
+            self.connections.lock().push(connection);
             self.received.lock().push((signal, tenant, body));
             let rejected = *self.rejected.lock();
             Ok(Ack {

@@ -2,21 +2,22 @@
 
 import { once } from 'node:events'
 import { type Agent, get, request } from 'node:http'
-import { connect } from 'node:net'
-import { afterEach, describe, expect, test } from 'vitest'
+import { connect, type Socket } from 'node:net'
+import { afterEach, describe, expect, test, vi } from 'vitest'
 import { OtlakeError } from '../errors.js'
 import { listenNode } from './node.js'
-import type { Handler, HttpServer, Listen } from './port.js'
+import { type Handler, HTTP_LIMITS, type HttpLimits, type HttpServer, type Listen } from './port.js'
 import { loadUws } from './uws.js'
 
 const uws = await loadUws()
 const adapters: { name: string; listen: Listen }[] = [{ name: 'node:http', listen: listenNode }]
 if (uws) adapters.push({ name: 'uWebSockets.js', listen: uws })
 
-describe.each(adapters)('$name', ({ listen }) => {
+// uWebSockets.js takes ten seconds and more to close what stands still.
+describe.each(adapters)('$name', { timeout: 40_000 }, ({ listen }) => {
   let server: HttpServer | undefined
-  const start = async (handler: Handler) => {
-    server = await listen('127.0.0.1:0', handler)
+  const start = async (handler: Handler, limits: Partial<HttpLimits> = {}) => {
+    server = await listen('127.0.0.1:0', handler, { ...HTTP_LIMITS, ...limits })
     return `http://${server.address}`
   }
 
@@ -178,6 +179,82 @@ describe.each(adapters)('$name', ({ listen }) => {
     expect(await sent.text()).toBe('HTTP_TOO_LARGE')
   })
 
+  test('I5: connections beyond the limit are closed, and their places are given again', async () => {
+    const url = await start(
+      async (_req, res) => {
+        res.head(200, {})
+        res.end('ok')
+      },
+      { connections: 3 },
+    )
+    const kept = await Promise.all([1, 2, 3].map(() => opened(url)))
+    const beyond = await opened(url)
+    await closed(beyond)
+    expect(kept.every((socket) => !socket.destroyed)).toBe(true)
+    kept[0]?.destroy()
+    await vi.waitFor(async () => expect(await (await fetch(url)).text()).toBe('ok'), 10_000)
+    for (const socket of kept) socket.destroy()
+  })
+
+  test('I5: a connection that does not come to the end of a head is closed', async () => {
+    const url = await start(async (_req, res) => res.end(), { headersMs: 300 })
+    const late = await Promise.all(
+      ['', 'GE', 'GET / HTTP/1.1\r\nho'].map(async (first) => {
+        const socket = await opened(url)
+        socket.write(first)
+        return socket
+      }),
+    )
+    await Promise.all(late.map(closed))
+  })
+
+  test.each(['written', 'ended'])(
+    'I5: a client that takes nothing of what is %s is cut off',
+    async (how) => {
+      const chunk = Buffer.alloc(32 * 1024 * 1024)
+      let gone: (() => void) | undefined
+      const left = new Promise<void>((resolve) => {
+        gone = resolve
+      })
+      const url = await start(
+        async (_req, res) => {
+          res.gone.addEventListener('abort', () => gone?.())
+          res.head(200, {})
+          if (how === 'written') await res.write(chunk)
+          else res.end(chunk)
+        },
+        { stallMs: 300 },
+      )
+      const socket = await opened(url)
+      socket.pause()
+      socket.write('GET / HTTP/1.1\r\nhost: x\r\n\r\n')
+      await left
+      socket.destroy()
+    },
+  )
+
+  test('a slow client that goes on reading gets all of it', async () => {
+    const chunk = Buffer.alloc(16 * 1024 * 1024)
+    const url = await start(
+      async (_req, res) => {
+        res.head(200, {})
+        res.end(chunk)
+      },
+      { stallMs: 1000 },
+    )
+    const [response] = (await once(get(url), 'response')) as [import('node:http').IncomingMessage]
+    let length = 0
+    let pauses = 0
+    for await (const part of response) {
+      length += (part as Buffer).length
+      if (length > (pauses + 1) * 4 * 1024 * 1024) {
+        pauses += 1
+        await new Promise((resolve) => setTimeout(resolve, 600))
+      }
+    }
+    expect([length, pauses]).toEqual([chunk.length, 3])
+  })
+
   test('a taken port is an error with its code', async () => {
     const url = await start(async (_req, res) => res.end())
     const second = listenNode(new URL(url).host, async () => undefined)
@@ -203,6 +280,22 @@ async function exchange(url: string, ...texts: string[]): Promise<string> {
   next()
   await once(socket, 'close')
   return received
+}
+
+async function opened(url: string): Promise<Socket> {
+  const { hostname, port } = new URL(url)
+  const socket = connect(Number(port), hostname)
+  socket.on('error', () => undefined)
+  await once(socket, 'connect')
+  return socket
+}
+
+/** Resolves when the server has closed it. */
+async function closed(socket: Socket): Promise<void> {
+  if (socket.destroyed) return
+  const ended = once(socket, 'close')
+  socket.resume()
+  await ended
 }
 
 async function localPort(url: string, agent: Agent): Promise<number | undefined> {

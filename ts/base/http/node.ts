@@ -4,20 +4,34 @@ import { createServer, type IncomingMessage, type ServerResponse } from 'node:ht
 import type { AddressInfo } from 'node:net'
 import {
   bodyTooLarge,
+  HTTP_LIMITS,
   type HttpRequest,
   type HttpResponse,
   type Listen,
   portTaken,
+  SLICE_BYTES,
+  slices,
   splitAddress,
   splitTarget,
 } from './port.js'
 
-export const listenNode: Listen = async (address, handler) => {
+/** How often Node.js looks for connections that are late with a request. */
+const CHECK_MS = 1000
+/** How long the whole of a request may take; bodies are small here. */
+const REQUEST_MS = 60_000
+
+export const listenNode: Listen = async (address, handler, limits = HTTP_LIMITS) => {
   const { host, port } = splitAddress(address)
-  const server = createServer((incoming, outgoing) => {
-    const response = new NodeResponse(outgoing)
+  const options = {
+    headersTimeout: limits.headersMs,
+    requestTimeout: REQUEST_MS,
+    connectionsCheckingInterval: Math.min(CHECK_MS, limits.headersMs),
+  }
+  const server = createServer(options, (incoming, outgoing) => {
+    const response = new NodeResponse(outgoing, limits.stallMs)
     handler(nodeRequest(incoming), response).catch(() => response.abort())
   })
+  server.maxConnections = limits.connections
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error) => reject(portTaken(address, error)))
     server.listen(port, host, resolve)
@@ -61,7 +75,10 @@ class NodeResponse implements HttpResponse {
   readonly #outgoing: ServerResponse
   readonly #gone = new AbortController()
 
-  constructor(outgoing: ServerResponse) {
+  constructor(
+    outgoing: ServerResponse,
+    private readonly stallMs: number,
+  ) {
     this.#outgoing = outgoing
     outgoing.once('close', () => {
       if (!outgoing.writableFinished) this.#gone.abort()
@@ -76,11 +93,17 @@ class NodeResponse implements HttpResponse {
     this.#outgoing.writeHead(status, headers)
   }
 
-  write(chunk: Uint8Array): Promise<void> {
+  async write(chunk: Uint8Array): Promise<void> {
+    for (const slice of slices(chunk)) await this.#take(slice)
+  }
+
+  #take(slice: Uint8Array): Promise<void> {
     const outgoing = this.#outgoing
-    if (this.gone.aborted || outgoing.write(chunk)) return Promise.resolve()
+    if (this.gone.aborted || outgoing.write(slice)) return Promise.resolve()
     return new Promise((resolve) => {
+      const timer = setTimeout(() => this.abort(), this.stallMs)
       const done = () => {
+        clearTimeout(timer)
         outgoing.off('drain', done)
         outgoing.off('close', done)
         resolve()
@@ -90,8 +113,16 @@ class NodeResponse implements HttpResponse {
     })
   }
 
-  end(chunk?: Uint8Array | string): void {
-    this.#outgoing.end(chunk)
+  end(chunk: Uint8Array | string = ''): void {
+    const body = typeof chunk === 'string' ? Buffer.from(chunk) : chunk
+    if (body.length > SLICE_BYTES) {
+      void this.write(body).then(() => this.end())
+      return
+    }
+    const timer = setTimeout(() => this.abort(), this.stallMs)
+    this.#outgoing.once('finish', () => clearTimeout(timer))
+    this.#outgoing.once('close', () => clearTimeout(timer))
+    this.#outgoing.end(body)
   }
 
   abort(): void {

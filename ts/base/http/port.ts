@@ -21,7 +21,10 @@ export interface HttpResponse {
   readonly gone: AbortSignal
   /** Sends the head. Call it once, before anything else. */
   head(status: number, headers: Record<string, string>): void
-  /** Sends a chunk; resolves when the socket can take more, or the client is gone. */
+  /**
+   * Sends a chunk; resolves when the socket can take more, or the client is gone. One that stands
+   * still for `HttpLimits.stallMs` is made to go: what waits for it must not stay in memory.
+   */
   write(chunk: Uint8Array): Promise<void>
   /** Ends a whole answer. The answer to HEAD is its head alone, whatever is written. */
   end(chunk?: Uint8Array | string): void
@@ -38,7 +41,19 @@ export interface HttpServer {
   close(graceMs: number): Promise<void>
 }
 
-export type Listen = (address: string, handler: Handler) => Promise<HttpServer>
+/** What one server takes (I5). */
+export interface HttpLimits {
+  /** Connections at once; a further one is closed. */
+  connections: number
+  /** How long a connection may take to a request's head. */
+  headersMs: number
+  /** How long a client may take for the next 256 KiB of an answer that waits for it. */
+  stallMs: number
+}
+
+export const HTTP_LIMITS: HttpLimits = { connections: 4096, headersMs: 10_000, stallMs: 60_000 }
+
+export type Listen = (address: string, handler: Handler, limits?: HttpLimits) => Promise<HttpServer>
 
 /** Splits `HOST:PORT`; an IPv6 host stands in brackets. */
 export function splitAddress(address: string): { host: string; port: number } {
@@ -59,6 +74,16 @@ export function splitTarget(target: string): { path: string; query: URLSearchPar
   const local = target.replace(/^https?:\/\/[^/?#]*/i, '')
   const [, path = '', query = ''] = /^([^?#]*)(?:\?([^#]*))?/.exec(local) ?? []
   return { path: path === '' ? '/' : path, query: new URLSearchParams(query) }
+}
+
+/** What is given to a socket at a time; a client that takes one within `stallMs` goes on. */
+export const SLICE_BYTES = 256 * 1024
+
+/** The chunk in slices. */
+export function* slices(chunk: Uint8Array): Generator<Uint8Array> {
+  for (let start = 0; start < chunk.length; start += SLICE_BYTES) {
+    yield chunk.subarray(start, start + SLICE_BYTES)
+  }
 }
 
 export function portTaken(address: string, cause: unknown): OtlakeError {

@@ -7,11 +7,15 @@ import { STATUS_CODES } from 'node:http'
 import {
   bodyTooLarge,
   type Handler,
+  HTTP_LIMITS,
+  type HttpLimits,
   type HttpRequest,
   type HttpResponse,
   type HttpServer,
   type Listen,
   portTaken,
+  SLICE_BYTES,
+  slices,
   splitAddress,
   splitTarget,
 } from './port.js'
@@ -24,6 +28,7 @@ interface Uws {
 }
 
 interface UwsApp {
+  filter(handler: (response: UwsResponse, change: number) => void): UwsApp
   any(pattern: string, handler: (response: UwsResponse, request: UwsRequest) => void): UwsApp
   listen(host: string, port: number, callback: (socket: unknown) => void): UwsApp
   close(): UwsApp
@@ -60,19 +65,31 @@ export async function loadUws(): Promise<Listen | null> {
   try {
     const module = (await import(name)) as { default?: Uws } & Uws
     const uws = module.default ?? module
-    return (address, handler) => listen(uws, address, handler)
+    return (address, handler, limits = HTTP_LIMITS) => listen(uws, address, handler, limits)
   } catch {
     return null
   }
 }
 
-async function listen(uws: Uws, address: string, handler: Handler): Promise<HttpServer> {
+async function listen(
+  uws: Uws,
+  address: string,
+  handler: Handler,
+  limits: HttpLimits,
+): Promise<HttpServer> {
   const { host, port } = splitAddress(address)
   const app = uws.App()
   const open = new Set<UwsAnswer>()
+  // uWebSockets.js has no limit of its own. Late heads it closes by itself, after 10 seconds.
+  let connections = 0
+  const count = (raw: UwsResponse, change: number) => {
+    connections += change
+    if (change > 0 && connections > limits.connections) raw.close()
+  }
+  app.filter(count)
   app.any('/*', (raw, rawRequest) => {
     const isHead = rawRequest.getMethod() === 'head'
-    const response = new UwsAnswer(raw, isHead, () => open.delete(response))
+    const response = new UwsAnswer(raw, isHead, limits.stallMs, () => open.delete(response))
     open.add(response)
     handler(uwsRequest(raw, rawRequest, response), response).catch(() => response.abort())
   })
@@ -152,6 +169,7 @@ class UwsAnswer implements HttpResponse {
   constructor(
     raw: UwsResponse,
     private readonly isHead: boolean,
+    private readonly stallMs: number,
     done: () => void,
   ) {
     this.#raw = raw
@@ -190,16 +208,24 @@ class UwsAnswer implements HttpResponse {
     this.#begun = null
   }
 
-  write(chunk: Uint8Array): Promise<void> {
+  async write(chunk: Uint8Array): Promise<void> {
+    for (const slice of slices(chunk)) await this.#take(slice)
+  }
+
+  #take(slice: Uint8Array): Promise<void> {
     if (this.#ended || this.isHead) return Promise.resolve()
     let taken = true
     this.#raw.cork(() => {
       this.#writeHead()
-      taken = this.#raw.write(chunk)
+      taken = this.#raw.write(slice)
     })
     if (taken) return Promise.resolve()
     return new Promise((resolve) => {
-      this.#drained = resolve
+      const timer = setTimeout(() => this.abort(), this.stallMs)
+      this.#drained = () => {
+        clearTimeout(timer)
+        resolve()
+      }
     })
   }
 
@@ -211,12 +237,17 @@ class UwsAnswer implements HttpResponse {
 
   end(chunk?: Uint8Array | string): void {
     if (this.#ended) return
+    const body = typeof chunk === 'string' ? Buffer.from(chunk) : chunk
+    if (body && body.length > SLICE_BYTES && !this.isHead) {
+      void this.write(body).then(() => this.end())
+      return
+    }
     this.#ended = true
     this.#raw.cork(() => {
       this.#writeHead()
       // A body after HEAD would be read as the next answer on the connection.
       if (this.isHead) this.#raw.endWithoutBody()
-      else this.#raw.end(chunk)
+      else this.#raw.end(body)
     })
     this.#done()
   }

@@ -21,7 +21,8 @@ const WORKERS = 2
 const TRACES = 8_000
 const CHILDREN = 2
 const SPANS = WORKERS * TRACES * (1 + CHILDREN)
-const SPANS_PER_SECOND_AND_WORKER = 3_000
+/** Slow enough that every kill falls into the load, however long a start takes. */
+const SPANS_PER_SECOND_AND_WORKER = 600
 const METRICS = 4_000
 const LOGS = 4_000
 const RECORDS_PER_SECOND = 500

@@ -15,15 +15,19 @@ import { fileURLToPath } from 'node:url'
 
 const CLIENTS = fileURLToPath(new URL('../../../clients', import.meta.url))
 const CACHE = process.env.OTLAKE_CLIENTS_CACHE ?? join(homedir(), '.cache', 'otlake', 'clients')
+/** Where `toolchains.sh` puts Go where there is none. */
+const GO_FOLDER = 'go-1.27.3'
 /** A cold build downloads a toolchain's worth of packages. */
-export const BUILD_TIMEOUT_MS = 600_000
+export const BUILD_TIMEOUT_MS = 1_200_000
 /** One run of one client; a JVM on a busy machine takes seconds to start. */
 const RUN_TIMEOUT_MS = 120_000
 const MAX_OUTPUT_BYTES = 64 * 1024 * 1024
 
 const environment = (added: Record<string, string> = {}): NodeJS.ProcessEnv => ({
   ...process.env,
-  PATH: `${process.env.PATH}${delimiter}/usr/local/go/bin`,
+  PATH: [process.env.PATH, '/usr/local/go/bin', join(CACHE, GO_FOLDER, 'go', 'bin')].join(
+    delimiter,
+  ),
   ...added,
 })
 
@@ -59,11 +63,23 @@ export function start(
   return spawn(command, args, { ...options, env: environment(options.env) })
 }
 
-let toolchains: Promise<string> | undefined
+type Toolchain = 'go' | 'java' | 'python'
+
+/** Each is put in place once, and only where a client needs it. */
+const toolchains = new Map<Toolchain, Promise<string>>()
+
+function ready(toolchain: Toolchain): Promise<string> {
+  const begun =
+    toolchains.get(toolchain) ??
+    run('bash', [clientFile('toolchains.sh'), toolchain], { timeout: BUILD_TIMEOUT_MS })
+  toolchains.set(toolchain, begun)
+  return begun
+}
 
 /** The folder that `build` filled for this state of the files of `clients/<name>` that it reads. */
 async function built(
   name: string,
+  toolchain: Toolchain,
   reads: (file: string) => boolean,
   build: (source: string, result: string) => Promise<unknown>,
 ): Promise<string> {
@@ -76,8 +92,7 @@ async function built(
   const result = join(CACHE, `${name}-${hash.digest('hex').slice(0, 16)}`)
   if (existsSync(result)) return result
 
-  toolchains ??= run('bash', [clientFile('toolchains.sh')], { timeout: BUILD_TIMEOUT_MS })
-  await toolchains
+  await ready(toolchain)
   await mkdir(CACHE, { recursive: true })
   // Renamed when it is whole: a build that was cut off leaves nothing that looks finished.
   const unfinished = await mkdtemp(join(CACHE, `${name}-unfinished-`))
@@ -99,7 +114,7 @@ const isPins = (file: string) => file === 'requirements.txt'
 
 /** The interpreter whose packages are those of clients/python/requirements.txt. */
 export async function python(): Promise<string> {
-  const folder = await built('python', isPins, async (source, result) => {
+  const folder = await built('python', 'python', isPins, async (source, result) => {
     await run('python3', ['-m', 'venv', result], slow)
     const pins = join(source, 'requirements.txt')
     const pip = ['-m', 'pip', 'install', '--quiet', '--no-deps', '--only-binary', ':all:']
@@ -113,7 +128,7 @@ export async function goPrograms(
   name: 'go' | 'collector' | 'telemetrygen',
   packages: string[] = ['./...'],
 ): Promise<string> {
-  return built(name, all, (source, result) =>
+  return built(name, 'go', all, (source, result) =>
     run('go', ['build', '-mod=readonly', '-o', `${result}/`, ...packages], {
       ...slow,
       cwd: source,
@@ -135,7 +150,7 @@ export const telemetrygen = async () =>
 
 /** The arguments that let `java` find the classes of clients/java. */
 export async function javaArguments(): Promise<string[]> {
-  const folder = await built('java', all, async (source, result) => {
+  const folder = await built('java', 'java', all, async (source, result) => {
     await cp(source, result, { recursive: true })
     const quiet = ['--quiet', '--batch-mode', '--no-transfer-progress']
     await run('mvn', [...quiet, 'process-classes'], { ...slow, cwd: result })

@@ -2,14 +2,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use otlake_base::{Code, Error, Result};
+use otlake_base::{Code, Error, Result, priority};
 use tokio::sync::oneshot;
 
 use super::JobContext;
-
-/// The least priority that a thread can have, as `nice` numbers them.
-#[cfg(target_os = "linux")]
-const NICE: i32 = 19;
 
 /// Runs what blocks on a thread of its own that gets the processor when nothing else wants it.
 /// Dropping the future leaves the thread to end by itself.
@@ -23,7 +19,9 @@ pub(super) async fn run<T: Send + 'static>(
     std::thread::Builder::new()
         .name("otlake-job".to_owned())
         .spawn(move || {
-            lower_priority();
+            if !priority::lower(priority::JOBS) {
+                tracing::debug!(target: "otlake::catalog", "a job's thread keeps its priority");
+            }
             let result = catch_unwind(AssertUnwindSafe(work));
             drop(guard);
             // Whoever waited may be gone.
@@ -35,16 +33,3 @@ pub(super) async fn run<T: Send + 'static>(
         .map_err(|_| ended("ended early"))?
         .map_err(|_| ended("panicked"))
 }
-
-#[cfg(target_os = "linux")]
-fn lower_priority() {
-    // SAFETY: no memory is involved. On Linux the id 0 stands for the calling thread alone. A
-    // refusal leaves the thread as quick as others, which costs latency and nothing else.
-    let refused = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICE) };
-    if refused != 0 {
-        tracing::debug!(target: "otlake::catalog", "a job's thread keeps its priority");
-    }
-}
-
-#[cfg(not(target_os = "linux"))]
-fn lower_priority() {}

@@ -1,7 +1,9 @@
-//! What the server tells of itself (`SqlInfo`) and of its types (`XdbcTypeInfo`).
+//! What the server tells of itself (`SqlInfo`), of its types (`XdbcTypeInfo`), and of keys, which
+//! there are none of.
 
 use std::sync::LazyLock;
 
+use arrow::datatypes::{DataType, Field, Schema};
 use arrow_flight::error::FlightError;
 use arrow_flight::sql::metadata::{
     SqlInfoData, SqlInfoDataBuilder, XdbcTypeInfo, XdbcTypeInfoData, XdbcTypeInfoDataBuilder,
@@ -124,3 +126,33 @@ pub(super) static TYPES: LazyLock<Result<XdbcTypeInfoData, FlightError>> = LazyL
     }
     builder.build()
 });
+
+/// The columns that Flight SQL gives the answer about keys.
+pub(super) fn keys_schema(pair: bool) -> Schema {
+    let text = |name: &str, nullable| Field::new(name, DataType::Utf8, nullable);
+    if !pair {
+        return Schema::new(vec![
+            text("catalog_name", true),
+            text("db_schema_name", true),
+            text("table_name", false),
+            text("column_name", false),
+            Field::new("key_sequence", DataType::Int32, false),
+            text("key_name", true),
+        ]);
+    }
+    Schema::new(vec![
+        text("pk_catalog_name", true),
+        text("pk_db_schema_name", true),
+        text("pk_table_name", false),
+        text("pk_column_name", false),
+        text("fk_catalog_name", true),
+        text("fk_db_schema_name", true),
+        text("fk_table_name", false),
+        text("fk_column_name", false),
+        Field::new("key_sequence", DataType::Int32, false),
+        text("fk_key_name", true),
+        text("pk_key_name", true),
+        Field::new("update_rule", DataType::UInt8, false),
+        Field::new("delete_rule", DataType::UInt8, false),
+    ])
+}

@@ -3,6 +3,8 @@
 //! - `service`: the commands.
 //! - `access`: who asks, and how fresh the answer must be.
 //! - `prepared`: open prepared statements.
+//! - `incoming`: connections, how many and how patient.
+//! - `kept`: an answer until its deadline.
 //! - `facts`: what the server tells of itself and of its types.
 //!
 //! A statement's ticket carries its SQL text and consistency, so that any server of the lake
@@ -10,6 +12,8 @@
 
 mod access;
 mod facts;
+mod incoming;
+mod kept;
 mod prepared;
 mod service;
 
@@ -23,11 +27,20 @@ use parking_lot::Mutex;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 
 use crate::engine::QueryEngine;
+pub(crate) use incoming::Bounds;
 use service::Service;
+
+/// Calls at once on one connection.
+const MAX_STREAMS: u32 = 256;
+/// Bytes of one call's headers.
+const MAX_HEADER_BYTES: u32 = 16 * 1024;
+/// A connection that has said nothing for so long is asked whether it is still there…
+const PING_INTERVAL: Duration = Duration::from_secs(60);
+/// … and closed where no answer comes in this time.
+const PING_PATIENCE: Duration = Duration::from_secs(20);
 
 /// A token and the tenant whose rows its bearer sees.
 #[derive(Clone, Debug)]
@@ -63,15 +76,28 @@ impl FlightServer {
         engine: Arc<QueryEngine>,
         clock: Arc<dyn Clock>,
     ) -> Result<FlightServer> {
+        Self::start_with(config, engine, clock, Bounds::default()).await
+    }
+
+    /// Starts with bounds that a test can reach.
+    pub(crate) async fn start_with(
+        config: FlightConfig,
+        engine: Arc<QueryEngine>,
+        clock: Arc<dyn Clock>,
+        bounds: Bounds,
+    ) -> Result<FlightServer> {
         let taken = |error| Error::new(Code::NodePortTaken, format!("{}: {error}", config.address));
         let listener = TcpListener::bind(config.address).await.map_err(taken)?;
         let address = listener.local_addr().map_err(taken)?;
         let service = Service::new(engine, config.tokens, clock)?;
         let (stop, stopped) = oneshot::channel::<()>();
         let serving = Server::builder()
-            .tcp_nodelay(true)
+            .http2_keepalive_interval(Some(PING_INTERVAL))
+            .http2_keepalive_timeout(Some(PING_PATIENCE))
+            .max_concurrent_streams(MAX_STREAMS)
+            .http2_max_header_list_size(MAX_HEADER_BYTES)
             .add_service(FlightServiceServer::new(service))
-            .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async {
+            .serve_with_incoming_shutdown(incoming::incoming(listener, bounds), async {
                 // A dropped server stops too.
                 let _ = stopped.await;
             });

@@ -23,8 +23,8 @@ use arrow_flight::sql::{
     SqlInfo, TicketStatementQuery,
 };
 use arrow_flight::{
-    Action, FlightDescriptor, FlightEndpoint, FlightInfo, HandshakeRequest, HandshakeResponse,
-    IpcMessage, SchemaAsIpc, Ticket,
+    Action, FlightData, FlightDescriptor, FlightEndpoint, FlightInfo, HandshakeRequest,
+    HandshakeResponse, IpcMessage, SchemaAsIpc, Ticket,
 };
 use datafusion::common::ScalarValue;
 use futures::{Stream, StreamExt, TryStreamExt, stream};
@@ -36,13 +36,19 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::Token;
 use super::access::{self, status};
-use super::facts::{SQL_INFO, TYPES};
+use super::facts::{SQL_INFO, TYPES, keys_schema};
+use super::kept::Kept;
 use super::prepared::Statements;
 use crate::engine::{CATALOG, QueryEngine, QueryRequest, SCHEMA};
+use crate::pieces::pieces;
 use crate::plain;
 use crate::statement::Parameters;
 
 const TABLE_TYPE: &str = "TABLE";
+/// Rows of one message, at most.
+const MESSAGE_ROWS: usize = 8192;
+/// Bytes of their values, at most, unless a single row has more; clients take 4 MiB by default.
+const MESSAGE_BYTES: usize = 2 * 1024 * 1024;
 /// The schema that tells of the others.
 const INFORMATION_SCHEMA: &str = "information_schema";
 
@@ -95,11 +101,21 @@ impl Service {
             .map_err(|error| status(&error))?;
         let schema = plain::schema(&result.schema);
         let to = Arc::clone(&schema);
-        let batches = result.stream.map(move |batch| {
-            let batch = batch.map_err(|error| FlightError::Tonic(Box::new(status(&error))))?;
-            plain::batch(&batch, &to).map_err(FlightError::from)
+        let batches = result.stream.flat_map(move |batch| {
+            let batches = match batch {
+                Ok(batch) => pieces(&batch, MESSAGE_ROWS, MESSAGE_BYTES)
+                    .iter()
+                    .map(|piece| plain::batch(piece, &to).map_err(FlightError::from))
+                    .collect(),
+                Err(error) => vec![Err(FlightError::Tonic(Box::new(status(&error))))],
+            };
+            stream::iter(batches)
         });
-        Ok(send(schema, Box::pin(batches)))
+        let data = encoded(schema, Box::pin(batches)).boxed();
+        Ok(Response::new(Box::pin(Kept::new(
+            data,
+            self.engine.timeout(),
+        ))))
     }
 
     /// What `GetFlightInfo` says of a command that has its answer at hand.
@@ -132,14 +148,17 @@ impl Service {
 }
 
 fn send(schema: SchemaRef, batches: Batches) -> DoGet {
-    let data = FlightDataEncoderBuilder::new()
+    Response::new(Box::pin(encoded(schema, batches)))
+}
+
+fn encoded(
+    schema: SchemaRef,
+    batches: Batches,
+) -> impl Stream<Item = Answer<FlightData>> + Send + 'static {
+    FlightDataEncoderBuilder::new()
         .with_schema(schema)
         .build(batches)
-        .map_err(|error| match error {
-            FlightError::Tonic(status) => *status,
-            other => flight(other),
-        });
-    Response::new(Box::pin(data))
+        .map_err(flight)
 }
 
 fn info(
@@ -180,36 +199,6 @@ fn ipc(schema: &Schema) -> Answer<bytes::Bytes> {
         .try_into()
         .map_err(arrow)?;
     Ok(bytes)
-}
-
-/// The columns that Flight SQL gives the answer about keys.
-fn keys_schema(pair: bool) -> Schema {
-    let text = |name: &str, nullable| Field::new(name, DataType::Utf8, nullable);
-    if !pair {
-        return Schema::new(vec![
-            text("catalog_name", true),
-            text("db_schema_name", true),
-            text("table_name", false),
-            text("column_name", false),
-            Field::new("key_sequence", DataType::Int32, false),
-            text("key_name", true),
-        ]);
-    }
-    Schema::new(vec![
-        text("pk_catalog_name", true),
-        text("pk_db_schema_name", true),
-        text("pk_table_name", false),
-        text("pk_column_name", false),
-        text("fk_catalog_name", true),
-        text("fk_db_schema_name", true),
-        text("fk_table_name", false),
-        text("fk_column_name", false),
-        Field::new("key_sequence", DataType::Int32, false),
-        text("fk_key_name", true),
-        text("pk_key_name", true),
-        Field::new("update_rule", DataType::UInt8, false),
-        Field::new("delete_rule", DataType::UInt8, false),
-    ])
 }
 
 fn no_keys(pair: bool) -> Answer<RecordBatch> {
