@@ -11,14 +11,14 @@
  */
 
 import { execFileSync, spawn, spawnSync } from 'node:child_process'
-import { copyFileSync, mkdirSync, renameSync, rmSync, statSync } from 'node:fs'
+import { copyFileSync, mkdirSync, renameSync, rmSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
-import { compareVersions, highestGlibc } from './glibc.mjs'
 import { cargoEnvironment, nativeModule, publishedModule } from './places.mjs'
 import { GLIBC_MOST, platformOf, thisPlatform } from './platforms.mjs'
+import { checkPublished, describePublished } from './published.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const LIBRARIES = {
@@ -147,12 +147,7 @@ export async function buildPublished(name) {
   const triple = libc === 'glibc' ? `${target}.${GLIBC_MOST}` : target
   await compile([build, '--profile', 'dist', '--target', triple], environment)
   const built = `${environment.CARGO_TARGET_DIR}/${target}/dist/${LIBRARIES[os]}`
-  const highest = os === 'linux' ? highestGlibc(built) : null
-  if (highest !== null && (libc === 'musl' || compareVersions(highest, GLIBC_MOST) > 0)) {
-    throw new Error(`${built} needs glibc ${highest}; ${name} may need ${GLIBC_MOST} at most.`)
-  }
-  const megabytes = (statSync(built).size / 1e6).toFixed(1)
-  console.log(`${name}: ${megabytes} MB, ${highest === null ? 'no glibc' : `glibc ${highest}`}`)
+  console.log(`${name}: ${describePublished(checkPublished(built, name))}`)
   return put(built, publishedModule(name))
 }
 

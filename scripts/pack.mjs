@@ -9,8 +9,8 @@
  *   node scripts/pack.mjs native --module FILE                 another file, for tests
  *   … [--out FOLDER]                                           in place of packages/
  *
- * Prints one line of JSON per tarball: {name, file, bytes, unpackedBytes}. A gnu module of the
- * published build that needs a newer glibc than the table allows is refused.
+ * Prints one line of JSON per tarball: {name, file, bytes, unpackedBytes}. A module of the published
+ * build that scripts/published.mjs does not let pass is refused.
  */
 
 import { execFileSync } from 'node:child_process'
@@ -26,16 +26,9 @@ import {
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { compareVersions, highestGlibc } from './glibc.mjs'
 import { PACKAGES, publishedModule } from './places.mjs'
-import {
-  GLIBC_MOST,
-  PLATFORMS,
-  packageName,
-  platformManifest,
-  platformOf,
-  thisPlatform,
-} from './platforms.mjs'
+import { PLATFORMS, packageName, platformManifest, thisPlatform } from './platforms.mjs'
+import { checkPublished } from './published.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 /** What users need of the checkout's manifest; scripts and development packages stay behind. */
@@ -88,19 +81,13 @@ function stageMain(out) {
 }
 
 function stageNative(out, name, module) {
-  const { libc } = platformOf(name)
   const source = module ?? publishedModule(name)
   if (!existsSync(source)) {
     throw new Error(
       `${source} does not exist: run \`node scripts/build-native.mjs --platform ${name}\`.`,
     )
   }
-  if (libc === 'glibc' && module === undefined) {
-    const highest = highestGlibc(source)
-    if (compareVersions(highest, GLIBC_MOST) > 0) {
-      throw new Error(`${source} needs glibc ${highest}; ${GLIBC_MOST} is the most.`)
-    }
-  }
+  if (module === undefined) checkPublished(source, name)
   const folder = join(out, `native-${name}`)
   const manifest = platformManifest(name, checkout())
   stage(folder, manifest)

@@ -10,6 +10,8 @@ import { pathToFileURL } from 'node:url'
 
 /** The C library that published gnu modules may ask for at most: the one that Node.js 20 needs. */
 export const GLIBC_MOST = '2.28'
+/** Megabytes that a published module may have on any platform; docs/releasing.md has what one has. */
+export const MEGABYTES_MOST = 110
 export const SCOPE = '@otlake'
 
 /**

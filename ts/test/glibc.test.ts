@@ -1,7 +1,7 @@
-/** The check of a module's glibc reads what the system's own tools read. */
+/** The check of a module's glibc reads what the system's own tools read; that of its size measures. */
 
 import { execFileSync, spawnSync } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -10,6 +10,7 @@ import { thisMachine } from '../native/loader.js'
 import { builtModule } from '../testing/packages.js'
 
 const SCRIPT = fileURLToPath(new URL('../../scripts/glibc.mjs', import.meta.url))
+const PUBLISHED = fileURLToPath(new URL('../../scripts/published.mjs', import.meta.url))
 const onGlibc = thisMachine().glibc !== null
 
 let folder: string
@@ -70,4 +71,30 @@ test('a file that is no shared library is refused', () => {
   const file = join(folder, 'text.node')
   writeFileSync(file, 'this is text, and longer than the head of an ELF file'.repeat(2))
   expect(check(file).stderr).toContain('is not a 64-bit little-endian ELF file')
+})
+
+test('a module that is larger than the bound is not published', async () => {
+  const scripts = new URL('../../scripts/', import.meta.url)
+  const { MEGABYTES_MOST: most } = await import(new URL('platforms.mjs', scripts).href)
+  const file = join(folder, 'large.node')
+  // No ELF file is expected of this platform: only the size is looked at.
+  const sized = (bytes: number) => {
+    writeFileSync(file, '')
+    truncateSync(file, bytes)
+    const args = [PUBLISHED, file, '--platform', 'darwin-arm64']
+    return spawnSync(process.execPath, args, { encoding: 'utf8' })
+  }
+  const largest = sized(most * 1e6)
+  expect(largest.stdout).toBe(`darwin-arm64: ${most.toFixed(1)} MB, no glibc\n`)
+  const larger = sized(most * 1e6 + 1e5)
+  expect(larger.status).toBe(1)
+  expect(larger.stderr).toContain(
+    `has ${(most + 0.1).toFixed(1)} MB; darwin-arm64 may have ${most}`,
+  )
+})
+
+test('this checkout’s ordinary module, which keeps its symbols, is not published', () => {
+  const refused = spawnSync(process.execPath, [PUBLISHED, builtModule()], { encoding: 'utf8' })
+  expect(refused.status).toBe(1)
+  expect(refused.stderr).toMatch(/may (need|have)/)
 })
