@@ -76,7 +76,7 @@ pub struct Metrics {
     /// Seconds from seal to commit, by `signal`.
     pub flush_seconds: Seconds,
     /// Damaged bytes that a read found and did not serve (I6), by `kind` (log, file, commit,
-    /// checkpoint).
+    /// checkpoint, window).
     pub corruption: Family<Labels, Counter>,
     /// Files of the newest snapshot, by `table`.
     pub table_files: Family<Labels, Gauge>,
@@ -291,7 +291,7 @@ impl Metrics {
         for table in Table::ALL {
             drop(metrics.flushes.get_or_create(&by_table(table)));
         }
-        for kind in ["log", "file", "commit", "checkpoint"] {
+        for kind in ["log", "file", "commit", "checkpoint", "window"] {
             drop(metrics.corruption.get_or_create(&vec![("kind", kind)]));
         }
         for invariant in [

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use otlake_base::checksum::Checked;
+use otlake_base::disk::{RealDisk, real};
 use otlake_base::{Code, Error, Metrics, Position, StreamId, SystemClock, Table};
 use otlake_shard::{WriteOptions, write};
 
@@ -60,8 +61,9 @@ fn names(snapshot: &Snapshot) -> Vec<&str> {
 }
 
 fn damaged(root: &Path) -> Vec<PathBuf> {
-    let files = log_files(root).unwrap();
-    let is_damaged = |path: &PathBuf| matches!(check_log_file(path), Ok(Checked::Damaged(_)));
+    let files = log_files(&RealDisk, root).unwrap();
+    let is_damaged =
+        |path: &PathBuf| matches!(check_log_file(&RealDisk, path), Ok(Checked::Damaged(_)));
     files.into_iter().filter(is_damaged).collect()
 }
 
@@ -76,17 +78,20 @@ async fn checksums_of_files_survive_commits_and_checkpoints() {
     let (after, _) = open(dir.path()).await.unwrap();
     assert_eq!(names(&before), names(&after));
     assert_eq!(after.files.len(), 6);
-    let named = data_files(TABLE, &after.root).await.unwrap();
+    let named = data_files(real(), TABLE, &after.root).await.unwrap();
     for file in &named {
         assert!(file.sums.is_some(), "{}", file.path);
-        assert_eq!(check_data_file(&after.root, file).unwrap(), Checked::Whole);
+        assert_eq!(
+            check_data_file(&RealDisk, &after.root, file).unwrap(),
+            Checked::Whole
+        );
     }
-    let log = log_files(&after.root).unwrap();
+    let log = log_files(&RealDisk, &after.root).unwrap();
     assert!(log.iter().any(|path| path.ends_with("_last_checkpoint")));
     assert_eq!(log.len() as u64, CHECKPOINT_INTERVAL + 15 + 1 + 2);
     for path in log {
         assert_eq!(
-            check_log_file(&path).unwrap(),
+            check_log_file(&RealDisk, &path).unwrap(),
             Checked::Whole,
             "{}",
             path.display()
@@ -103,16 +108,16 @@ async fn i6_a_flipped_bit_of_a_data_file_is_found_wherever_it_is() {
     let whole = fs::read(&path).unwrap();
     for at in (0..whole.len()).step_by(97).chain([whole.len() - 1]) {
         flip(&path, at);
-        let found = check_data_file(&snapshot.root, file).unwrap();
+        let found = check_data_file(&RealDisk, &snapshot.root, file).unwrap();
         assert!(matches!(found, Checked::Damaged(_)), "byte {at}");
         fs::write(&path, &whole).unwrap();
     }
     fs::write(&path, &whole[..whole.len() - 1]).unwrap();
-    let found = check_data_file(&snapshot.root, file).unwrap();
+    let found = check_data_file(&RealDisk, &snapshot.root, file).unwrap();
     assert!(matches!(found, Checked::Damaged(_)), "a shorter file");
     fs::remove_file(&path).unwrap();
     assert_eq!(
-        check_data_file(&snapshot.root, file).unwrap(),
+        check_data_file(&RealDisk, &snapshot.root, file).unwrap(),
         Checked::Gone
     );
 }
@@ -130,7 +135,7 @@ async fn i6_a_damaged_commit_is_told_and_not_read() {
         let error = open(dir.path()).await.err().expect("no table");
         assert_eq!(error.code, Code::TableCorrupt, "{error}");
         assert!(error.to_string().contains("053.json"), "{error}");
-        let error = data_files(TABLE, &snapshot.root)
+        let error = data_files(real(), TABLE, &snapshot.root)
             .await
             .expect_err("no list");
         assert_eq!(error.code, Code::TableCorrupt);

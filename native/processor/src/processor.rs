@@ -116,7 +116,9 @@ impl Processor {
             requests: config.dedupe_requests,
         };
         let (folder, disk) = (data_dir.dedupe(), Arc::clone(&config.disk));
-        let dedupe = Arc::new(blocking(move || Dedupe::open(disk, &folder, window)).await?);
+        let counters = Arc::clone(&metrics);
+        let dedupe = blocking(move || Dedupe::open(disk, &folder, window, &counters)).await?;
+        let dedupe = Arc::new(dedupe);
         let windows = Arc::clone(&dedupe);
         let log = Arc::new(log);
         let limits = SealLimits {
