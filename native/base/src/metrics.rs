@@ -84,6 +84,9 @@ pub struct Metrics {
     pub table_bytes: Family<Labels, Gauge>,
     /// Rows of those files, by `table`.
     pub table_rows: Family<Labels, Gauge>,
+    /// Checkpoints of a table's log that could not be written, by `table`; the next is tried when
+    /// it is due.
+    pub checkpoint_failures: Family<Labels, Counter>,
     /// What the regular jobs count.
     pub jobs: JobMetrics,
     /// Queries, by `kind` (sql, flight, trace) and `outcome` (ok or the error's kind).
@@ -233,6 +236,11 @@ impl Metrics {
                 "Rows of the newest snapshot's files",
                 gauges()
             ),
+            checkpoint_failures: add!(
+                "checkpoint_failures",
+                "Checkpoints of a table's log that could not be written",
+                counters()
+            ),
             jobs,
             queries: add!("queries", "Queries by kind and outcome", counters()),
             receive_bytes: add!(
@@ -290,6 +298,7 @@ impl Metrics {
         }
         for table in Table::ALL {
             drop(metrics.flushes.get_or_create(&by_table(table)));
+            drop(metrics.checkpoint_failures.get_or_create(&by_table(table)));
         }
         for kind in ["log", "file", "commit", "checkpoint", "window"] {
             drop(metrics.corruption.get_or_create(&vec![("kind", kind)]));

@@ -8,6 +8,7 @@ use otlake_base::{Code, Error, Metrics, Position, StreamId, SystemClock, Table};
 use otlake_shard::{WriteOptions, write};
 
 use crate::columns::CHECKPOINT_INTERVAL;
+use crate::maintain::testing::{Ahead, HOUR};
 use crate::verify::{check_data_file, check_log_file, data_files, log_files};
 use crate::{Catalog, Snapshot};
 
@@ -185,4 +186,36 @@ async fn a_damaged_hint_is_passed_over() {
         assert_eq!(names(&snapshot), names(&after));
         fs::write(&hint, whole).unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i6_a_damaged_checkpoint_is_made_good_also_when_the_entries_it_stands_for_have_expired() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(Ahead::default());
+    let catalog = Catalog::open(
+        dir.path(),
+        Arc::clone(&clock) as _,
+        Arc::new(Metrics::new()),
+    );
+    let handle = catalog.await.unwrap().table(TABLE);
+    for sequence in 1..=2 * CHECKPOINT_INTERVAL + 3 {
+        if sequence == 2 * CHECKPOINT_INTERVAL {
+            clock.by(25 * HOUR);
+        }
+        let stream = StreamId(7);
+        let position = Position { stream, sequence };
+        handle.commit(Vec::new(), vec![position]).await.unwrap();
+    }
+    let before = handle.snapshot();
+    let log = before.root.join("_delta_log");
+    let is_there = |number, end| log.join(version(number, end)).exists();
+    assert!(!is_there(CHECKPOINT_INTERVAL - 1, "json"), "it has expired");
+    assert!(is_there(CHECKPOINT_INTERVAL, "checkpoint.parquet"));
+    flip(
+        &log.join(version(2 * CHECKPOINT_INTERVAL, "checkpoint.parquet")),
+        1_000,
+    );
+    let (after, _) = open(dir.path()).await.unwrap();
+    assert_eq!(after.version, before.version);
+    assert_eq!(after.watermarks, before.watermarks);
 }

@@ -19,8 +19,8 @@ pub struct Segment {
     pub path: PathBuf,
     /// Its length in bytes, with what is preallocated.
     pub bytes: u64,
-    stream: StreamId,
-    ordinal: u64,
+    pub(crate) stream: StreamId,
+    pub(crate) ordinal: u64,
 }
 
 /// Every segment below the log's folder, stream by stream in the order they were written.

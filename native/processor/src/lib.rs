@@ -58,6 +58,8 @@ mod jobs_test;
 #[cfg(test)]
 mod processor_test;
 #[cfg(test)]
+mod rebuild_test;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod validation_test;

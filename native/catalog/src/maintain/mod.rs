@@ -52,7 +52,7 @@ mod plan_test;
 #[cfg(test)]
 mod retain_test;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod vacuum_test;
 
