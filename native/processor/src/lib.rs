@@ -52,6 +52,11 @@ mod data_dir_test;
 #[cfg(test)]
 mod dedupe_test;
 #[cfg(test)]
+mod full_disk_test;
+#[cfg(test)]
+#[path = "../../base/testing/hooked_disk.rs"]
+mod hooked_disk;
+#[cfg(test)]
 mod ingest_test;
 #[cfg(test)]
 mod jobs_test;
