@@ -31,6 +31,7 @@ type Seconds = Family<Labels, Histogram, fn() -> Histogram>;
 /// Every figure the native module keeps. Cheap to share: each field is a handle.
 pub struct Metrics {
     registry: Registry,
+    strict: bool,
     /// OTLP requests, by `signal`, `transport` (grpc, http, library) and `outcome` (ok,
     /// partial, invalid, denied, exhausted, unavailable, internal).
     pub requests: Family<Labels, Counter>,
@@ -280,6 +281,7 @@ impl Metrics {
                 counters()
             ),
             registry,
+            strict: false,
         };
         // A counter that has not moved is told as 0, so that its absence means something.
         for signal in Signal::ALL {
@@ -321,17 +323,37 @@ impl Metrics {
         metrics
     }
 
+    /// As `new`, for tests: a broken invariant stops whoever broke it at once.
+    pub fn strict() -> Self {
+        Self {
+            strict: true,
+            ..Self::new()
+        }
+    }
+
     /// Counts damage that was found.
     pub fn damaged(&self, kind: &'static str) {
         self.corruption.get_or_create(&vec![("kind", kind)]).inc();
     }
 
-    /// Counts a broken invariant; debug builds and tests stop at once.
+    /// Counts a broken invariant and logs what was seen. The node goes on: what is wrong is refused
+    /// or left out where it was found, or cannot be mended by an end.
+    ///
+    /// # Panics
+    /// Where the metrics are `strict`.
     pub fn violated(&self, invariant: Invariant, what: &str) {
+        let id = invariant.id();
         self.invariant_violations
-            .get_or_create(&vec![("invariant", invariant.id())])
+            .get_or_create(&vec![("invariant", id)])
             .inc();
-        debug_assert!(false, "{}: {what}", invariant.id());
+        tracing::error!(target: "otlake::invariant", id, "a broken invariant: {what}");
+        assert!(!self.strict, "{id}: {what}");
+    }
+
+    /// How often an invariant was broken.
+    pub fn violations(&self, invariant: Invariant) -> u64 {
+        let labels = vec![("invariant", invariant.id())];
+        self.invariant_violations.get_or_create(&labels).get()
     }
 
     /// The OpenMetrics text, `# EOF` included.
@@ -350,4 +372,25 @@ pub fn by_signal(signal: Signal) -> Labels {
 /// The label of a table.
 pub fn by_table(table: Table) -> Labels {
     vec![("table", table.name())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_invariant_is_counted_and_each_is_told_from_the_start() {
+        let metrics = Metrics::new();
+        metrics.violated(Invariant::I8Open, "a test");
+        assert_eq!(metrics.violations(Invariant::I8Open), 1);
+        let text = metrics.encode();
+        let line = |line: &&str| line.starts_with("otlake_invariant_violations_total{");
+        assert_eq!(text.lines().filter(line).count(), 10);
+    }
+
+    #[test]
+    #[should_panic(expected = "I8: a test")]
+    fn strict_metrics_stop_whoever_breaks_an_invariant() {
+        Metrics::strict().violated(Invariant::I8Open, "a test");
+    }
 }

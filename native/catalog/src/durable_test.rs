@@ -3,10 +3,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use otlake_base::invariant::Invariant;
 use otlake_base::{Code, Metrics, SystemClock, Table};
 
 use crate::hooked_disk::HookedDisk;
-use crate::maintain::testing::{at, compact, context, flush, rows, written};
+use crate::maintain::compact::same_rows;
+use crate::maintain::testing::{at, compact, context, flush, open, rows, written};
 use crate::rows::DAY_NANOS;
 use crate::{Catalog, DeltaTableHandle, InLog};
 
@@ -117,4 +119,28 @@ async fn i2_nothing_is_deleted_for_a_commit_that_a_power_cut_can_take_back() {
         let after = handle.snapshot();
         assert_eq!((after.files.len(), rows(&after)), (1, 200));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i6_a_file_that_cannot_be_checked_is_counted_when_it_is_committed() {
+    let dir = tempfile::tempdir().unwrap();
+    let handle = open(dir.path()).await.table(TABLE);
+    flush(&handle, 1).await;
+    assert_eq!(handle.metrics.violations(Invariant::I6Detected), 0);
+    let mut files = written(&handle, 2, DAY_NANOS, "acme").await;
+    files[0].file.sums = None;
+    handle.commit(files, vec![at(2)]).await.unwrap();
+    assert_eq!(handle.metrics.violations(Invariant::I6Detected), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i8_a_merge_of_other_rows_than_its_files_have_is_counted_and_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let handle = open(dir.path()).await.table(TABLE);
+    flush(&handle, 1).await;
+    let inputs = flush(&handle, 2).await.files.to_vec();
+    assert!(same_rows(&inputs, 200, &handle.metrics).is_ok());
+    let error = same_rows(&inputs, 199, &handle.metrics).expect_err("a row is missing");
+    assert_eq!(error.code, Code::Internal);
+    assert_eq!(handle.metrics.violations(Invariant::I8Open), 1);
 }

@@ -17,6 +17,7 @@ use deltalake_core::table::state::DeltaTableState;
 use deltalake_core::{DeltaTable, DeltaTableBuilder, DeltaTableError};
 use futures::TryStreamExt;
 use otlake_base::disk::{Disk, create_folders, existing_above};
+use otlake_base::invariant::Invariant;
 use otlake_base::metrics::by_table;
 use otlake_base::{Clock, Code, DataFile, Error, Metrics, Position, Result, Table};
 use otlake_shard::Written;
@@ -341,6 +342,13 @@ impl DeltaTableHandle {
             .iter()
             .all(|action| matches!(action, Action::Add(_)));
         info.is_blind_append = Some(appends);
+        let unsummed = |action: &Action| matches!(action, Action::Add(add) if add.tags.is_none());
+        if changes.iter().any(unsummed) {
+            self.metrics.violated(
+                Invariant::I6Detected,
+                "a file is committed that its bytes cannot be checked by",
+            );
+        }
         let mut actions = vec![Action::CommitInfo(info)];
         actions.extend(changes);
         // No attempts of its own: delta-rs would not look at the watermarks between them. And

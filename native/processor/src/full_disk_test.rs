@@ -83,7 +83,7 @@ async fn i10_a_node_starts_with_its_memory_full_of_rows_that_no_file_can_take() 
         ..config(&crashed)
     };
     // Far more than there is memory for is more than a start can take (I5).
-    let (clock, metrics) = (Arc::new(SystemClock), Arc::new(Metrics::new()));
+    let (clock, metrics) = (Arc::new(SystemClock), Arc::new(Metrics::strict()));
     let refused = Processor::open(with(live / 2), clock, metrics).await;
     assert_eq!(refused.err().expect("no start").kind(), Kind::Unavailable);
     // What the process before could hold, the next one can.

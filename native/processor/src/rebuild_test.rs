@@ -78,7 +78,7 @@ async fn i6_a_damaged_newest_commit_is_flushed_again_from_the_log() {
         let commit = newest_commit(&trial, Table::Spans);
         flip(&commit, at, number as u32 % 8);
         let aside = PathBuf::from(format!("{}.damaged", commit.display()));
-        let (clock, metrics) = (Arc::new(SystemClock), Arc::new(Metrics::new()));
+        let (clock, metrics) = (Arc::new(SystemClock), Arc::new(Metrics::strict()));
         let opened = Processor::open(config(&trial), clock, Arc::clone(&metrics)).await;
         let found = metrics
             .corruption
