@@ -18,8 +18,10 @@ beforeEach(async () => {
 })
 
 afterEach(async () => {
+  const broken = await server?.violations().catch(String)
   await server?.kill()
   await folder.remove()
+  expect(broken ?? []).toEqual([])
 })
 
 const ROUNDS = 20
