@@ -58,7 +58,12 @@ pub(crate) async fn load_newest<T>(
         };
         if damage.kind == Kind::Commit {
             let disk = store.disk();
-            let obstacle = obstacle(table, root, delta, disk, &damage, in_log).await?;
+            let obstacle = obstacle(table, root, delta, disk, &damage, in_log).await;
+            // The version before may be damaged, too.
+            let obstacle = obstacle.map_err(|error| match store.take_damage() {
+                Some(before) => before.error,
+                None => error,
+            })?;
             if let Some(why) = obstacle {
                 let text = format!("{}; it cannot be made again: {why}", damage.error.message);
                 return Err(Error::new(Code::TableCorrupt, text));
