@@ -4,7 +4,7 @@
  */
 
 import { type ChildProcess, execFile } from 'node:child_process'
-import { rm, writeFile } from 'node:fs/promises'
+import { readdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { promisify } from 'node:util'
@@ -29,12 +29,14 @@ beforeEach(async () => {
 })
 
 afterEach(async () => {
+  const broken = await server?.violations().catch(String)
   await server?.kill()
   if (tracer) await detach(tracer)
   tracer = undefined
   if (mounted) await run('umount', [mounted])
   mounted = undefined
   await folder.remove()
+  expect(broken ?? []).toEqual([])
 })
 
 /** Sends request `number`; the status, and whether it says when to come back. */
@@ -92,10 +94,9 @@ test('I10: a full disk refuses retryably, answers queries, and recovers when the
   await run('mount', ['-t', 'tmpfs', '-o', 'size=24m', 'tmpfs', mounted])
   const ballast = join(mounted, 'ballast')
   await writeFile(ballast, Buffer.alloc(14 * MIB, 1))
-  server = await ServerProcess.start(join(mounted, 'data'), [
-    ...['--set', `log.segment_bytes=${MIB}`, '--set', 'flush.interval_ms=200'],
-  ])
-  const node = server
+  const settings = ['--set', `log.segment_bytes=${MIB}`, '--set', 'flush.interval_ms=200']
+  server = await ServerProcess.start(join(mounted, 'data'), settings)
+  let node = server
   let refusals = 0
   const full = await sendUntil(node, 0, (status) => {
     if (status === 503) refusals += 1
@@ -104,23 +105,36 @@ test('I10: a full disk refuses retryably, answers queries, and recovers when the
   expect(full.acknowledged.length).toBeGreaterThan(0)
   await expectStored(node, full.acknowledged, full.refused)
 
+  // It also starts so: for a node that is down is one that cannot be read.
+  expect(await node.violations()).toEqual([])
+  await node.kill()
+  server = await ServerProcess.start(join(mounted, 'data'), settings)
+  node = server
+  await expectStored(node, full.acknowledged, full.refused)
+  const still = await sendUntil(node, full.next, () => true)
+  expect(still.acknowledged).toEqual([])
+  await expectStored(node, full.acknowledged, [...full.refused, ...still.refused])
+
   await rm(ballast)
   let again = 0
-  const after = await sendUntil(node, full.next, async (status) => {
+  const after = await sendUntil(node, still.next, async (status) => {
     again = status === 200 ? again + 1 : 0
     if (status !== 200) await pause(50)
     return again >= 5
   })
   const acknowledged = [...full.acknowledged, ...after.acknowledged]
-  const refused = [...full.refused, ...after.refused]
+  const refused = [...full.refused, ...still.refused, ...after.refused]
   await expectStored(node, acknowledged, refused)
+  expect(await node.violations()).toEqual([])
   await node.kill()
   server = await ServerProcess.start(join(mounted, 'data'))
   await expectStored(server, acknowledged, refused)
 })
 
 test('I10: I/O errors are refused, nothing acknowledged is lost, and the node goes on', async () => {
-  server = await ServerProcess.start(folder.path, ['--set', 'flush.interval_ms=100'])
+  // Small segments, so that each few requests need a new one.
+  const settings = ['--set', 'flush.interval_ms=100', '--set', `log.segment_bytes=${MIB}`]
+  server = await ServerProcess.start(folder.path, settings)
   const all = { acknowledged: [] as number[], refused: [] as number[], next: 0 }
   const send = async (to: ServerProcess, enough: (status: number) => boolean) => {
     const { acknowledged, refused, next } = await sendUntil(to, all.next, enough)
@@ -128,14 +142,23 @@ test('I10: I/O errors are refused, nothing acknowledged is lost, and the node go
     all.refused.push(...refused)
     all.next = next
   }
+  const segments = async () => {
+    const log = join(folder.path, 'log')
+    const names = await readdir(log, { recursive: true })
+    return names.filter((name) => name.endsWith('.seg')).map((name) => join(log, name))
+  }
+  await send(server, () => true)
   // Each few calls of a kind fail: of the log, of files and their folders, of commits.
-  for (const [rule, refuses] of [
+  for (const [rule, refuses, files] of [
+    ['writev:error=EIO:when=2+1', true, segments],
+    ['fallocate:error=EIO:when=1+2', true],
+    ['fallocate:error=ENOSPC:when=1+3', true],
     ['fdatasync:error=EIO:when=3+5', true],
     ['fsync:error=EIO:when=2+3', false],
     ['rename,renameat,renameat2,link,linkat:error=EIO:when=1+2', false],
     ['fsync,fdatasync:error=ENOSPC:when=2+4', true],
   ] as const) {
-    const child = await inject(server, rule)
+    const child = await inject(server, rule, await files?.())
     tracer = child
     const before = all.refused.length
     let sent = 0
@@ -151,6 +174,7 @@ test('I10: I/O errors are refused, nothing acknowledged is lost, and the node go
     })
     await expectStored(server, all.acknowledged, all.refused)
   }
+  expect(await server.violations()).toEqual([])
   await server.kill()
   server = await ServerProcess.start(folder.path)
   await expectStored(server, all.acknowledged, all.refused)

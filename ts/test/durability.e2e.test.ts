@@ -18,8 +18,10 @@ beforeEach(async () => {
 })
 
 afterEach(async () => {
+  const broken = await server?.violations().catch(String)
   await server?.kill()
   await folder.remove()
+  expect(broken ?? []).toEqual([])
 })
 
 /** Kills a node again and again under load, and compares what it holds with what it acknowledged. */

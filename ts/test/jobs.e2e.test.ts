@@ -24,8 +24,10 @@ beforeEach(async () => {
 })
 
 afterEach(async () => {
+  const broken = await server?.violations().catch(String)
   await server?.kill()
   await folder.remove()
+  expect(broken ?? []).toEqual([])
 })
 
 const set = (settings: Record<string, string | number>) =>

@@ -25,8 +25,10 @@ beforeEach(async () => {
 })
 
 afterEach(async () => {
+  const broken = await server?.violations().catch(String)
   await server?.kill()
   await folder.remove()
+  expect(broken ?? []).toEqual([])
 })
 
 /** `otlake verify`: its exit code and what it prints. */

@@ -20,13 +20,23 @@ function strace(): Promise<unknown> {
   return installed
 }
 
-/** Injects by a rule of strace, such as `fsync:error=EIO:when=2+3`, until `detach`. */
-export async function inject(into: ServerProcess, rule: string): Promise<ChildProcess> {
+/**
+ * Injects by a rule of strace, such as `fsync:error=EIO:when=2+3`, until `detach`; where files are
+ * named, into calls on those alone.
+ */
+export async function inject(
+  into: ServerProcess,
+  rule: string,
+  files: string[] = [],
+): Promise<ChildProcess> {
   await strace()
   const [calls] = rule.split(':')
   const child = spawn(
     'strace',
-    ['-f', '-p', String(into.child.pid), '-e', `trace=${calls}`, '-e', `inject=${rule}`],
+    [
+      ...['-f', '-p', String(into.child.pid), '-e', `trace=${calls}`, '-e', `inject=${rule}`],
+      ...files.flatMap((file) => ['-P', file]),
+    ],
     { stdio: ['ignore', 'ignore', 'pipe'] },
   )
   await new Promise<void>((resolve, reject) => {

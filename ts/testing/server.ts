@@ -13,6 +13,8 @@ import { fileURLToPath } from 'node:url'
 
 /** The built command line. */
 export const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
+/** I1 to I10, each a counter. */
+const INVARIANTS = 10
 /** A start replays the log; on a busy machine that takes a while. */
 const READY_TIMEOUT_MS = 60_000
 
@@ -112,6 +114,17 @@ export class ServerProcess {
   async count(query: string, parameters: unknown[] = []): Promise<number> {
     const [row] = await this.rows(query, parameters)
     return Number(Object.values(row ?? {})[0])
+  }
+
+  /** What the node counted of broken invariants; none where it has ended. */
+  async violations(): Promise<string[]> {
+    if (this.child.exitCode !== null || this.child.signalCode !== null) return []
+    const text = await (await fetch(this.url('/metrics'))).text()
+    const counters = text
+      .split('\n')
+      .filter((line) => line.startsWith('otlake_invariant_violations_total{'))
+    if (counters.length !== INVARIANTS) throw new Error(`${counters.length} invariants are told`)
+    return counters.filter((line) => !line.endsWith(' 0'))
   }
 
   /** As `kill -9` does it: nothing gets to finish. */

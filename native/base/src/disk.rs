@@ -42,8 +42,9 @@ pub trait Disk: Debug + Send + Sync + 'static {
     fn status(&self, path: &Path) -> io::Result<Status>;
     /// The absolute path without links.
     fn canonical(&self, path: &Path) -> io::Result<PathBuf>;
-    /// Locks a file, creating it where it is absent and writing `owner` into it, until what is
-    /// returned is dropped or the process ends; `WouldBlock` where another holds it.
+    /// Locks a file, creating it where it is absent, until what is returned is dropped or the
+    /// process ends; `WouldBlock` where another holds it. `owner` is written into it if there is
+    /// room.
     fn lock(&self, path: &Path, owner: &str) -> io::Result<Box<dyn Any + Send + Sync>>;
     /// A number that no other name in `folder` was made from: random, but in a simulation.
     fn unique(&self, folder: &Path) -> u128;
@@ -315,8 +316,10 @@ impl Disk for RealDisk {
             .truncate(false)
             .open(path)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        file.set_len(0)?;
-        file.write_all(owner.as_bytes())?;
+        // The text is for people alone: a full disk refuses it, and must not refuse the start.
+        let _ = file
+            .set_len(0)
+            .and_then(|()| file.write_all(owner.as_bytes()));
         Ok(Box::new(file))
     }
 

@@ -31,6 +31,7 @@ type Seconds = Family<Labels, Histogram, fn() -> Histogram>;
 /// Every figure the native module keeps. Cheap to share: each field is a handle.
 pub struct Metrics {
     registry: Registry,
+    strict: bool,
     /// OTLP requests, by `signal`, `transport` (grpc, http, library) and `outcome` (ok,
     /// partial, invalid, denied, exhausted, unavailable, internal).
     pub requests: Family<Labels, Counter>,
@@ -78,7 +79,7 @@ pub struct Metrics {
     /// Seconds from seal to commit, by `signal`.
     pub flush_seconds: Seconds,
     /// Damaged bytes that a read found and did not serve (I6), by `kind` (log, file, commit,
-    /// checkpoint).
+    /// checkpoint, window).
     pub corruption: Family<Labels, Counter>,
     /// Files of the newest snapshot, by `table`.
     pub table_files: Family<Labels, Gauge>,
@@ -86,6 +87,9 @@ pub struct Metrics {
     pub table_bytes: Family<Labels, Gauge>,
     /// Rows of those files, by `table`.
     pub table_rows: Family<Labels, Gauge>,
+    /// Checkpoints of a table's log that could not be written, by `table`; the next is tried when
+    /// it is due.
+    pub checkpoint_failures: Family<Labels, Counter>,
     /// What the regular jobs count.
     pub jobs: JobMetrics,
     /// Queries, by `kind` (sql, flight, trace) and `outcome` (ok or the error's kind).
@@ -240,6 +244,11 @@ impl Metrics {
                 "Rows of the newest snapshot's files",
                 gauges()
             ),
+            checkpoint_failures: add!(
+                "checkpoint_failures",
+                "Checkpoints of a table's log that could not be written",
+                counters()
+            ),
             jobs,
             queries: add!("queries", "Queries by kind and outcome", counters()),
             receive_bytes: add!(
@@ -279,6 +288,7 @@ impl Metrics {
                 counters()
             ),
             registry,
+            strict: false,
         };
         // A counter that has not moved is told as 0, so that its absence means something.
         for signal in Signal::ALL {
@@ -297,8 +307,9 @@ impl Metrics {
         }
         for table in Table::ALL {
             drop(metrics.flushes.get_or_create(&by_table(table)));
+            drop(metrics.checkpoint_failures.get_or_create(&by_table(table)));
         }
-        for kind in ["log", "file", "commit", "checkpoint"] {
+        for kind in ["log", "file", "commit", "checkpoint", "window"] {
             drop(metrics.corruption.get_or_create(&vec![("kind", kind)]));
         }
         for invariant in [
@@ -325,17 +336,37 @@ impl Metrics {
         self.requests_refused.get_or_create(&labels).inc();
     }
 
+    /// As `new`, for tests: a broken invariant stops whoever broke it at once.
+    pub fn strict() -> Self {
+        Self {
+            strict: true,
+            ..Self::new()
+        }
+    }
+
     /// Counts damage that was found.
     pub fn damaged(&self, kind: &'static str) {
         self.corruption.get_or_create(&vec![("kind", kind)]).inc();
     }
 
-    /// Counts a broken invariant; debug builds and tests stop at once.
+    /// Counts a broken invariant and logs what was seen. The node goes on: what is wrong is refused
+    /// or left out where it was found, or cannot be mended by an end.
+    ///
+    /// # Panics
+    /// Where the metrics are `strict`.
     pub fn violated(&self, invariant: Invariant, what: &str) {
+        let id = invariant.id();
         self.invariant_violations
-            .get_or_create(&vec![("invariant", invariant.id())])
+            .get_or_create(&vec![("invariant", id)])
             .inc();
-        debug_assert!(false, "{}: {what}", invariant.id());
+        tracing::error!(target: "otlake::invariant", id, "a broken invariant: {what}");
+        assert!(!self.strict, "{id}: {what}");
+    }
+
+    /// How often an invariant was broken.
+    pub fn violations(&self, invariant: Invariant) -> u64 {
+        let labels = vec![("invariant", invariant.id())];
+        self.invariant_violations.get_or_create(&labels).get()
     }
 
     /// The OpenMetrics text, `# EOF` included.
@@ -354,4 +385,25 @@ pub fn by_signal(signal: Signal) -> Labels {
 /// The label of a table.
 pub fn by_table(table: Table) -> Labels {
     vec![("table", table.name())]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_invariant_is_counted_and_each_is_told_from_the_start() {
+        let metrics = Metrics::new();
+        metrics.violated(Invariant::I8Open, "a test");
+        assert_eq!(metrics.violations(Invariant::I8Open), 1);
+        let text = metrics.encode();
+        let line = |line: &&str| line.starts_with("otlake_invariant_violations_total{");
+        assert_eq!(text.lines().filter(line).count(), 10);
+    }
+
+    #[test]
+    #[should_panic(expected = "I8: a test")]
+    fn strict_metrics_stop_whoever_breaks_an_invariant() {
+        Metrics::strict().violated(Invariant::I8Open, "a test");
+    }
 }

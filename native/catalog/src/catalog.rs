@@ -8,6 +8,7 @@ use otlake_base::disk::{Disk, real};
 use otlake_base::{Clock, Metrics, Result, Table};
 
 use crate::handle::DeltaTableHandle;
+use crate::rebuild::InLog;
 
 /// The seven tables of a data folder, whose lock the caller holds.
 pub struct Catalog {
@@ -25,10 +26,12 @@ impl Catalog {
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Result<Catalog> {
-        Self::open_on(real(), tables_dir, clock, metrics).await
+        let nothing: InLog = Arc::new(|_, _| None);
+        Self::open_on(real(), tables_dir, clock, metrics, &nothing).await
     }
 
-    /// As `open`, on a given disk.
+    /// As `open`, on a given disk. A damaged newest commit is done without where `in_log` says
+    /// that the log holds the records whose rows it named; they have to be flushed again.
     ///
     /// # Errors
     /// As `open`.
@@ -37,12 +40,13 @@ impl Catalog {
         tables_dir: &Path,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
+        in_log: &InLog,
     ) -> Result<Catalog> {
         let handles = stream::iter(Table::ALL)
             .map(|table| {
                 let root = tables_dir.join(table.name());
                 let (clock, metrics) = (Arc::clone(&clock), Arc::clone(&metrics));
-                DeltaTableHandle::open(table, root, Arc::clone(&disk), clock, metrics)
+                DeltaTableHandle::open(table, root, Arc::clone(&disk), clock, metrics, in_log)
             })
             .buffered(disk.concurrency())
             .map_ok(Arc::new)

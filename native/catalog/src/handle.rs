@@ -14,9 +14,10 @@ use deltalake_core::kernel::{Action, Add, Transaction};
 use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use deltalake_core::table::state::DeltaTableState;
-use deltalake_core::{DeltaTable, DeltaTableBuilder, DeltaTableError, checkpoints};
+use deltalake_core::{DeltaTable, DeltaTableBuilder, DeltaTableError};
 use futures::TryStreamExt;
 use otlake_base::disk::{Disk, create_folders, existing_above};
+use otlake_base::invariant::Invariant;
 use otlake_base::metrics::by_table;
 use otlake_base::{Clock, Code, DataFile, Error, Metrics, Position, Result, Table};
 use otlake_shard::Written;
@@ -24,11 +25,12 @@ use parking_lot::{Mutex as ShortMutex, RwLock};
 use tokio::sync::Mutex;
 use url::Url;
 
-use crate::columns::{CHECKPOINT_INTERVAL, LOG_RETENTION, columns, properties};
+use crate::columns::{columns, properties};
 use crate::durable_store::DurableStore;
+use crate::rebuild::InLog;
 use crate::recover::{load_newest, unreadable};
 use crate::snapshot::{SUMS_TAG, Snapshot, files};
-use crate::sweep::sweep;
+use crate::sweep::sweep_orphans;
 use crate::watermarks::{self, app_id};
 
 /// Times that one call looks at the table again after another writer was faster.
@@ -77,6 +79,7 @@ impl DeltaTableHandle {
         disk: Arc<dyn Disk>,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
+        in_log: &InLog,
     ) -> Result<DeltaTableHandle> {
         let log = root.join("_delta_log");
         let above = root.parent().unwrap_or(&root);
@@ -106,7 +109,7 @@ impl DeltaTableHandle {
             })
             .map_err(|error| storage(table, "cannot list its log", error))?;
         let (snapshot, tombstones) = if exists {
-            load_newest(table, &mut delta, &store, |delta| {
+            load_newest(table, &root, &mut delta, &store, in_log, |delta| {
                 Box::pin(newest(table, root.clone(), delta))
             })
             .await?
@@ -167,14 +170,32 @@ impl DeltaTableHandle {
         held
     }
 
-    /// Reads the table again, as others may have left it, and publishes what it is.
+    /// Reads the table again, as others may have left it, and publishes what it is. A version that
+    /// is new here can be one of ours whose last sync failed, and what is published is built on:
+    /// batches leave the log, replaced files the disk. So its name is made durable first (I2).
     pub(crate) async fn refresh(&self, delta: &mut DeltaTable) -> Result<()> {
         delta
             .update_state()
             .await
             .map_err(|error| storage(self.table, "cannot read the table again", error))?;
+        if delta.version() > Some(self.snapshot().version as u64) {
+            let (disk, log) = (Arc::clone(&self.disk), self.root.join("_delta_log"));
+            tokio::task::spawn_blocking(move || disk.sync_folder(&log))
+                .await
+                .map_err(|error| storage(self.table, "cannot sync its log", error))?
+                .map_err(|error| storage(self.table, "cannot sync its log", error))?;
+        }
         self.publish(Arc::new(load(self.table, &self.root, delta).await?));
         Ok(())
+    }
+
+    /// The newest version, which `delta` is at. A refresh that failed, or was given up, midway has
+    /// left it ahead: a commit upon that could repeat what the version in between holds (I3).
+    pub(crate) async fn up_to_date(&self, delta: &mut DeltaTable) -> Result<Arc<Snapshot>> {
+        if delta.version() != Some(self.snapshot().version as u64) {
+            self.refresh(delta).await?;
+        }
+        Ok(self.snapshot())
     }
 
     pub(crate) fn publish(&self, snapshot: Arc<Snapshot>) {
@@ -227,7 +248,7 @@ impl DeltaTableHandle {
         }
         let mut last = None;
         for _ in 0..COMMIT_ATTEMPTS {
-            let now = self.snapshot();
+            let now = self.up_to_date(&mut delta).await?;
             if !watermarks.is_empty() && watermarks.iter().all(|mark| now.covers(*mark)) {
                 self.discard(&now, &files).await?;
                 return Ok(now);
@@ -321,6 +342,13 @@ impl DeltaTableHandle {
             .iter()
             .all(|action| matches!(action, Action::Add(_)));
         info.is_blind_append = Some(appends);
+        let unsummed = |action: &Action| matches!(action, Action::Add(add) if add.tags.is_none());
+        if changes.iter().any(unsummed) {
+            self.metrics.violated(
+                Invariant::I6Detected,
+                "a file is committed that its bytes cannot be checked by",
+            );
+        }
         let mut actions = vec![Action::CommitInfo(info)];
         actions.extend(changes);
         // No attempts of its own: delta-rs would not look at the watermarks between them. And
@@ -351,8 +379,6 @@ impl DeltaTableHandle {
             .map(|written| written.file.path.clone())
             .collect();
         let outcome = tokio::task::spawn_blocking(move || {
-            // The commit that covers them may be one whose last sync failed.
-            disk.sync_folder(&root.join("_delta_log"))?;
             let held: HashSet<&str> = held.iter().map(|file| file.path.as_str()).collect();
             for path in paths.iter().filter(|path| !held.contains(path.as_str())) {
                 match disk.remove(&root.join(path)) {
@@ -378,43 +404,6 @@ impl DeltaTableHandle {
         for written in files {
             expected.remove(&written.file.path);
         }
-    }
-
-    /// A checkpoint each so many commits, and the log before it trimmed. Its failure costs
-    /// time at the next open, nothing else.
-    pub(crate) async fn checkpoint(&self, delta: &mut DeltaTable) {
-        let due = delta
-            .version()
-            .is_some_and(|version| version % CHECKPOINT_INTERVAL == 0);
-        if !due {
-            return;
-        }
-        if let Err(error) = self.checkpoint_now(delta).await {
-            tracing::warn!(
-                target: "otlake::catalog", table = self.table.name(), "no checkpoint: {error}"
-            );
-        }
-    }
-
-    /// Writes a checkpoint and deletes the entries of the log before it that have expired;
-    /// how many.
-    pub(crate) async fn checkpoint_now(
-        &self,
-        delta: &mut DeltaTable,
-    ) -> std::result::Result<usize, DeltaTableError> {
-        checkpoints::create_checkpoint(delta, None).await?;
-        let Some(version) = delta.version() else {
-            return Ok(0);
-        };
-        let store = delta.log_store();
-        let expired = self.millis() - LOG_RETENTION.as_millis() as i64;
-        let deleted =
-            checkpoints::cleanup_expired_logs_for(version, store.as_ref(), expired, None).await?;
-        // A state that grew commit by commit replays them all on each further one; read
-        // anew it stands on the checkpoint. At this very version: one that others have
-        // added since is for the next commit to find.
-        delta.state = Some(DeltaTableState::try_new(store.as_ref(), Some(version)).await?);
-        Ok(deleted)
     }
 }
 
@@ -499,28 +488,4 @@ async fn tombstones(table: Table, delta: &DeltaTable) -> Result<Vec<String>> {
         .iter()
         .map(|removed| removed.path().into_owned())
         .collect())
-}
-
-async fn sweep_orphans(
-    table: Table,
-    disk: &Arc<dyn Disk>,
-    snapshot: &Snapshot,
-    tombstones: Vec<String>,
-) -> Result<()> {
-    let mut known: HashSet<String> = snapshot
-        .files
-        .iter()
-        .map(|file| file.path.clone())
-        .collect();
-    // A removed file is another reader's until it is vacuumed.
-    known.extend(tombstones);
-    let (disk, root) = (Arc::clone(disk), snapshot.root.clone());
-    let deleted = tokio::task::spawn_blocking(move || sweep(&*disk, &root, &known))
-        .await
-        .map_err(|error| storage(table, "cannot sweep", error))?
-        .map_err(|error| storage(table, "cannot sweep", error))?;
-    if deleted > 0 {
-        tracing::info!(target: "otlake::catalog", table = table.name(), deleted, "swept orphans");
-    }
-    Ok(())
 }

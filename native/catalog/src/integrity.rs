@@ -54,6 +54,11 @@ impl Kind {
     }
 }
 
+/// The version that a file of a table's log is of, by its name.
+pub(crate) fn version_of(name: &str) -> Option<u64> {
+    name.split_once('.')?.0.parse().ok()
+}
+
 /// The name of the file that holds the checksums of `name`.
 pub(crate) fn sums_name(name: &str) -> String {
     format!(".{name}.crc32c")

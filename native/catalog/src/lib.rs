@@ -15,21 +15,25 @@
 //! - `handle`: one table: its newest snapshot, and the committer.
 //! - `snapshot`: files and watermarks of one version.
 //! - `watermarks`: every `txn` action of a version.
+//! - `checkpoint`: checkpoints of a table's log, and the entries before them that are deleted.
 //! - `columns`: Arrow schema to Delta schema, table properties.
 //! - `durable_store`: the object store below the log, which syncs what it writes.
 //! - `integrity`: checksums of the log's own files.
 //! - `verify`: reads everything and tells what is damaged.
+//! - `rebuild`: a damaged newest commit that can do without.
 //! - `recover`: loads a table whose log is damaged.
 //! - `sweep`: removes what a crash left and nothing refers to.
 //! - `maintain`: merges files, expires days, deletes what no version names any more.
 
 mod catalog;
+mod checkpoint;
 mod columns;
 mod durable_store;
 mod handle;
 mod integrity;
 mod listing;
 mod maintain;
+mod rebuild;
 mod recover;
 mod snapshot;
 mod sweep;
@@ -42,10 +46,16 @@ pub use maintain::{
     CompactLimits, Compacted, JobContext, JobStep, OnJobStep, Pace, Retained, Retention,
     RetentionRule, Throttle, Vacuumed,
 };
+pub use rebuild::InLog;
 pub use snapshot::Snapshot;
 
 #[cfg(test)]
 mod catalog_test;
+#[cfg(test)]
+mod durable_test;
+#[cfg(test)]
+#[path = "../../base/testing/hooked_disk.rs"]
+mod hooked_disk;
 #[cfg(test)]
 #[path = "../../shard/testing/rows.rs"]
 mod rows;

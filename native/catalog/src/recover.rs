@@ -1,6 +1,7 @@
 //! Loads a table whose log may be damaged: what the commits still tell is rebuilt from them.
 
 use std::io;
+use std::path::Path;
 
 use deltalake_core::{DeltaTable, DeltaTableError};
 use futures::future::BoxFuture;
@@ -9,9 +10,10 @@ use otlake_base::{Code, Error, Result, Table};
 
 use crate::durable_store::{Damage, DurableStore};
 use crate::integrity::{Kind, sums_name};
+use crate::rebuild::{InLog, obstacle};
 
-/// Damaged checkpoints that one load sets aside; a log holds few.
-const CHECKPOINTS_SET_ASIDE: usize = 8;
+/// Damaged files that one load sets aside; a log holds few checkpoints.
+const SET_ASIDE: usize = 8;
 
 /// A log that is there but cannot be understood, unless storage itself failed.
 pub(crate) fn unreadable(table: Table, error: DeltaTableError) -> Error {
@@ -26,18 +28,22 @@ pub(crate) fn unreadable(table: Table, error: DeltaTableError) -> Error {
 }
 
 /// Loads the newest version and has `read` take from it what it needs. A damaged checkpoint is
-/// renamed to `….damaged`, and the version is made from the commits before and after it.
+/// renamed to `….damaged`, and the version is made from the commits before and after it. So is a
+/// damaged newest commit whose work can be done again, by what `in_log` says is in the log; the
+/// version is then the one before.
 ///
 /// # Errors
-/// `TABLE_CORRUPT` for a damaged commit, or where commits that the checkpoint stood for are gone;
-/// `TABLE_IO`; what `read` fails with.
+/// `TABLE_CORRUPT` for another damaged commit, or where commits that the checkpoint stood for are
+/// gone; `TABLE_IO`; what `read` fails with.
 pub(crate) async fn load_newest<T>(
     table: Table,
+    root: &Path,
     delta: &mut DeltaTable,
     store: &DurableStore,
+    in_log: &InLog,
     read: impl for<'a> Fn(&'a DeltaTable) -> BoxFuture<'a, Result<T>>,
 ) -> Result<T> {
-    for _ in 0..CHECKPOINTS_SET_ASIDE {
+    for _ in 0..SET_ASIDE {
         store.take_damage();
         let loaded = match delta.load().await {
             Ok(()) => read(delta).await,
@@ -47,25 +53,36 @@ pub(crate) async fn load_newest<T>(
             Ok(read) => return Ok(read),
             Err(error) => error,
         };
-        match store.take_damage() {
-            Some(damage) if damage.kind == Kind::Checkpoint => {
-                set_aside(store.disk(), &damage).map_err(|failure| {
-                    Error::new(
-                        Code::TableIo,
-                        format!("{}: cannot set a checkpoint aside: {failure}", table.name()),
-                    )
-                })?;
-                tracing::warn!(
-                    target: "otlake::catalog", table = table.name(),
-                    path = %damage.path.display(),
-                    "a damaged checkpoint is set aside, and the table read from its commits"
-                );
+        let Some(damage) = store.take_damage() else {
+            return Err(error);
+        };
+        if damage.kind == Kind::Commit {
+            let disk = store.disk();
+            let obstacle = obstacle(table, root, delta, disk, &damage, in_log).await;
+            // The version before may be damaged, too.
+            let obstacle = obstacle.map_err(|error| match store.take_damage() {
+                Some(before) => before.error,
+                None => error,
+            })?;
+            if let Some(why) = obstacle {
+                let text = format!("{}; it cannot be made again: {why}", damage.error.message);
+                return Err(Error::new(Code::TableCorrupt, text));
             }
-            Some(damage) => return Err(damage.error),
-            None => return Err(error),
         }
+        set_aside(store.disk(), &damage).map_err(|failure| {
+            let text = format!("{}: cannot set a file aside: {failure}", table.name());
+            Error::new(Code::TableIo, text)
+        })?;
+        tracing::warn!(
+            target: "otlake::catalog", table = table.name(), path = %damage.path.display(),
+            "a damaged file of the table's log is set aside: {}",
+            match damage.kind {
+                Kind::Commit => "the table is at the version before, and what it did is done again",
+                _ => "the table is read from its commits",
+            }
+        );
     }
-    let message = format!("{}: every checkpoint is damaged", table.name());
+    let message = format!("{}: its log is damaged in too many places", table.name());
     Err(Error::new(Code::TableCorrupt, message))
 }
 
@@ -74,7 +91,7 @@ fn set_aside(disk: &dyn Disk, damage: &Damage) -> io::Result<()> {
     let mut aside = path.as_os_str().to_owned();
     aside.push(".damaged");
     disk.rename(path, aside.as_ref())?;
-    // The hint may lead to it; a reader finds what is there without one.
+    // The hint may lead to a checkpoint; a reader finds what is there without one.
     for name in ["_last_checkpoint".to_owned(), sums_name("_last_checkpoint")] {
         match disk.remove(&path.with_file_name(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),

@@ -6,13 +6,43 @@
 use std::collections::HashSet;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use otlake_base::disk::Disk;
+use otlake_base::{Result, Table};
 use uuid::Uuid;
+
+use crate::handle::storage;
+use crate::snapshot::Snapshot;
+
+/// Deletes what neither the newest version names nor a removed file of an older one is.
+pub(crate) async fn sweep_orphans(
+    table: Table,
+    disk: &Arc<dyn Disk>,
+    snapshot: &Snapshot,
+    tombstones: Vec<String>,
+) -> Result<()> {
+    let mut known: HashSet<String> = snapshot
+        .files
+        .iter()
+        .map(|file| file.path.clone())
+        .collect();
+    // A removed file is another reader's until it is vacuumed.
+    known.extend(tombstones);
+    let (disk, root) = (Arc::clone(disk), snapshot.root.clone());
+    let deleted = tokio::task::spawn_blocking(move || sweep(&*disk, &root, &known))
+        .await
+        .map_err(|error| storage(table, "cannot sweep", error))?
+        .map_err(|error| storage(table, "cannot sweep", error))?;
+    if deleted > 0 {
+        tracing::info!(target: "otlake::catalog", table = table.name(), deleted, "swept orphans");
+    }
+    Ok(())
+}
 
 /// Deletes `<uuid>.parquet` that is not in `known` and `.<uuid>.tmp` in the partition folders
 /// of a table. Returns how many; a file that cannot be deleted is passed over.
-pub(crate) fn sweep(disk: &dyn Disk, root: &Path, known: &HashSet<String>) -> io::Result<usize> {
+fn sweep(disk: &dyn Disk, root: &Path, known: &HashSet<String>) -> io::Result<usize> {
     let mut deleted = 0;
     for folder in partitions(disk, root)? {
         let dir = root.join(&folder);

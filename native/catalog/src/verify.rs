@@ -1,13 +1,12 @@
 //! Reads every file of a table and tells what is damaged, beside a running node or without one.
 
-use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use deltalake_core::DeltaTableBuilder;
 use otlake_base::checksum::{BLOCK_BYTES, BlockSums, Checked};
-use otlake_base::disk::{RealDisk, real};
+use otlake_base::disk::{Disk, Reader, read};
 use otlake_base::{Code, DataFile, Error, Metrics, Result, Table};
 use url::Url;
 
@@ -20,12 +19,12 @@ use crate::snapshot::files;
 ///
 /// # Errors
 /// `TABLE_IO` where the folder cannot be listed.
-pub fn log_files(root: &Path) -> Result<Vec<PathBuf>> {
+pub fn log_files(disk: &dyn Disk, root: &Path) -> Result<Vec<PathBuf>> {
     let folder = root.join("_delta_log");
     let list = || -> io::Result<Vec<PathBuf>> {
         let mut paths = Vec::new();
-        for entry in fs::read_dir(&folder)? {
-            let path = entry?.path();
+        for entry in disk.list(&folder)? {
+            let path = folder.join(entry.name);
             if path.to_str().and_then(Kind::of).is_some() {
                 paths.push(path);
             }
@@ -40,13 +39,13 @@ pub fn log_files(root: &Path) -> Result<Vec<PathBuf>> {
 ///
 /// # Errors
 /// `TABLE_CORRUPT`, `TABLE_IO` where the version cannot be read. Nothing is repaired.
-pub async fn data_files(table: Table, root: &Path) -> Result<Vec<DataFile>> {
+pub async fn data_files(disk: Arc<dyn Disk>, table: Table, root: &Path) -> Result<Vec<DataFile>> {
     let io = |error: &dyn std::fmt::Display| {
         Error::new(Code::TableIo, format!("{}: {error}", root.display()))
     };
-    let root = root.canonicalize().map_err(|error| io(&error))?;
+    let root = disk.canonical(root).map_err(|error| io(&error))?;
     let url = Url::from_directory_path(&root).map_err(|()| io(&"not a folder"))?;
-    let store = DurableStore::new(real(), Arc::new(Metrics::new()));
+    let store = DurableStore::new(disk, Arc::new(Metrics::new()));
     let backend = Arc::new(store.clone());
     let mut delta = DeltaTableBuilder::from_url(url.clone())
         .map(|builder| builder.with_storage_backend(backend, url))
@@ -69,19 +68,19 @@ pub async fn data_files(table: Table, root: &Path) -> Result<Vec<DataFile>> {
 ///
 /// # Errors
 /// `TABLE_IO` where it cannot be read.
-pub fn check_log_file(path: &Path) -> Result<Checked> {
+pub fn check_log_file(disk: &dyn Disk, path: &Path) -> Result<Checked> {
     let Some(kind) = path.to_str().and_then(Kind::of) else {
         return Ok(Checked::NoChecksum);
     };
-    let read = || -> io::Result<Checked> {
-        let bytes = match fs::read(path) {
+    let check = || -> io::Result<Checked> {
+        let bytes = match read(disk, path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Checked::Gone),
             read => read?,
         };
         let verdict = match kind {
             Kind::Commit => integrity::check_commit(&bytes),
             Kind::Checkpoint | Kind::Hint => {
-                integrity::check_beside(&bytes, sums_beside(&RealDisk, path)?.as_deref())
+                integrity::check_beside(&bytes, sums_beside(disk, path)?.as_deref())
             }
         };
         Ok(match verdict {
@@ -90,20 +89,21 @@ pub fn check_log_file(path: &Path) -> Result<Checked> {
             Verdict::Damaged(what) => Checked::Damaged(what.to_owned()),
         })
     };
-    read().map_err(|error| Error::new(Code::TableIo, format!("{}: {error}", path.display())))
+    check().map_err(|error| Error::new(Code::TableIo, format!("{}: {error}", path.display())))
 }
 
 /// Checks every block of a data file below `root`.
 ///
 /// # Errors
 /// `TABLE_IO` where it cannot be read.
-pub fn check_data_file(root: &Path, file: &DataFile) -> Result<Checked> {
+pub fn check_data_file(disk: &dyn Disk, root: &Path, file: &DataFile) -> Result<Checked> {
     let path = root.join(&file.path);
     let io = |error: io::Error| Error::new(Code::TableIo, format!("{}: {error}", path.display()));
-    let length = match fs::metadata(&path) {
+    let opened = match Reader::open(disk, &path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Checked::Gone),
-        metadata => metadata.map_err(io)?.len(),
+        opened => opened.map_err(io)?,
     };
+    let length = opened.length().map_err(io)?;
     if length != file.size {
         let text = format!("it has {length} bytes instead of {}", file.size);
         return Ok(Checked::Damaged(text));
@@ -111,7 +111,6 @@ pub fn check_data_file(root: &Path, file: &DataFile) -> Result<Checked> {
     let Some(sums) = &file.sums else {
         return Ok(Checked::NoChecksum);
     };
-    let opened = fs::File::open(&path).map_err(io)?;
     damaged_block(sums, opened)
         .map_err(io)
         .map(|damaged| match damaged {
@@ -125,8 +124,7 @@ pub fn check_data_file(root: &Path, file: &DataFile) -> Result<Checked> {
 }
 
 /// The first damaged block of a file, read piece by piece.
-fn damaged_block(sums: &BlockSums, mut file: fs::File) -> io::Result<Option<u64>> {
-    use std::io::Read;
+fn damaged_block(sums: &BlockSums, mut file: Reader) -> io::Result<Option<u64>> {
     let mut buffer = Vec::with_capacity(BLOCK_BYTES as usize);
     let mut offset = 0;
     loop {

@@ -3,10 +3,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use otlake_base::checksum::Checked;
+use otlake_base::disk::{RealDisk, real};
 use otlake_base::{Code, Error, Metrics, Position, StreamId, SystemClock, Table};
 use otlake_shard::{WriteOptions, write};
 
 use crate::columns::CHECKPOINT_INTERVAL;
+use crate::maintain::testing::{Ahead, HOUR};
 use crate::verify::{check_data_file, check_log_file, data_files, log_files};
 use crate::{Catalog, Snapshot};
 
@@ -60,8 +62,9 @@ fn names(snapshot: &Snapshot) -> Vec<&str> {
 }
 
 fn damaged(root: &Path) -> Vec<PathBuf> {
-    let files = log_files(root).unwrap();
-    let is_damaged = |path: &PathBuf| matches!(check_log_file(path), Ok(Checked::Damaged(_)));
+    let files = log_files(&RealDisk, root).unwrap();
+    let is_damaged =
+        |path: &PathBuf| matches!(check_log_file(&RealDisk, path), Ok(Checked::Damaged(_)));
     files.into_iter().filter(is_damaged).collect()
 }
 
@@ -76,17 +79,20 @@ async fn checksums_of_files_survive_commits_and_checkpoints() {
     let (after, _) = open(dir.path()).await.unwrap();
     assert_eq!(names(&before), names(&after));
     assert_eq!(after.files.len(), 6);
-    let named = data_files(TABLE, &after.root).await.unwrap();
+    let named = data_files(real(), TABLE, &after.root).await.unwrap();
     for file in &named {
         assert!(file.sums.is_some(), "{}", file.path);
-        assert_eq!(check_data_file(&after.root, file).unwrap(), Checked::Whole);
+        assert_eq!(
+            check_data_file(&RealDisk, &after.root, file).unwrap(),
+            Checked::Whole
+        );
     }
-    let log = log_files(&after.root).unwrap();
+    let log = log_files(&RealDisk, &after.root).unwrap();
     assert!(log.iter().any(|path| path.ends_with("_last_checkpoint")));
     assert_eq!(log.len() as u64, CHECKPOINT_INTERVAL + 15 + 1 + 2);
     for path in log {
         assert_eq!(
-            check_log_file(&path).unwrap(),
+            check_log_file(&RealDisk, &path).unwrap(),
             Checked::Whole,
             "{}",
             path.display()
@@ -103,16 +109,16 @@ async fn i6_a_flipped_bit_of_a_data_file_is_found_wherever_it_is() {
     let whole = fs::read(&path).unwrap();
     for at in (0..whole.len()).step_by(97).chain([whole.len() - 1]) {
         flip(&path, at);
-        let found = check_data_file(&snapshot.root, file).unwrap();
+        let found = check_data_file(&RealDisk, &snapshot.root, file).unwrap();
         assert!(matches!(found, Checked::Damaged(_)), "byte {at}");
         fs::write(&path, &whole).unwrap();
     }
     fs::write(&path, &whole[..whole.len() - 1]).unwrap();
-    let found = check_data_file(&snapshot.root, file).unwrap();
+    let found = check_data_file(&RealDisk, &snapshot.root, file).unwrap();
     assert!(matches!(found, Checked::Damaged(_)), "a shorter file");
     fs::remove_file(&path).unwrap();
     assert_eq!(
-        check_data_file(&snapshot.root, file).unwrap(),
+        check_data_file(&RealDisk, &snapshot.root, file).unwrap(),
         Checked::Gone
     );
 }
@@ -130,7 +136,7 @@ async fn i6_a_damaged_commit_is_told_and_not_read() {
         let error = open(dir.path()).await.err().expect("no table");
         assert_eq!(error.code, Code::TableCorrupt, "{error}");
         assert!(error.to_string().contains("053.json"), "{error}");
-        let error = data_files(TABLE, &snapshot.root)
+        let error = data_files(real(), TABLE, &snapshot.root)
             .await
             .expect_err("no list");
         assert_eq!(error.code, Code::TableCorrupt);
@@ -180,4 +186,36 @@ async fn a_damaged_hint_is_passed_over() {
         assert_eq!(names(&snapshot), names(&after));
         fs::write(&hint, whole).unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i6_a_damaged_checkpoint_is_made_good_also_when_the_entries_it_stands_for_have_expired() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(Ahead::default());
+    let catalog = Catalog::open(
+        dir.path(),
+        Arc::clone(&clock) as _,
+        Arc::new(Metrics::new()),
+    );
+    let handle = catalog.await.unwrap().table(TABLE);
+    for sequence in 1..=2 * CHECKPOINT_INTERVAL + 3 {
+        if sequence == 2 * CHECKPOINT_INTERVAL {
+            clock.by(25 * HOUR);
+        }
+        let stream = StreamId(7);
+        let position = Position { stream, sequence };
+        handle.commit(Vec::new(), vec![position]).await.unwrap();
+    }
+    let before = handle.snapshot();
+    let log = before.root.join("_delta_log");
+    let is_there = |number, end| log.join(version(number, end)).exists();
+    assert!(!is_there(CHECKPOINT_INTERVAL - 1, "json"), "it has expired");
+    assert!(is_there(CHECKPOINT_INTERVAL, "checkpoint.parquet"));
+    flip(
+        &log.join(version(2 * CHECKPOINT_INTERVAL, "checkpoint.parquet")),
+        1_000,
+    );
+    let (after, _) = open(dir.path()).await.unwrap();
+    assert_eq!(after.version, before.version);
+    assert_eq!(after.watermarks, before.watermarks);
 }

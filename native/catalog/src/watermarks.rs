@@ -12,13 +12,23 @@ use buoyant_kernel::Snapshot;
 use buoyant_kernel::engine::arrow_data::ArrowEngineData;
 use buoyant_kernel::schema::{DataType, StructField, StructType};
 use deltalake_core::logstore::LogStoreRef;
-use otlake_base::{Code, Error, Result, StreamId};
+use otlake_base::{Code, Error, Position, Result, StreamId};
+use serde_json::Value;
 
 const APP_PREFIX: &str = "otlake/";
 
 /// The Delta application id of a stream.
 pub(crate) fn app_id(stream: StreamId) -> String {
     format!("{APP_PREFIX}{stream}")
+}
+
+/// What a `txn` action of ours says; none for another application's, or none at all.
+pub(crate) fn position(txn: &Value) -> Option<Position> {
+    let stream = txn["appId"].as_str()?.strip_prefix(APP_PREFIX)?;
+    Some(Position {
+        stream: stream.parse().ok()?,
+        sequence: txn["version"].as_u64()?,
+    })
 }
 
 /// By stream: the last sequence that the table's files hold at `version`.

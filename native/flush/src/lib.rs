@@ -39,6 +39,8 @@ pub use source::{Source, Tables};
 pub use tail::{Tail, Tailed};
 
 #[cfg(test)]
+mod invariant_test;
+#[cfg(test)]
 mod live_test;
 #[cfg(test)]
 mod seal_test;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use otlake_base::invariant::Invariant;
 use otlake_base::metrics::by_signal;
-use otlake_base::{Clock, Code, Error, Metrics, Result, Signal, StreamId, Table};
+use otlake_base::{Clock, Code, Error, Metrics, Position, Result, Signal, StreamId, Table};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
@@ -37,6 +37,8 @@ struct State {
     queues: [Queue; 3],
     /// The last sequence inserted, by stream.
     last: HashMap<StreamId, u64>,
+    /// By table: the last batch inserted that has rows of it.
+    newest: [Option<Position>; 7],
 }
 
 #[derive(Default)]
@@ -167,6 +169,9 @@ impl LiveSet {
                 return;
             }
             *last = batch.position.sequence;
+            for (table, _) in &batch.tables {
+                state.newest[*table as usize] = Some(batch.position);
+            }
             let queue = &mut state.queues[signal.index()];
             queue.bytes += batch.bytes;
             queue.rows += batch.rows;
@@ -206,6 +211,11 @@ impl LiveSet {
     /// batch, `None` for a stream this set has not seen.
     pub fn last(&self, stream: StreamId) -> Option<u64> {
         self.state.lock().last.get(&stream).copied()
+    }
+
+    /// The last batch inserted that has rows of a table.
+    pub(crate) fn newest(&self, table: Table) -> Option<Position> {
+        self.state.lock().newest[table as usize]
     }
 
     /// What the set holds of all signals.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use otlake_base::invariant::Invariant;
 use otlake_base::{
     Capture, Code, Consistency, Error, LiveRows, Position, Result, Table, TableSource,
 };
@@ -73,6 +74,11 @@ impl TableSource for Source {
     }
 
     fn capture(&self, consistency: &Consistency) -> Result<Capture> {
+        // What was acknowledged before this moment must be in what is captured after it (I7).
+        let newest = match consistency {
+            Consistency::Eventual => None,
+            Consistency::Strong | Consistency::Session(_) => self.live.newest(self.table),
+        };
         let live = match consistency {
             Consistency::Eventual => Vec::new(),
             Consistency::Strong => self.live.capture(self.table),
@@ -89,6 +95,16 @@ impl TableSource for Source {
         // The snapshot comes second. A commit between the two is seen in the snapshot, and its
         // watermark drops the captured batches; the other way round its rows would be missed.
         let snapshot = self.tables.handle(self.table).snapshot();
+        let is_captured = |position: Position| {
+            let mut positions = live.iter().rev().map(|batch| batch.position);
+            covers(&snapshot.watermarks, position) || positions.any(|of| of == position)
+        };
+        if newest.is_some_and(|position| !is_captured(position)) {
+            self.live.metrics.violated(
+                Invariant::I7StrongRead,
+                "an acknowledged batch is neither live nor in files",
+            );
+        }
         let live = live
             .iter()
             .filter(|batch| !covers(&snapshot.watermarks, batch.position))

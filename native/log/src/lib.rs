@@ -28,10 +28,12 @@
 //! - `replay.rs`: finds the streams of earlier starts, and reads them.
 //! - `reading.rs`: reads one segment, and past damage in it.
 //! - `retention.rs`: which segments exist, and when they may go.
+//! - `holding.rs`: what the log still holds of a stream.
 //! - `verify.rs`: reads every segment and tells what is damaged.
 //! - `log.rs`: the handle that the others are reached through.
 
 mod frame;
+mod holding;
 mod log;
 mod reading;
 mod replay;
@@ -42,9 +44,12 @@ mod writer;
 #[cfg(test)]
 mod faulty_disk;
 #[cfg(test)]
+mod holding_test;
+#[cfg(test)]
 mod log_test;
 #[cfg(test)]
 mod replay_test;
 
+pub use holding::whole_until;
 pub use log::{Durability, Log, LogConfig, OnDurable, Record};
 pub use replay::Replay;

@@ -1,12 +1,11 @@
 //! Reads every segment and tells what is damaged, beside a running node or without one.
 
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use otlake_base::checksum::Checked;
-use otlake_base::{Code, Error, RealDisk, Result, StreamId};
+use otlake_base::{Code, Disk, Error, Result, StreamId};
 
 use crate::reading::{Head, Next, Reading};
 
@@ -20,33 +19,34 @@ pub struct Segment {
     pub path: PathBuf,
     /// Its length in bytes, with what is preallocated.
     pub bytes: u64,
-    stream: StreamId,
-    ordinal: u64,
+    pub(crate) stream: StreamId,
+    pub(crate) ordinal: u64,
 }
 
 /// Every segment below the log's folder, stream by stream in the order they were written.
 ///
 /// # Errors
 /// `LOG_IO` where the folder cannot be listed.
-pub fn segments(folder: &Path) -> Result<Vec<Segment>> {
+pub fn segments(disk: &dyn Disk, folder: &Path) -> Result<Vec<Segment>> {
     let list = || -> io::Result<Vec<Segment>> {
         let mut segments = Vec::new();
-        for entry in fs::read_dir(folder)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let Some(stream) = name.to_str().and_then(|name| StreamId::from_str(name).ok()) else {
+        for entry in disk.list(folder)? {
+            let Ok(stream) = StreamId::from_str(&entry.name) else {
                 continue;
             };
-            for file in fs::read_dir(entry.path())? {
-                let file = file?;
-                let path = file.path();
-                let name = path.file_name().and_then(|name| name.to_str());
-                let ordinal = name
-                    .and_then(|name| name.strip_suffix(".seg"))
+            let folder = folder.join(&entry.name);
+            for file in gone_is_none(disk.list(&folder))?.unwrap_or_default() {
+                let ordinal = file
+                    .name
+                    .strip_suffix(".seg")
                     .and_then(|name| u64::from_str_radix(name, 16).ok());
                 let Some(ordinal) = ordinal else { continue };
+                let path = folder.join(&file.name);
+                let Some(status) = gone_is_none(disk.status(&path))? else {
+                    continue;
+                };
                 segments.push(Segment {
-                    bytes: file.metadata()?.len(),
+                    bytes: status.bytes,
                     path,
                     stream,
                     ordinal,
@@ -59,15 +59,23 @@ pub fn segments(folder: &Path) -> Result<Vec<Segment>> {
     list().map_err(|error| Error::new(Code::LogIo, format!("{}: {error}", folder.display())))
 }
 
+/// A running node deletes segments, and folders of streams, between a listing and a look.
+fn gone_is_none<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
+    match outcome {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        outcome => outcome.map(Some),
+    }
+}
+
 /// Checks the segment at `index` of what [`segments`] gave.
 ///
 /// # Errors
 /// `LOG_IO` where it cannot be read.
-pub fn check_segment(segments: &[Segment], index: usize) -> Result<Checked> {
+pub fn check_segment(disk: &dyn Disk, segments: &[Segment], index: usize) -> Result<Checked> {
     let segment = &segments[index];
     let mut found = None;
     for _ in 0..READS {
-        match read(segments, index) {
+        match read(disk, segments, index) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Checked::Gone),
             Err(error) => {
                 let text = format!("{}: {error}", segment.path.display());
@@ -81,9 +89,9 @@ pub fn check_segment(segments: &[Segment], index: usize) -> Result<Checked> {
 }
 
 /// What is damaged in a segment, if anything is.
-fn read(segments: &[Segment], index: usize) -> io::Result<Option<String>> {
+fn read(disk: &dyn Disk, segments: &[Segment], index: usize) -> io::Result<Option<String>> {
     let segment = &segments[index];
-    let begin = match Head::read(&RealDisk, &segment.path, segment.stream)? {
+    let begin = match Head::read(disk, &segment.path, segment.stream)? {
         Head::Whole(begin) => begin,
         Head::Empty => return Ok(None),
         Head::Lost => return Ok(Some("its head is damaged, and no record is whole".into())),
@@ -101,7 +109,7 @@ fn read(segments: &[Segment], index: usize) -> io::Result<Option<String>> {
         .take_while(|later| later.stream == segment.stream);
     let mut end_sequence = None;
     for later in later {
-        if let Ok(head) = Head::read(&RealDisk, &later.path, later.stream)
+        if let Ok(head) = Head::read(disk, &later.path, later.stream)
             && let Some(begin) = head.begin()
         {
             end_sequence = Some(begin.sequence);
@@ -109,14 +117,7 @@ fn read(segments: &[Segment], index: usize) -> io::Result<Option<String>> {
         }
     }
     let (stream, ordinal) = (segment.stream, segment.ordinal);
-    let mut reading = Reading::open(
-        &RealDisk,
-        &segment.path,
-        stream,
-        ordinal,
-        begin,
-        end_sequence,
-    )?;
+    let mut reading = Reading::open(disk, &segment.path, stream, ordinal, begin, end_sequence)?;
     let mut damage = Vec::new();
     loop {
         match reading.next_record()? {

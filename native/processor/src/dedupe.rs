@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use otlake_base::disk::{Disk, create_folders, existing_above, read};
-use otlake_base::{Code, Error, Result, Signal};
+use otlake_base::{Code, Error, Metrics, Result, Signal};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use xxhash_rust::xxh3::Xxh3;
@@ -74,7 +74,12 @@ impl Dedupe {
     ///
     /// # Errors
     /// `NODE_DIRECTORY_UNUSABLE` where the folder cannot be made.
-    pub(crate) fn open(disk: Arc<dyn Disk>, folder: &Path, limits: WindowLimits) -> Result<Dedupe> {
+    pub(crate) fn open(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        limits: WindowLimits,
+        metrics: &Metrics,
+    ) -> Result<Dedupe> {
         create_folders(&*disk, existing_above(&*disk, folder), folder).map_err(|error| {
             Error::new(
                 Code::NodeDirectoryUnusable,
@@ -83,7 +88,7 @@ impl Dedupe {
         })?;
         let windows = Signal::ALL.map(|signal| {
             let path = folder.join(format!("{}.window", signal.name()));
-            Arc::new(Window::load(Arc::clone(&disk), path, limits))
+            Arc::new(Window::load(Arc::clone(&disk), path, limits, metrics))
         });
         Ok(Dedupe { windows })
     }
@@ -156,7 +161,7 @@ impl State {
 }
 
 impl Window {
-    fn load(disk: Arc<dyn Disk>, path: PathBuf, limits: WindowLimits) -> Window {
+    fn load(disk: Arc<dyn Disk>, path: PathBuf, limits: WindowLimits, metrics: &Metrics) -> Window {
         let mut state = State::default();
         match read(&*disk, &path) {
             Ok(bytes) => match decode(&bytes) {
@@ -165,10 +170,13 @@ impl Window {
                         state.remember(hash, received, limits);
                     }
                 }
-                Err(what) => tracing::error!(
-                    target: "otlake::dedupe", path = %path.display(),
-                    "the window of resends begins empty: {what}"
-                ),
+                Err(what) => {
+                    metrics.damaged("window");
+                    tracing::error!(
+                        target: "otlake::dedupe", path = %path.display(),
+                        "the window of resends begins empty: {what}"
+                    );
+                }
             },
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => tracing::error!(

@@ -1,7 +1,8 @@
 use std::fs;
 use std::path::Path;
 
-use otlake_base::{Signal, Table};
+use otlake_base::disk::real;
+use otlake_base::{Metrics, Signal, Table};
 
 use crate::dedupe::{Claim, ContentHash, Dedupe, WindowLimits, decode};
 use crate::testing::{
@@ -14,6 +15,10 @@ const LIMITS: WindowLimits = WindowLimits {
     nanos: 1_000,
     requests: 3,
 };
+
+fn window(folder: &Path, metrics: &Metrics) -> Dedupe {
+    Dedupe::open(real(), folder, LIMITS, metrics).expect("a window")
+}
 
 fn hash(number: u8) -> ContentHash {
     ContentHash::of("default", &[number])
@@ -58,7 +63,7 @@ fn assert_each_once(node: &Processor) {
 #[test]
 fn a_window_forgets_by_age_and_by_number() {
     let root = tempfile::tempdir().expect("a folder");
-    let dedupe = Dedupe::open(otlake_base::disk::real(), root.path(), LIMITS).expect("a window");
+    let dedupe = window(root.path(), &Metrics::new());
     store(&dedupe, 1, 0);
     assert!(is_known(&dedupe, 1, 1_000));
     assert!(!is_known(&dedupe, 1, 1_001), "too old");
@@ -72,7 +77,7 @@ fn a_window_forgets_by_age_and_by_number() {
 #[test]
 fn a_dropped_ticket_leaves_the_place_to_the_next() {
     let root = tempfile::tempdir().expect("a folder");
-    let dedupe = Dedupe::open(otlake_base::disk::real(), root.path(), LIMITS).expect("a window");
+    let dedupe = window(root.path(), &Metrics::new());
     let first = dedupe.claim(Signal::Traces, hash(1), 0);
     let Claim::InFlight(mut ended) = dedupe.claim(Signal::Traces, hash(1), 0) else {
         panic!("the first is in flight");
@@ -92,13 +97,13 @@ fn a_dropped_ticket_leaves_the_place_to_the_next() {
 #[test]
 fn a_window_survives_and_a_damaged_one_begins_empty() {
     let root = tempfile::tempdir().expect("a folder");
-    let dedupe = Dedupe::open(otlake_base::disk::real(), root.path(), LIMITS).expect("a window");
+    let dedupe = window(root.path(), &Metrics::new());
     store(&dedupe, 1, 5);
     dedupe.persist(Signal::Traces).expect("a file");
     let path = root.path().join("traces.window");
     let whole = fs::read(&path).expect("the file");
     assert_eq!(decode(&whole), Ok(vec![(hash(1), 5)]));
-    let again = Dedupe::open(otlake_base::disk::real(), root.path(), LIMITS).expect("a window");
+    let again = window(root.path(), &Metrics::new());
     assert!(is_known(&again, 1, 5));
     for bit in 0..whole.len() * 8 {
         let mut flipped = whole.clone();
@@ -106,8 +111,12 @@ fn a_window_survives_and_a_damaged_one_begins_empty() {
         assert!(decode(&flipped).is_err(), "bit {bit}");
     }
     fs::write(&path, &whole[..whole.len() - 1]).expect("a torn file");
-    let torn = Dedupe::open(otlake_base::disk::real(), root.path(), LIMITS).expect("a window");
+    let metrics = Metrics::new();
+    let torn = window(root.path(), &metrics);
     assert!(!is_known(&torn, 1, 5));
+    // It is counted (I6); the windows that are not there are no damage.
+    let found = metrics.corruption.get_or_create(&vec![("kind", "window")]);
+    assert_eq!(found.get(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

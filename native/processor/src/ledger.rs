@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use otlake_base::invariant::Invariant;
 use otlake_base::metrics::{Labels, by_signal};
-use otlake_base::{Code, Metrics, Signal};
+use otlake_base::{Code, Kind, Metrics, Signal};
 use otlake_decode::{ByReason, Decoded};
 
 /// The records of one request, which are counted once: when their fate is known. It goes where
@@ -40,8 +40,17 @@ impl Entry {
         self.settle(None);
     }
 
-    /// The accepted records were refused after all.
+    /// The accepted records were refused after all. Nothing is wrong with them, so the code must be
+    /// one to try again upon (I10), unless they need more room than there is.
     pub(crate) fn refused(mut self, code: Code) {
+        let by_size = matches!(code, Code::OtlpTooLarge | Code::OtlpTenant);
+        if code.kind() != Kind::Unavailable && !by_size {
+            let what = format!(
+                "a request that can be stored was refused with {}",
+                code.as_str()
+            );
+            self.metrics.violated(Invariant::I10DiskFault, &what);
+        }
         self.settle(Some(reason(code)));
     }
 
@@ -111,5 +120,45 @@ pub(crate) fn reason(code: Code) -> &'static str {
         Code::IngestStopping => "stopping",
         Code::OtlpTooLarge => "too_large",
         _ => "internal",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use otlake_base::limits::RecordLimits;
+
+    use super::*;
+    use crate::testing::spans;
+
+    fn decoded() -> Decoded {
+        let limits = RecordLimits::default();
+        otlake_decode::decode(Signal::Traces, &spans(0, 3), "default", &limits).expect("spans")
+    }
+
+    fn entry(metrics: &Arc<Metrics>, decoded: &Decoded) -> Entry {
+        Entry::new(Arc::clone(metrics), Signal::Traces, decoded)
+    }
+
+    #[test]
+    fn i4_a_record_that_is_neither_kept_nor_refused_is_counted() {
+        let metrics = Arc::new(Metrics::new());
+        let mut decoded = decoded();
+        entry(&metrics, &decoded).acknowledged();
+        assert_eq!(metrics.violations(Invariant::I4Ledger), 0);
+        decoded.received += 1;
+        entry(&metrics, &decoded).acknowledged();
+        assert_eq!(metrics.violations(Invariant::I4Ledger), 1);
+    }
+
+    #[test]
+    fn i10_a_refusal_of_good_records_for_good_is_counted() {
+        let metrics = Arc::new(Metrics::new());
+        let decoded = decoded();
+        for code in [Code::LogIo, Code::LogFull, Code::OtlpTooLarge] {
+            entry(&metrics, &decoded).refused(code);
+        }
+        assert_eq!(metrics.violations(Invariant::I10DiskFault), 0);
+        entry(&metrics, &decoded).refused(Code::LogChecksumMismatch);
+        assert_eq!(metrics.violations(Invariant::I10DiskFault), 1);
     }
 }

@@ -54,11 +54,18 @@ mod dedupe_test;
 #[cfg(test)]
 mod every_field_test;
 #[cfg(test)]
+mod full_disk_test;
+#[cfg(test)]
+#[path = "../../base/testing/hooked_disk.rs"]
+mod hooked_disk;
+#[cfg(test)]
 mod ingest_test;
 #[cfg(test)]
 mod jobs_test;
 #[cfg(test)]
 mod processor_test;
+#[cfg(test)]
+mod rebuild_test;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

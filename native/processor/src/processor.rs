@@ -1,11 +1,13 @@
 //! Open, close and what lies between.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use otlake_base::disk::Disk;
 use otlake_base::limits::RecordLimits;
 use otlake_base::{Clock, Code, Error, Metrics, Position, Result, StreamId, Table, TableSource};
-use otlake_catalog::{Catalog, Throttle};
+use otlake_catalog::{Catalog, InLog, Throttle};
 use otlake_flush::{
     Budget, Flusher, FlusherParts, LiveSet, OnStep, SealLimits, Source, Tables, Tail,
 };
@@ -97,6 +99,7 @@ impl Processor {
             &data_dir.tables(),
             Arc::clone(&clock),
             Arc::clone(&metrics),
+            &in_log(&config.disk, data_dir.log()),
         )
         .await?;
         let tables = Tables::of(&catalog);
@@ -116,7 +119,9 @@ impl Processor {
             requests: config.dedupe_requests,
         };
         let (folder, disk) = (data_dir.dedupe(), Arc::clone(&config.disk));
-        let dedupe = Arc::new(blocking(move || Dedupe::open(disk, &folder, window)).await?);
+        let counters = Arc::clone(&metrics);
+        let dedupe = blocking(move || Dedupe::open(disk, &folder, window, &counters)).await?;
+        let dedupe = Arc::new(dedupe);
         let windows = Arc::clone(&dedupe);
         let log = Arc::new(log);
         let limits = SealLimits {
@@ -280,6 +285,18 @@ impl Processor {
         };
         flushed.and(closed)
     }
+}
+
+/// What the log of the starts before holds. A log that cannot be read holds nothing for sure.
+fn in_log(disk: &Arc<dyn Disk>, folder: PathBuf) -> InLog {
+    let disk = Arc::clone(disk);
+    Arc::new(move |stream, from| {
+        let held = otlake_log::whole_until(&*disk, &folder, stream, from);
+        held.unwrap_or_else(|error| {
+            tracing::warn!(target: "otlake::log", "what the log holds cannot be told: {error}");
+            None
+        })
+    })
 }
 
 /// Runs what blocks on a thread made for it.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use otlake_base::{Code, Error, Metrics, Position, Result, StreamId, Table};
+use otlake_base::{Code, Error, Kind, Metrics, Position, Result, StreamId, Table};
 use otlake_flush::{LiveBatch, LiveSet, Tables, covers};
 use otlake_log::{Record, Replay};
 use tokio::runtime::Handle;
@@ -20,15 +20,21 @@ pub(crate) struct Replayed {
     pub(crate) damaged: u64,
 }
 
+/// A part of the budget that replay may take beyond it where the disk takes no files. What no
+/// file holds was within the budget of the process before; but it comes back without the order
+/// that it came in, so it can amount to a little more.
+const SLACK: usize = 4;
+
 /// Reads every record of earlier streams. Flushers run meanwhile: once the budget is full, it
-/// waits for them, so a log of any size needs no more memory than a running node.
+/// waits for them, so a log of any size needs no more memory than a running node. With a full
+/// disk they cannot make room, and the node must start all the same, to be read (I10).
 ///
 /// Every record becomes a batch, even one whose rows are all in files: its number then takes
 /// part in the next release, and its segment is deleted.
 ///
 /// # Errors
-/// `LOG_IO`; `LOG_FORMAT` for what another version wrote, which is kept and not passed over; what flushing came to, when the
-/// rows that are not in files need more memory than there is.
+/// `LOG_IO`; `LOG_FORMAT` for what another version wrote, which is kept and not passed over; what
+/// flushing came to, when the rows that are not in files need more memory than there is.
 pub(crate) fn replay(
     records: Replay,
     tables: &Tables,
@@ -39,6 +45,8 @@ pub(crate) fn replay(
 ) -> Result<Replayed> {
     let watermarks = Table::ALL.map(|table| tables.handle(table).snapshot().watermarks.clone());
     let mut replayed = Replayed::default();
+    let max = live.budget().max();
+    let mut allowed = max;
     for item in records {
         let (position, record) = match item {
             Ok(read) => read,
@@ -62,8 +70,17 @@ pub(crate) fn replay(
         let budget = live.budget();
         let reservation = budget.reserve(batch.bytes);
         live.insert(batch, reservation);
-        if budget.used() >= budget.max() {
-            runtime.block_on(live.room())?;
+        if budget.used() >= allowed {
+            match runtime.block_on(live.room()) {
+                Err(error) if allowed == max && error.kind() == Kind::Unavailable => {
+                    allowed = max + max / SLACK;
+                    tracing::warn!(
+                        target: "otlake::log",
+                        "the log is replayed beyond the memory for live rows: {error}"
+                    );
+                }
+                outcome => outcome?,
+            }
         }
     }
     Ok(replayed)

@@ -194,7 +194,7 @@ pub(crate) fn config(root: &Path) -> ProcessorConfig {
 }
 
 pub(crate) async fn open(config: ProcessorConfig, on_step: Option<OnStep>) -> Arc<Processor> {
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::new(Metrics::strict());
     Processor::open_observed(config, Arc::new(SystemClock), metrics, on_step)
         .await
         .expect("the node opens")

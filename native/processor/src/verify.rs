@@ -1,11 +1,12 @@
 //! Reads every file of a data folder and tells what is damaged (I6). It takes no lock and writes
 //! nothing, so it runs beside a node as well as without one.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::{fs, io};
 
 use otlake_base::checksum::Checked;
+use otlake_base::disk::{Disk, read, real};
 use otlake_base::{Code, DataFile, Error, Result, Table};
 use otlake_catalog::verify as tables;
 use otlake_log::verify as log;
@@ -36,6 +37,7 @@ enum Item {
 
 /// A check of a data folder, file by file.
 pub struct Verification {
+    disk: Arc<dyn Disk>,
     root: PathBuf,
     segments: Arc<Vec<log::Segment>>,
     items: std::vec::IntoIter<(Item, u64)>,
@@ -48,15 +50,25 @@ impl Verification {
     /// # Errors
     /// `NODE_DIRECTORY_UNUSABLE` for a folder that holds no data of ours; `LOG_IO`, `TABLE_IO`.
     pub async fn plan(root: &Path) -> Result<Verification> {
+        Self::plan_on(real(), root).await
+    }
+
+    /// As `plan`, on a given disk.
+    ///
+    /// # Errors
+    /// As `plan`.
+    pub async fn plan_on(disk: Arc<dyn Disk>, root: &Path) -> Result<Verification> {
+        let is_folder = |path: &Path| disk.status(path).is_ok_and(|status| status.folder);
+        let length = |path: &Path| disk.status(path).map_or(0, |status| status.bytes);
         let (log_folder, tables_folder) = (root.join("log"), root.join("tables"));
-        if !log_folder.is_dir() && !tables_folder.is_dir() {
+        if !is_folder(&log_folder) && !is_folder(&tables_folder) {
             return Err(Error::new(
                 Code::NodeDirectoryUnusable,
                 format!("{} holds neither a log nor tables", root.display()),
             ));
         }
-        let segments = match log_folder.is_dir() {
-            true => log::segments(&log_folder)?,
+        let segments = match is_folder(&log_folder) {
+            true => log::segments(&*disk, &log_folder)?,
             false => Vec::new(),
         };
         let mut items: Vec<(Item, u64)> = segments
@@ -66,14 +78,14 @@ impl Verification {
             .collect();
         for table in Table::ALL {
             let folder = tables_folder.join(table.name());
-            if !folder.is_dir() {
+            if !is_folder(&folder) {
                 continue;
             }
-            for path in tables::log_files(&folder)? {
+            for path in tables::log_files(&*disk, &folder)? {
                 let bytes = length(&path);
                 items.push((Item::LogFile(path), bytes));
             }
-            match tables::data_files(table, &folder).await {
+            match tables::data_files(Arc::clone(&disk), table, &folder).await {
                 Ok(files) => items.extend(files.into_iter().map(|file| {
                     let bytes = file.size;
                     (Item::DataFile(table, folder.clone(), Box::new(file)), bytes)
@@ -81,19 +93,20 @@ impl Verification {
                 Err(error) => items.push((Item::Unlisted(folder, error.message), 0)),
             }
         }
-        if let Ok(windows) = fs::read_dir(root.join("dedupe")) {
-            let paths = windows.filter_map(|entry| Some(entry.ok()?.path()));
-            let windows = paths.filter(|path| path.extension().is_some_and(|end| end == "window"));
-            items.extend(windows.map(|path| {
+        let windows = root.join("dedupe");
+        for entry in disk.list(&windows).unwrap_or_default() {
+            let path = windows.join(entry.name);
+            if path.extension().is_some_and(|end| end == "window") {
                 let bytes = length(&path);
-                (Item::Window(path), bytes)
-            }));
+                items.push((Item::Window(path), bytes));
+            }
         }
         Ok(Verification {
             root: root.to_owned(),
             segments: Arc::new(segments),
             total_bytes: items.iter().map(|(_, bytes)| bytes).sum(),
             items: items.into_iter(),
+            disk,
         })
     }
 
@@ -112,24 +125,27 @@ impl Verification {
     }
 
     async fn check(&self, item: Item, bytes: u64) -> Result<Finding> {
+        let disk = Arc::clone(&self.disk);
         let (path, kind, checked) = match item {
             Item::Segment(index) => {
                 let segments = Arc::clone(&self.segments);
                 let path = segments[index].path.clone();
-                let checked = blocking(move || log::check_segment(&segments, index)).await?;
+                let checked =
+                    blocking(move || log::check_segment(&*disk, &segments, index)).await?;
                 (path, "segment", checked)
             }
             Item::LogFile(path) => {
                 let file = path.clone();
-                let checked = blocking(move || tables::check_log_file(&file)).await?;
+                let checked = blocking(move || tables::check_log_file(&*disk, &file)).await?;
                 (path, "commit", checked)
             }
             Item::DataFile(table, folder, file) => {
                 let path = folder.join(&file.path);
                 let (root, name) = (folder.clone(), file.path.clone());
-                let checked = blocking(move || tables::check_data_file(&root, &file)).await?;
+                let checked =
+                    blocking(move || tables::check_data_file(&*disk, &root, &file)).await?;
                 let checked = match checked {
-                    Checked::Gone if is_named(table, &folder, &name).await => {
+                    Checked::Gone if self.is_named(table, &folder, &name).await => {
                         Checked::Damaged("it is missing".to_owned())
                     }
                     checked => checked,
@@ -138,7 +154,7 @@ impl Verification {
             }
             Item::Window(path) => {
                 let file = path.clone();
-                let checked = blocking(move || check_window(&file)).await?;
+                let checked = blocking(move || check_window(&*disk, &file)).await?;
                 (path, "window", checked)
             }
             Item::Unlisted(path, message) => (path, "table", Checked::Damaged(message)),
@@ -154,19 +170,19 @@ impl Verification {
             checked,
         })
     }
-}
 
-/// Whether the newest version still names a file that is not there: compaction may have replaced
-/// it meanwhile.
-async fn is_named(table: Table, folder: &Path, name: &str) -> bool {
-    match tables::data_files(table, folder).await {
-        Ok(files) => files.iter().any(|file| file.path == name),
-        Err(_) => true,
+    /// Whether the newest version still names a file that is not there: compaction may have
+    /// replaced it meanwhile.
+    async fn is_named(&self, table: Table, folder: &Path, name: &str) -> bool {
+        match tables::data_files(Arc::clone(&self.disk), table, folder).await {
+            Ok(files) => files.iter().any(|file| file.path == name),
+            Err(_) => true,
+        }
     }
 }
 
-fn check_window(path: &Path) -> Result<Checked> {
-    match fs::read(path) {
+fn check_window(disk: &dyn Disk, path: &Path) -> Result<Checked> {
+    match read(disk, path) {
         Ok(bytes) => Ok(match dedupe::decode(&bytes) {
             Ok(_) => Checked::Whole,
             Err(what) => Checked::Damaged(what.to_owned()),
@@ -177,8 +193,4 @@ fn check_window(path: &Path) -> Result<Checked> {
             format!("{}: {error}", path.display()),
         )),
     }
-}
-
-fn length(path: &Path) -> u64 {
-    fs::metadata(path).map_or(0, |metadata| metadata.len())
 }

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use otlake_base::checksum::Checked;
+use otlake_base::disk::RealDisk;
 use otlake_base::{Code, Signal, Table};
 
 use crate::testing::{capture, config, copy_as_crashed, ingest, logs, open, points, rows, spans};
@@ -124,7 +125,7 @@ async fn i6_a_damaged_record_of_the_log_is_counted_and_not_served() {
     }
     copy_as_crashed(&folder, &crashed);
     drop(node);
-    let segments = otlake_log::verify::segments(&crashed.join("log")).expect("a list");
+    let segments = otlake_log::verify::segments(&RealDisk, &crashed.join("log")).expect("a list");
     let path = &segments[0].path;
     let mut bytes = fs::read(path).expect("the segment");
     let used = bytes.iter().rposition(|byte| *byte != 0).expect("bytes");

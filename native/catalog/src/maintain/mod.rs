@@ -21,7 +21,7 @@
 //! - `pace`: how fast a job may go, and when it must wait or stop.
 //! - `worker`: the thread that does the work, after everybody else's.
 
-mod compact;
+pub(crate) mod compact;
 mod leftovers;
 mod pace;
 mod plan;
@@ -52,7 +52,7 @@ mod plan_test;
 #[cfg(test)]
 mod retain_test;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod vacuum_test;
 

@@ -34,7 +34,7 @@ impl DeltaTableHandle {
         let mut delta = self.committer.lock().await;
         let mut last = None;
         for attempt in 0..COMMIT_ATTEMPTS {
-            let now = self.snapshot();
+            let now = self.up_to_date(&mut delta).await?;
             let held: HashSet<&str> = now.files.iter().map(|file| file.path.as_str()).collect();
             let holds = |file: &DataFile| held.contains(file.path.as_str());
             if !change.removed.iter().all(holds) {

@@ -20,14 +20,14 @@ use crate::rows::{DAY_NANOS, batch};
 use crate::{Catalog, DeltaTableHandle, Snapshot};
 
 pub(super) const NANOS_PER_DAY: i64 = 86_400_000_000_000;
-pub(super) const HOUR: Duration = Duration::from_secs(3600);
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
 /// The machine's clock, set forward by a test.
 #[derive(Default)]
-pub(super) struct Ahead(AtomicU64);
+pub(crate) struct Ahead(AtomicU64);
 
 impl Ahead {
-    pub(super) fn by(&self, time: Duration) {
+    pub(crate) fn by(&self, time: Duration) {
         self.0.fetch_add(time.as_nanos() as u64, Ordering::SeqCst);
     }
 }
@@ -50,7 +50,7 @@ impl Pace for Unpaced {
     }
 }
 
-pub(super) fn context(on_step: Option<OnJobStep>) -> JobContext {
+pub(crate) fn context(on_step: Option<OnJobStep>) -> JobContext {
     JobContext {
         pace: Arc::new(Unpaced),
         on_step,
@@ -64,18 +64,18 @@ pub(super) async fn open_at(dir: &Path, clock: Arc<dyn Clock>) -> Catalog {
         .unwrap()
 }
 
-pub(super) async fn open(dir: &Path) -> Catalog {
+pub(crate) async fn open(dir: &Path) -> Catalog {
     open_at(dir, Arc::new(SystemClock)).await
 }
 
-pub(super) fn at(sequence: u64) -> Position {
+pub(crate) fn at(sequence: u64) -> Position {
     Position {
         stream: StreamId(7),
         sequence,
     }
 }
 
-pub(super) async fn written(
+pub(crate) async fn written(
     handle: &DeltaTableHandle,
     seed: u64,
     start: i64,
@@ -88,7 +88,7 @@ pub(super) async fn written(
         .unwrap()
 }
 
-pub(super) async fn flush(handle: &DeltaTableHandle, seed: u64) -> Arc<Snapshot> {
+pub(crate) async fn flush(handle: &DeltaTableHandle, seed: u64) -> Arc<Snapshot> {
     let files = written(handle, seed, DAY_NANOS, "acme").await;
     handle.commit(files, vec![at(seed)]).await.unwrap()
 }
@@ -103,7 +103,7 @@ pub(super) fn candidates(handle: &DeltaTableHandle) -> HashSet<String> {
         .collect()
 }
 
-pub(super) async fn compact(
+pub(crate) async fn compact(
     handle: &DeltaTableHandle,
     context: &JobContext,
 ) -> Result<Option<Compacted>> {
@@ -114,7 +114,7 @@ pub(super) async fn compact(
         .await
 }
 
-pub(super) fn rows(snapshot: &Snapshot) -> u64 {
+pub(crate) fn rows(snapshot: &Snapshot) -> u64 {
     snapshot.files.iter().map(|file| file.rows).sum()
 }
 

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use deltalake_core::DeltaTableError;
 use futures::TryStreamExt;
 use otlake_base::disk::{self, Disk};
 use otlake_base::{Error, Result};
@@ -47,7 +46,7 @@ impl DeltaTableHandle {
     /// Deletes the files that were removed more than `removed_age` ago, those that a crashed
     /// write left, and the log's entries that have expired and that a checkpoint holds. Never a
     /// file that the newest version has, that a version being read has, or that waits for its
-    /// commit.
+    /// commit. A full disk stops none of it.
     ///
     /// # Errors
     /// `TABLE_IO`, `TABLE_CORRUPT`, what the context says. What was deleted before stays so.
@@ -58,7 +57,7 @@ impl DeltaTableHandle {
             let mut delta = self.committer.lock().await;
             // A commit that landed but was reported as failed must be known here.
             self.refresh(&mut delta).await?;
-            let log_files = self.shorten_log(&mut delta).await?;
+            let log_files = self.shorten_log(&mut delta).await;
             let store = delta.log_store();
             let removed: HashMap<String, i64> = state(table, &delta)?
                 .all_tombstones(store.as_ref())
@@ -130,21 +129,19 @@ impl DeltaTableHandle {
     }
 
     /// Writes a checkpoint where the last one lies some commits back, and deletes the entries
-    /// of the log that have expired; how many.
-    async fn shorten_log(&self, delta: &mut deltalake_core::DeltaTable) -> Result<u64> {
-        let failed = |error: DeltaTableError| storage(self.table(), "no checkpoint", error);
+    /// of the log that have expired; how many. A disk with no room for a checkpoint is one that
+    /// the deletions which follow are to make room on (I10): that one is for the next run.
+    async fn shorten_log(&self, delta: &mut deltalake_core::DeltaTable) -> u64 {
         let last = self.root.join("_delta_log/_last_checkpoint");
         let last = disk::read(&*self.disk, &last)
             .ok()
             .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok())
             .and_then(|hint| hint["version"].as_u64())
             .unwrap_or(0);
-        let version = delta.version().unwrap_or(0);
-        if version < last + CHECKPOINT_COMMITS {
-            return Ok(0);
+        if delta.version().unwrap_or(0) < last + CHECKPOINT_COMMITS {
+            return 0;
         }
-        let deleted = self.checkpoint_now(delta).await.map_err(failed)?;
-        Ok(deleted as u64)
+        self.try_checkpoint(delta).await as u64
     }
 }
 

@@ -1,13 +1,17 @@
 use std::fs;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use otlake_base::{DataFile, Table};
+use otlake_base::metrics::by_table;
+use otlake_base::{DataFile, Metrics, Table};
 
 use super::testing::{
     Ahead, HOUR, at, compact, context, flush, open, open_at, outside, rows, written,
 };
+use crate::hooked_disk::{HookedDisk, full};
 use crate::rows::DAY_NANOS;
+use crate::{Catalog, InLog};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn vacuum_deletes_what_was_removed_long_ago_and_what_nobody_named() {
@@ -101,4 +105,39 @@ async fn vacuum_shortens_the_log_behind_a_checkpoint() {
         outside.snapshot().unwrap().log_data().num_files(),
         now.files.len()
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i10_vacuum_makes_room_on_a_disk_that_has_none_for_a_checkpoint() {
+    let dir = tempfile::tempdir().unwrap();
+    let (clock, is_full) = (Arc::new(Ahead::default()), Arc::new(AtomicBool::new(false)));
+    let told = Arc::clone(&is_full);
+    let disk = HookedDisk(Arc::new(move |operation, _| match operation {
+        "create" | "create_folder" | "write" if told.load(Ordering::SeqCst) => Err(full()),
+        _ => Ok(()),
+    }));
+    let metrics = Arc::new(Metrics::new());
+    let (disk, counters) = (Arc::new(disk), Arc::clone(&metrics));
+    let nothing: InLog = Arc::new(|_, _| None);
+    let clock_of = Arc::clone(&clock) as _;
+    let catalog = Catalog::open_on(disk, dir.path(), clock_of, counters, &nothing);
+    let handle = catalog.await.unwrap().table(Table::Spans);
+    for seed in 1..=12 {
+        flush(&handle, seed).await;
+    }
+    compact(&handle, &context(None)).await.unwrap();
+    clock.by(2 * HOUR);
+    is_full.store(true, Ordering::SeqCst);
+    let vacuumed = handle.vacuum(HOUR, &context(None)).await.unwrap();
+    assert_eq!(vacuumed.files, 12);
+    let failures = metrics
+        .checkpoint_failures
+        .get_or_create(&by_table(Table::Spans));
+    assert_eq!(failures.get(), 1);
+    // With the room, the next run writes it.
+    is_full.store(false, Ordering::SeqCst);
+    handle.vacuum(HOUR, &context(None)).await.unwrap();
+    assert_eq!(failures.get(), 1);
+    let hint = handle.snapshot().root.join("_delta_log/_last_checkpoint");
+    assert!(hint.exists());
 }
