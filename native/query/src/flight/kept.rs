@@ -16,9 +16,11 @@ use tonic::Status;
 
 use super::access::status;
 
+type Messages<T> = BoxStream<'static, Result<T, Status>>;
+
 /// The stream, until its deadline.
 pub(super) struct Kept<T> {
-    running: Arc<Mutex<Option<BoxStream<'static, Result<T, Status>>>>>,
+    running: Arc<Mutex<Option<Messages<T>>>>,
     timeout: Duration,
     ended: bool,
     /// Ends the wait for the deadline.
@@ -27,7 +29,7 @@ pub(super) struct Kept<T> {
 
 impl<T: 'static> Kept<T> {
     /// Keeps `stream` for `timeout` from now on.
-    pub(super) fn new(stream: BoxStream<'static, Result<T, Status>>, timeout: Duration) -> Self {
+    pub(super) fn new(stream: Messages<T>, timeout: Duration) -> Self {
         let running = Arc::new(Mutex::new(Some(stream)));
         let (ended, overdue) = (CancellationToken::new(), Arc::clone(&running));
         let guard = ended.clone().drop_guard();
