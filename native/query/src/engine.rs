@@ -30,13 +30,14 @@ use tokio::time::Instant;
 
 use crate::admission::Admission;
 use crate::error::{from_datafusion, near};
+use crate::functions;
 use crate::limited::{Account, Limited, Started, within};
 use crate::memory::Share;
 use crate::reader::CheckedReaderFactory;
 use crate::statement::{self, Parameters};
 use crate::syntax::{Ids, Syntax};
 use crate::table::LakeTable;
-use crate::{functions, trace};
+use crate::trace::{self, TraceIndex};
 
 /// The catalog's name in SQL and Flight SQL.
 pub(crate) const CATALOG: &str = "otlake";
@@ -118,6 +119,7 @@ pub struct QueryEngine {
     state: SessionState,
     runtime: Arc<RuntimeEnv>,
     reader: Arc<dyn ParquetFileReaderFactory>,
+    traces: Arc<TraceIndex>,
     admission: Admission,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
@@ -173,6 +175,7 @@ impl QueryEngine {
             state,
             runtime,
             reader,
+            traces: Arc::new(TraceIndex::new()),
             clock,
             metrics,
         }))
@@ -226,14 +229,16 @@ impl QueryEngine {
             Arc::clone(&batch_rows),
         );
         let fail = |error| from_datafusion(&error);
-        let files = table.files()?;
-        table.fit_batches(&files, None).await.map_err(fail)?;
+        let candidates = trace::candidates(&table, &self.traces, &trace_id);
+        let candidates = candidates.await.map_err(fail)?;
+        let unread = candidates.iter().filter(|candidate| candidate.is_unread());
+        let unread: Vec<_> = unread.map(|candidate| candidate.file).collect();
+        table.fit_batches(&unread, None).await.map_err(fail)?;
         let config = self.state.config().clone();
         let config = config.with_batch_size(batch_rows.load(Ordering::Relaxed));
         let context = TaskContext::from(&self.state).with_session_config(config);
-        let stream = trace::rows(&table, trace_id, self.config.partitions, context)
-            .await
-            .map_err(fail)?;
+        let stream =
+            trace::rows(&table, &self.traces, trace_id, candidates, context).map_err(fail)?;
         Ok((stream, Box::new(table)))
     }
 

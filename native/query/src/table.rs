@@ -17,6 +17,7 @@ use datafusion::common::{Column, DFSchema, DataFusionError, Result, ScalarValue,
 use datafusion::datasource::listing::PartitionedFile;
 use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::object_store::ObjectStoreUrl;
+use datafusion::datasource::physical_plan::parquet::ParquetAccessPlan;
 use datafusion::datasource::physical_plan::{
     FileGroup, FileScanConfigBuilder, ParquetFileReaderFactory, ParquetSource,
 };
@@ -25,6 +26,7 @@ use datafusion::datasource::table_schema::TableSchema;
 use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::parquet::arrow::arrow_reader::ArrowReaderOptions;
+use datafusion::parquet::arrow::async_reader::AsyncFileReader;
 use datafusion::parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, RowGroupMetaData};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
@@ -40,7 +42,7 @@ const NANOS_PER_MICRO: i64 = 1_000;
 /// Bytes of the values of one batch out of files (I5); a batch has fewer rows where they are wide.
 const BATCH_BYTES: usize = 16 * 1024 * 1024;
 /// Footers that are read at once to tell how wide rows are.
-const FOOTERS_AT_ONCE: usize = 8;
+pub(crate) const FOOTERS_AT_ONCE: usize = 8;
 
 /// A table for the length of one query.
 pub(crate) struct LakeTable {
@@ -154,6 +156,44 @@ impl LakeTable {
             }
         }
         let rows: u64 = files.iter().map(|file| file.rows).sum();
+        let groups = groups.into_iter().map(|(_, files)| FileGroup::new(files));
+        self.scan_plan(groups.collect(), rows, projection, limit, source)
+    }
+
+    /// A scan of some row groups of a file, which has `count` of them.
+    pub(crate) fn groups_plan(
+        &self,
+        file: &DataFile,
+        groups: &[usize],
+        count: usize,
+        source: impl FnOnce(ParquetSource) -> ParquetSource,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let root = store_path(&self.capture().map_err(external)?.root)?;
+        let mut access = ParquetAccessPlan::new_none(count);
+        for group in groups {
+            access.scan(*group);
+        }
+        let partitioned = partitioned(&root, file)?.with_extension(access);
+        let group = FileGroup::new(vec![partitioned]);
+        self.scan_plan(vec![group], file.rows, None, None, source)
+    }
+
+    /// A reader of a file.
+    pub(crate) fn open(&self, file: &DataFile) -> Result<Box<dyn AsyncFileReader + Send>> {
+        let root = store_path(&self.capture().map_err(external)?.root)?;
+        let file = partitioned(&root, file)?;
+        let metrics = ExecutionPlanMetricsSet::new();
+        self.reader.create_reader(0, file, None, &metrics)
+    }
+
+    fn scan_plan(
+        &self,
+        groups: Vec<FileGroup>,
+        rows: u64,
+        projection: Option<&Vec<usize>>,
+        limit: Option<usize>,
+        source: impl FnOnce(ParquetSource) -> ParquetSource,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
         let statistics = Statistics::new_unknown(&self.schema).with_num_rows(Precision::Exact(
             usize::try_from(rows).unwrap_or(usize::MAX),
         ));
@@ -172,12 +212,7 @@ impl LakeTable {
         )
         .with_statistics(statistics)
         .with_limit(limit)
-        .with_file_groups(
-            groups
-                .into_iter()
-                .map(|(_, files)| FileGroup::new(files))
-                .collect(),
-        )
+        .with_file_groups(groups)
         .with_projection_indices(projection.cloned())?
         .build();
         Ok(DataSourceExec::from_data_source(config))
@@ -209,13 +244,8 @@ impl LakeTable {
         if read.iter().all(is_fixed) {
             return Ok(());
         }
-        let root = store_path(&self.capture().map_err(external)?.root)?;
-        let files: Vec<PartitionedFile> = files
-            .iter()
-            .map(|file| partitioned(&root, file))
-            .collect::<Result<_>>()?;
-        let widths = stream::iter(files).map(|file| self.widest(file, &read));
-        let widths = widths.buffer_unordered(FOOTERS_AT_ONCE);
+        let widths: Vec<_> = files.iter().map(|file| self.widest(file, &read)).collect();
+        let widths = stream::iter(widths).buffer_unordered(FOOTERS_AT_ONCE);
         let widest = widths
             .try_fold(1, async |widest, width| Ok(width.max(widest)))
             .await?;
@@ -225,9 +255,8 @@ impl LakeTable {
     }
 
     /// Bytes of a row of these columns, in the row group whose rows are the widest.
-    async fn widest(&self, file: PartitionedFile, columns: &[&str]) -> Result<usize> {
-        let metrics = ExecutionPlanMetricsSet::new();
-        let mut reader = self.reader.create_reader(0, file, None, &metrics)?;
+    async fn widest(&self, file: &DataFile, columns: &[&str]) -> Result<usize> {
+        let mut reader = self.open(file)?;
         // As the scan reads it, so that it is one entry of the cache.
         let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Skip);
         let metadata = reader.get_metadata(Some(&options)).await?;

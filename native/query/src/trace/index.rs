@@ -1,0 +1,143 @@
+//! Which files have a trace, and what was found in them. A file never changes, so what is known of
+//! it never gets old; a file that is gone is not asked for any more, and is forgotten.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use datafusion::common::{DataFusionError, Result};
+use datafusion::parquet::arrow::arrow_reader::ArrowReaderOptions;
+use datafusion::parquet::arrow::async_reader::AsyncFileReader;
+use datafusion::parquet::bloom_filter::Sbbf;
+use datafusion::parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, RowGroupMetaData};
+use otlake_base::DataFile;
+use parking_lot::Mutex;
+
+use super::TRACE_ID;
+use super::bounded::Bounded;
+use crate::table::LakeTable;
+
+/// Bytes of bloom filters in memory: those of some 100 million spans in traces of ten.
+const FILTERS_BYTES: usize = 64 * 1024 * 1024;
+/// Bytes of rows in memory that lookups found.
+const FOUND_BYTES: usize = 64 * 1024 * 1024;
+/// Bytes of one block of a filter (the Parquet format's `BloomFilter.md`).
+const FILTER_BLOCK_BYTES: usize = 32;
+/// What an entry takes beside what it holds, in bytes.
+const ENTRY_BYTES: usize = 256;
+
+/// The bloom filter of each row group; none where the file has none for it.
+type Filters = Arc<Vec<Option<Sbbf>>>;
+/// A file's rows of one trace.
+pub(super) type Found = Arc<Vec<RecordBatch>>;
+
+/// The row groups of a file that may have spans of a trace.
+pub(super) struct Groups {
+    pub(super) passing: Vec<usize>,
+    /// Row groups in all.
+    pub(super) count: usize,
+}
+
+impl Groups {
+    fn of(filters: &[Option<Sbbf>], trace_id: &[u8; 16]) -> Groups {
+        let may_have = |filter: &Option<Sbbf>| match filter {
+            Some(filter) => filter.check(&trace_id[..]),
+            None => true,
+        };
+        let groups = filters.iter().enumerate();
+        Groups {
+            passing: groups
+                .filter(|(_, filter)| may_have(filter))
+                .map(|(group, _)| group)
+                .collect(),
+            count: filters.len(),
+        }
+    }
+}
+
+/// What lookups have learned.
+pub(crate) struct TraceIndex {
+    filters: Mutex<Bounded<String, Filters>>,
+    found: Mutex<Bounded<(String, [u8; 16]), Found>>,
+}
+
+impl TraceIndex {
+    pub(crate) fn new() -> Self {
+        Self {
+            filters: Mutex::new(Bounded::new(FILTERS_BYTES)),
+            found: Mutex::new(Bounded::new(FOUND_BYTES)),
+        }
+    }
+
+    /// The row groups of a file that may have spans of the trace; none where its filters are not
+    /// known yet.
+    pub(super) fn groups(&self, path: &String, trace_id: &[u8; 16]) -> Option<Groups> {
+        let filters = self.filters.lock().get(path)?;
+        Some(Groups::of(&filters, trace_id))
+    }
+
+    /// As `groups`, after reading the filters.
+    pub(super) async fn read_groups(
+        &self,
+        table: &LakeTable,
+        file: &DataFile,
+        trace_id: &[u8; 16],
+    ) -> Result<Groups> {
+        let filters = Arc::new(read(table.open(file)?).await?);
+        let bytes: usize = filters
+            .iter()
+            .flatten()
+            .map(|filter| filter.num_blocks() * FILTER_BLOCK_BYTES)
+            .sum();
+        let groups = Groups::of(&filters, trace_id);
+        let mut known = self.filters.lock();
+        known.put(file.path.clone(), filters, bytes + ENTRY_BYTES);
+        Ok(groups)
+    }
+
+    /// What was found of the trace in a file; none where it is not known.
+    pub(super) fn found(&self, path: &str, trace_id: &[u8; 16]) -> Option<Found> {
+        self.found.lock().get(&(path.to_owned(), *trace_id))
+    }
+
+    /// Bytes of rows that are worth being gathered for `remember`.
+    pub(super) fn remembers(&self, bytes: usize) -> bool {
+        self.found.lock().takes(bytes + ENTRY_BYTES)
+    }
+
+    /// Keeps what was found of the trace in a file.
+    pub(super) fn remember(&self, path: String, trace_id: [u8; 16], rows: Vec<RecordBatch>) {
+        let bytes: usize = rows.iter().map(RecordBatch::get_array_memory_size).sum();
+        let mut found = self.found.lock();
+        found.put((path, trace_id), Arc::new(rows), bytes + ENTRY_BYTES);
+    }
+}
+
+/// The trace ids' filters of a file.
+async fn read(mut reader: Box<dyn AsyncFileReader + Send>) -> Result<Vec<Option<Sbbf>>> {
+    // As the scan reads it, so that it is one entry of the cache.
+    let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Skip);
+    let metadata = reader.get_metadata(Some(&options)).await?;
+    let places = places(&metadata);
+    let known: Vec<_> = places.iter().flatten().cloned().collect();
+    let mut parts = reader.get_byte_ranges(known).await?.into_iter();
+    let filter = |place: Option<_>| -> Result<Option<Sbbf>> {
+        let Some(bytes) = place.and_then(|_| parts.next()) else {
+            return Ok(None);
+        };
+        let filter = Sbbf::from_bytes(&bytes);
+        Ok(Some(filter.map_err(DataFusionError::from)?))
+    };
+    places.into_iter().map(filter).collect()
+}
+
+/// Where the filter of each row group is in the file.
+fn places(metadata: &ParquetMetaData) -> Vec<Option<std::ops::Range<u64>>> {
+    let place = |group: &RowGroupMetaData| {
+        let mut columns = group.columns().iter();
+        let column = columns.find(|column| column.column_path().string() == TRACE_ID)?;
+        let start = u64::try_from(column.bloom_filter_offset()?).ok()?;
+        let length = u64::try_from(column.bloom_filter_length()?).ok()?;
+        Some(start..start + length)
+    };
+    metadata.row_groups().iter().map(place).collect()
+}
