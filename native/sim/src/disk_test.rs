@@ -141,6 +141,36 @@ fn i10_a_full_disk_takes_what_it_has_room_for_and_gets_room_by_removals() {
 }
 
 #[test]
+fn i10_a_full_disk_is_as_full_after_a_start_and_what_a_power_cut_took_is_room() {
+    let before = disk(1);
+    put(&before, Path::new("/synced"), &[1; 100], true).expect("a file");
+    before.sync_folder(Path::new("/")).expect("a sync");
+    before.set_free(Some(60));
+    // Its name is not synced.
+    put(&before, Path::new("/lost"), &[2; 50], true).expect("a file");
+    assert_eq!(before.reboot(Fate::Kill, 1).free(), Some(10));
+    let after: Vec<Option<u64>> = (0..20)
+        .map(|seed| before.reboot(Fate::PowerCut, seed).free())
+        .collect();
+    assert!(
+        after.contains(&Some(10)) && after.contains(&Some(60)),
+        "{after:?}"
+    );
+    assert!(after.iter().all(|free| [Some(10), Some(60)].contains(free)));
+}
+
+#[test]
+fn an_operation_fails_where_it_is_told_to_and_no_other() {
+    let disk = disk(1);
+    disk.fail_in(1);
+    let mut file = disk.create(Path::new("/file")).expect("a file");
+    file.write_all(&mut [IoSlice::new(b"a")])
+        .expect_err("the second operation");
+    file.sync().expect("a sync");
+    disk.sync_folder(Path::new("/")).expect("a sync");
+}
+
+#[test]
 fn a_disk_that_is_down_stays_down_for_those_who_hold_it() {
     let before = disk(1);
     let mut file = before.create(Path::new("/file")).expect("a file");

@@ -11,10 +11,11 @@
 //! - `clock`: virtual time.
 //! - `volume`: files and folders, what programs see and what a power cut leaves.
 //! - `faults`: how often which operation fails.
-//! - `disk`: the port on a volume; crash points, trace, steps.
+//! - `disk`: the port on a volume; crash points, trace, steps; its open files.
 //! - `mutation`: breakage on purpose, which the drivers must find.
 //! - `frames`: enough of the log's layout to break it.
 //! - `log_driver`, `node_driver`: what is done to the log and to a whole node, and what must hold.
+//! - `groups`: requests that the log commits together.
 //! - `load`: requests whose records are numbered.
 //! - `report`: what a run came to; `seeds`: many of them.
 
@@ -23,6 +24,7 @@ mod clock;
 mod disk;
 mod faults;
 mod frames;
+mod groups;
 mod load;
 pub mod log_driver;
 mod mutation;

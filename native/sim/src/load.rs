@@ -16,6 +16,11 @@ use crate::clock::EPOCH;
 
 /// The time of record 0, in ns since 1970 UTC.
 pub const FIRST: u64 = EPOCH;
+/// Days that rows are kept.
+pub const DAYS_KEPT: u32 = 365;
+/// The first number of records that are past their time when they come: a number is added to the
+/// first one's time and wraps around, so these are 400 days older.
+pub const EXPIRED: u64 = 0u64.wrapping_sub(400 * 86_400_000_000_000);
 
 /// The tables that hold a signal's numbers, each number in each of them.
 pub fn tables(signal: Signal) -> &'static [Table] {
@@ -24,6 +29,11 @@ pub fn tables(signal: Signal) -> &'static [Table] {
         Signal::Logs => &[Table::Logs],
         Signal::Metrics => &[Table::MetricsGauge, Table::MetricsSum],
     }
+}
+
+/// The time of the record of a number.
+fn time(number: u64) -> u64 {
+    FIRST.wrapping_add(number)
 }
 
 /// A request of `count` records from number `first` on.
@@ -43,8 +53,8 @@ fn spans(numbers: std::ops::Range<u64>) -> Vec<u8> {
         span_id: (number + 1).to_be_bytes().to_vec(),
         name: format!("operation {}", number % 7),
         kind: 2,
-        start_time_unix_nano: FIRST + number,
-        end_time_unix_nano: FIRST + number + 1_000,
+        start_time_unix_nano: time(number),
+        end_time_unix_nano: time(number) + 1_000,
         ..Span::default()
     };
     let scope_spans = vec![ScopeSpans {
@@ -60,7 +70,7 @@ fn spans(numbers: std::ops::Range<u64>) -> Vec<u8> {
 
 fn logs(numbers: std::ops::Range<u64>) -> Vec<u8> {
     let record = |number: u64| LogRecord {
-        time_unix_nano: FIRST + number,
+        time_unix_nano: time(number),
         ..LogRecord::default()
     };
     let scope_logs = vec![ScopeLogs {
@@ -77,7 +87,7 @@ fn logs(numbers: std::ops::Range<u64>) -> Vec<u8> {
 fn points(numbers: std::ops::Range<u64>) -> Vec<u8> {
     let points = || {
         let point = |number: u64| NumberDataPoint {
-            time_unix_nano: FIRST + number,
+            time_unix_nano: time(number),
             value: Some(number_data_point::Value::AsInt(1)),
             ..NumberDataPoint::default()
         };

@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
 
 use bytes::Bytes;
 use otlake_base::disk::Disk;
@@ -16,6 +15,7 @@ use crate::clock::SimClock;
 use crate::disk::{Fate, SimDisk};
 use crate::faults::Faults;
 use crate::frames;
+use crate::groups::Groups;
 use crate::mutation::Mutation;
 use crate::report::Report;
 
@@ -28,6 +28,8 @@ pub struct Plan {
     pub mutation: Mutation,
     /// Goes down at this operation of the first life, instead of where the seed says.
     pub crash_in: Option<u64>,
+    /// Has this operation fail, where the course of events is always the same.
+    pub fail_in: Option<u64>,
     /// Keeps the steps.
     pub verbose: bool,
 }
@@ -55,6 +57,8 @@ struct Driver {
     last: HashMap<StreamId, u64>,
     next: u64,
     segment_bytes: u64,
+    /// Whether the log's folder was opened before.
+    opened: bool,
 }
 
 /// A record of this number; its bytes are its number's alone.
@@ -106,6 +110,7 @@ pub fn run(seed: u64, plan: Plan) -> Report {
         last: HashMap::new(),
         next: 0,
         segment_bytes,
+        opened: false,
     };
     for life in 0..lives {
         let crash_in = match plan.crash_in {
@@ -143,7 +148,9 @@ impl Driver {
             if self.disk.crashed() {
                 return None;
             }
-            if error.code != Code::LogIo {
+            // A disk that is merely full does not keep it shut.
+            let shut = self.opened && self.disk.injected() == 0;
+            if error.code != Code::LogIo || shut {
                 self.broken(Invariant::I10DiskFault, format!("it opens with {error}"));
             }
             self.disk.set_faults(Faults::default());
@@ -158,6 +165,7 @@ impl Driver {
                 return None;
             }
         };
+        self.opened = true;
         let mut seen: BTreeMap<u64, Position> = BTreeMap::new();
         let mut damaged = 0;
         let mut last: HashMap<StreamId, u64> = HashMap::new();
@@ -318,9 +326,9 @@ impl Driver {
             self.append(&mut groups, count, &mut acknowledged);
             self.release(&groups.log, acknowledged.clone());
         }
-        self.disk.set_free(None);
         if !self.disk.crashed() && faults != Faults::default() && self.chance.per_mille(500) {
             self.disk.set_faults(Faults::default());
+            self.disk.set_free(None);
             let before = self.report.refused;
             self.append(&mut groups, 1, &mut acknowledged);
             if self.report.refused > before && !self.disk.crashed() {
@@ -434,62 +442,5 @@ impl Driver {
         }
         self.report.trace = facts;
         self.report
-    }
-}
-
-/// Appends in groups whose borders the seed alone decides: the writer is held in the last answer
-/// of a group until the next one waits for it.
-struct Groups {
-    log: Log,
-    held: Option<Sender<()>>,
-}
-
-impl Groups {
-    fn new(log: Log) -> Groups {
-        Groups { log, held: None }
-    }
-
-    fn append(&mut self, records: Vec<Record>) -> Vec<Result<Position>> {
-        let count = records.len();
-        let (answer, answers) = channel();
-        let (hold, held) = channel::<()>();
-        let mut last: Option<Receiver<()>> = Some(held);
-        for (index, record) in records.into_iter().enumerate() {
-            let answer = answer.clone();
-            let held = if index + 1 == count {
-                last.take()
-            } else {
-                None
-            };
-            self.log.append(
-                record,
-                Box::new(move |outcome| {
-                    let _ = answer.send((index, outcome));
-                    // A refusal on the caller's own thread has nothing to wait for.
-                    if std::thread::current().name() == Some("otlake-log")
-                        && let Some(held) = held
-                    {
-                        let _ = held.recv();
-                    }
-                }),
-            );
-        }
-        drop(answer);
-        // The writer goes on with all of this group waiting.
-        self.held = Some(hold);
-        let mut outcomes: Vec<(usize, Result<Position>)> = answers.iter().take(count).collect();
-        outcomes.sort_by_key(|(index, _)| *index);
-        outcomes.into_iter().map(|(_, outcome)| outcome).collect()
-    }
-
-    fn close(&mut self) {
-        self.held = None;
-        let _ = self.log.close();
-    }
-}
-
-impl Drop for Groups {
-    fn drop(&mut self) {
-        self.held = None;
     }
 }

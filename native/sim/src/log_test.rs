@@ -52,17 +52,17 @@ fn acknowledging_before_the_sync_is_found() {
     found_within(
         20,
         Mutation::AcknowledgeBeforeSync,
-        Invariant::I2NothingLost,
+        &[Invariant::I2NothingLost],
         run,
     );
 }
 
 #[test]
 fn a_failed_sync_that_is_tried_again_is_found() {
-    found_within(500, Mutation::RetrySync, Invariant::I2NothingLost, run);
+    found_within(500, Mutation::RetrySync, &[Invariant::I2NothingLost], run);
 }
 
 #[test]
 fn a_log_that_skips_a_checksum_is_found() {
-    found_within(100, Mutation::SkipChecksum, Invariant::I6Detected, run);
+    found_within(100, Mutation::SkipChecksum, &[Invariant::I6Detected], run);
 }

@@ -1,11 +1,15 @@
-//! Runs seeds: `otlake-sim [--seed N] [--seeds M] [--part log|node] [--crash-in N] [--mutation NAME]
-//! [--verbose]`. A single seed prints its steps. Exit 1 where an invariant is broken.
+//! Runs seeds: `otlake-sim [--seed N] [--seeds M] [--part log|node|jobs] [--crash-in N] [--fail-in N]
+//! [--mutation NAME] [--verbose]`. A single seed prints its steps. Exit 1 where an invariant is broken.
 
 use std::process::ExitCode;
 
 use otlake_sim::log_driver::{self, Plan};
 use otlake_sim::node_driver::{self, Beginnings};
 use otlake_sim::{Mutation, Violation, run_all};
+
+const PARTS: [&str; 3] = ["log", "node", "jobs"];
+/// Operations that the jobs of a `jobs` run take, about: where it goes down unless it is told.
+const JOB_OPERATIONS: u64 = 300;
 
 struct Arguments {
     seed: u64,
@@ -30,7 +34,14 @@ fn arguments() -> Result<Arguments, String> {
             "--seed" => seed = Some(number(value()?)?),
             "--seeds" => given.seeds = number(value()?)?,
             "--crash-in" => given.plan.crash_in = Some(number(value()?)?),
-            "--part" => given.part = Some(value()?),
+            "--fail-in" => given.plan.fail_in = Some(number(value()?)?),
+            "--part" => {
+                let part = value()?;
+                if !PARTS.contains(&part.as_str()) {
+                    return Err(format!("{part} is none of {PARTS:?}"));
+                }
+                given.part = Some(part);
+            }
             "--verbose" => given.plan.verbose = true,
             "--mutation" => {
                 let name = value()?;
@@ -67,13 +78,20 @@ fn main() -> ExitCode {
     };
     let seeds = given.seed..given.seed.saturating_add(given.seeds);
     let mut failed = false;
-    for part in ["log", "node"] {
+    for part in PARTS {
         if given.part.as_deref().is_some_and(|wanted| wanted != part) {
             continue;
         }
         let sum = run_all(seeds.clone(), |seed| {
             let report = match part {
                 "log" => log_driver::run(seed, given.plan),
+                "jobs" => {
+                    let mut plan = given.plan;
+                    if plan.fail_in.is_none() {
+                        plan.crash_in = plan.crash_in.or(Some(seed % JOB_OPERATIONS));
+                    }
+                    node_driver::jobs(seed, plan, &beginnings).0
+                }
                 _ => node_driver::run(seed, given.plan, &beginnings),
             };
             if given.plan.verbose {
@@ -88,7 +106,8 @@ fn main() -> ExitCode {
         let report = &sum.report;
         println!(
             "{part}: {} seeds, {} violations; {} operations, {} faults, {} crashes, {} requests \
-             acknowledged, {} refused, {} bits flipped",
+             acknowledged, {} refused, {} bits flipped, {} jobs, {} files merged, {} spans left \
+             out, {} rows expired, {} files deleted",
             given.seeds,
             sum.broken.len(),
             report.operations,
@@ -96,7 +115,12 @@ fn main() -> ExitCode {
             report.crashes,
             report.acknowledged,
             report.refused,
-            report.flipped
+            report.flipped,
+            report.jobs,
+            report.merged,
+            report.repeated,
+            report.expired,
+            report.deleted
         );
         failed |= !sum.broken.is_empty();
     }

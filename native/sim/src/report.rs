@@ -30,6 +30,16 @@ pub struct Report {
     pub refused: u64,
     /// Bits that were flipped.
     pub flipped: u64,
+    /// Jobs that were run to their end.
+    pub jobs: u64,
+    /// Files that they merged.
+    pub merged: u64,
+    /// Doubled spans that they left out.
+    pub repeated: u64,
+    /// Rows that they expired.
+    pub expired: u64,
+    /// Files that they deleted, of tables and of tables' logs.
+    pub deleted: u64,
     /// The steps, where they were asked for.
     pub steps: Vec<String>,
 }
@@ -50,5 +60,10 @@ impl Report {
         self.acknowledged += other.acknowledged;
         self.refused += other.refused;
         self.flipped += other.flipped;
+        self.jobs += other.jobs;
+        self.merged += other.merged;
+        self.repeated += other.repeated;
+        self.expired += other.expired;
+        self.deleted += other.deleted;
     }
 }

@@ -7,7 +7,10 @@ use otlake_base::invariant::Invariant;
 use crate::log_driver::Plan;
 use crate::mutation::Mutation;
 use crate::report::Report;
-use crate::seeds::Sum;
+use crate::seeds::{Sum, run_all};
+
+/// Seeds that are run before one looks whether they found what is broken.
+const SEEDS_AT_ONCE: usize = 20;
 
 fn number(name: &str, otherwise: u64) -> u64 {
     std::env::var(name)
@@ -36,22 +39,25 @@ pub fn sound(part: &str, sum: &Sum) {
     assert!(sum.broken.is_empty(), "{} are broken", sum.broken.len());
 }
 
-/// Fails unless one of the first seeds finds what is broken on purpose, by this invariant.
+/// Fails unless one of the first seeds finds what is broken on purpose, by one of these invariants.
 pub fn found_within(
     count: u64,
     mutation: Mutation,
-    by: Invariant,
-    run: impl Fn(u64, Plan) -> Report,
+    by: &[Invariant],
+    run: impl Fn(u64, Plan) -> Report + Sync,
 ) {
     let plan = Plan {
         mutation,
         ..Plan::default()
     };
-    let found = (first_seed()..first_seed() + count).find_map(|seed| {
-        let mut violations = run(seed, plan).violations.into_iter();
-        let violation = violations.find(|violation| violation.invariant == by)?;
-        Some((seed, violation))
-    });
+    let last = first_seed() + count;
+    let found = (first_seed()..last)
+        .step_by(SEEDS_AT_ONCE)
+        .find_map(|seed| {
+            let seeds = seed..(seed + SEEDS_AT_ONCE as u64).min(last);
+            let mut broken = run_all(seeds, |seed| run(seed, plan)).broken.into_iter();
+            broken.find(|(_, violation)| by.contains(&violation.invariant))
+        });
     let (seed, violation) = found.unwrap_or_else(|| panic!("{count} seeds miss {mutation:?}"));
     let id = violation.invariant.id();
     println!(

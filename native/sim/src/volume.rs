@@ -311,8 +311,18 @@ impl Volume {
         Ok(())
     }
 
+    /// Bytes of all files that have a name.
+    fn used(&self) -> u64 {
+        let bytes = |node: &Node| match node {
+            Node::File(file) if file.links > 0 => file.cache.len() as u64,
+            _ => 0,
+        };
+        self.nodes.iter().map(bytes).sum()
+    }
+
     /// What a power cut leaves.
     pub fn cut(&mut self, seed: u64) {
+        let before = self.used();
         for (id, node) in self.nodes.iter_mut().enumerate() {
             let mut chance = Chance::new(seed, &format!("cut {id}"));
             match node {
@@ -338,6 +348,11 @@ impl Volume {
             if let Node::File(file) = &mut self.nodes[id] {
                 file.links += 1;
             }
+        }
+        let after = self.used();
+        if let Some(free) = &mut self.free {
+            // A file whose removal was not synced takes its space again.
+            *free = (*free + before).saturating_sub(after);
         }
     }
 }

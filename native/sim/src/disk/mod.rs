@@ -3,9 +3,11 @@
 //! Whether an operation fails depends on the seed, its file and how often that file was used so,
 //! and on nothing else: two runs of a seed meet the same faults whatever their threads do.
 
+mod file;
+
 use std::any::Any;
 use std::collections::BTreeMap;
-use std::io::{self, IoSlice};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,15 +16,15 @@ use otlake_base::Clock;
 use otlake_base::disk::{Disk, DiskFile, Entry, Status};
 use parking_lot::Mutex;
 
+use self::file::{SimFile, SimLock};
 use crate::chance::{Chance, draw};
 use crate::clock::SimClock;
 use crate::faults::{Fault, Faults};
-use crate::mutation::{self, Mutation};
+use crate::mutation::Mutation;
 use crate::volume::{FileNode, FolderNode, Id, Node, Volume};
 
 /// Steps that are kept to be printed.
 const STEPS_KEPT: usize = 100_000;
-const SECTOR_BYTES: u64 = 512;
 
 /// How a machine goes down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,7 @@ struct State {
     used: BTreeMap<(&'static str, PathBuf), (u64, u64)>,
     operations: u64,
     crash_at: Option<u64>,
+    fail_at: Option<u64>,
     crashed: bool,
     /// Faults that took place.
     injected: u64,
@@ -83,6 +86,7 @@ impl State {
             self.step(|| format!("CRASH before {operation} {}", path.display()));
             return Err(down());
         }
+        let fails = changes && self.fail_at == Some(self.operations);
         self.operations += u64::from(changes);
         let key = (operation, path.to_path_buf());
         let (times, _) = self.used.entry(key).or_default();
@@ -91,7 +95,10 @@ impl State {
         let what = [operation.as_bytes(), name, &times.to_le_bytes()];
         let mut chance = Chance::new(draw(self.seed, &what), "fault");
         clock.advance(self.faults.latency(&mut chance));
-        let fault = self.faults.draw(operation, &mut chance);
+        let fault = match fails {
+            true => Some(Fault::Error),
+            false => self.faults.draw(operation, &mut chance),
+        };
         if let Some(fault) = fault {
             self.injected += 1;
             self.step(|| format!("FAULT {fault:?} in {operation} {}", path.display()));
@@ -147,6 +154,7 @@ impl SimDisk {
             used: BTreeMap::new(),
             operations: 0,
             crash_at: None,
+            fail_at: None,
             crashed: false,
             injected: 0,
             steps: None,
@@ -157,13 +165,13 @@ impl SimDisk {
         }
     }
 
-    /// The disk after the machine came back; this one stays down for those who still hold it.
+    /// The disk after the machine came back, as full as it was; this one stays down for those who
+    /// still hold it.
     #[must_use]
     pub fn reboot(&self, fate: Fate, seed: u64) -> SimDisk {
         let mut state = self.state.lock();
         state.crashed = true;
         let mut volume = state.volume.clone();
-        volume.free = None;
         if fate == Fate::PowerCut {
             volume.cut(seed);
         }
@@ -197,6 +205,12 @@ impl SimDisk {
         state.crash_at = Some(state.operations + operations);
     }
 
+    /// Fails this operation from now, counted as by `crash_in`, and that one alone.
+    pub fn fail_in(&self, operations: u64) {
+        let mut state = self.state.lock();
+        state.fail_at = Some(state.operations + operations);
+    }
+
     /// Whether it is down.
     pub fn crashed(&self) -> bool {
         self.state.lock().crashed
@@ -205,6 +219,11 @@ impl SimDisk {
     /// How many bytes can still be taken.
     pub fn set_free(&self, bytes: Option<u64>) {
         self.state.lock().volume.free = bytes;
+    }
+
+    /// How many bytes can still be taken; None: as many as one likes.
+    pub fn free(&self) -> Option<u64> {
+        self.state.lock().volume.free
     }
 
     /// Operations up to now that change something.
@@ -355,8 +374,9 @@ impl Disk for SimDisk {
     }
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
-        self.simply("sync_folder", path, |state, _| {
-            state.volume.sync_folder(path)
+        self.simply("sync_folder", path, |state, _| match state.mutation {
+            Mutation::SkipFolderSync => Ok(()),
+            _ => state.volume.sync_folder(path),
         })
     }
 
@@ -426,157 +446,6 @@ impl Disk for SimDisk {
 
     fn concurrency(&self) -> usize {
         1
-    }
-}
-
-struct SimLock {
-    disk: SimDisk,
-    path: PathBuf,
-}
-
-impl Drop for SimLock {
-    fn drop(&mut self) {
-        let path = &self.path;
-        self.disk.state.lock().locks.retain(|locked| locked != path);
-    }
-}
-
-struct SimFile {
-    disk: SimDisk,
-    path: PathBuf,
-    id: Id,
-    at: usize,
-}
-
-impl SimFile {
-    fn with<T>(
-        &self,
-        operation: &'static str,
-        work: impl FnOnce(&mut State, Option<Fault>, Chance) -> (io::Result<T>, u64),
-    ) -> io::Result<T> {
-        let mut state = self.disk.state.lock();
-        let (fault, chance) = state.begin(operation, &self.path, &self.disk.clock)?;
-        let (outcome, figure) = work(&mut state, fault, chance);
-        state.end(operation, &self.path, &outcome, figure);
-        outcome
-    }
-}
-
-/// Whether lengths of this file are the same in each run of a seed: Delta's own files hold ids
-/// that its library draws.
-fn is_told(path: &Path) -> bool {
-    !path
-        .components()
-        .any(|part| part.as_os_str() == "_delta_log")
-}
-
-impl DiskFile for SimFile {
-    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let bytes: Vec<u8> = slices
-            .iter()
-            .flat_map(|slice| slice.iter())
-            .copied()
-            .collect();
-        let now = self.disk.clock.unix_nano();
-        let (id, at) = (self.id, self.at);
-        let told = is_told(&self.path);
-        let written = self.with("write", |state, fault, mut chance| {
-            let length = bytes.len() as u64;
-            let sector = |upto: u64| {
-                // Errors fall between sectors, not within one.
-                let end = (at as u64 + upto) / SECTOR_BYTES * SECTOR_BYTES;
-                end.saturating_sub(at as u64)
-            };
-            let take = match fault {
-                None => length,
-                Some(Fault::Error) => sector(chance.below(length + 1)),
-                // Some of it, but not nothing.
-                Some(Fault::Short) => match sector(chance.below(length + 1)) {
-                    0 => length,
-                    part => part,
-                },
-            };
-            let part = &bytes[..take.min(length) as usize];
-            let outcome = match state.volume.write(id, at, part, now) {
-                Ok(_) if matches!(fault, Some(Fault::Error)) => Err(eio()),
-                Ok(0) if !part.is_empty() => Err(io::ErrorKind::StorageFull.into()),
-                outcome => outcome,
-            };
-            let figure = outcome.as_ref().map_or(0, |written| *written as u64);
-            (outcome, if told { figure } else { 0 })
-        })?;
-        self.at += written;
-        Ok(written)
-    }
-
-    fn read_at(&mut self, at: u64, into: &mut [u8]) -> io::Result<usize> {
-        let state = self.disk.state.lock();
-        if state.crashed {
-            return Err(down());
-        }
-        let file = state.volume.file(self.id)?;
-        let from = file.cache.len().min(at as usize);
-        let read = into.len().min(file.cache.len() - from);
-        into[..read].copy_from_slice(&file.cache[from..from + read]);
-        Ok(read)
-    }
-
-    fn length(&self) -> io::Result<u64> {
-        let state = self.disk.state.lock();
-        if state.crashed {
-            return Err(down());
-        }
-        Ok(state.volume.file(self.id)?.cache.len() as u64)
-    }
-
-    fn sync(&mut self) -> io::Result<()> {
-        let (id, path) = (self.id, self.path.clone());
-        let is_segment = path.extension().is_some_and(|end| end == "seg");
-        self.with("sync", |state, fault, mut chance| {
-            let outcome = match (fault, state.mutation) {
-                (_, Mutation::AcknowledgeBeforeSync) if is_segment => Ok(()),
-                (None, mutation) => {
-                    if mutation == Mutation::ForgetWatermark
-                        && let Ok(file) = state.volume.file(id)
-                        && let Some(forgetful) = mutation::without_watermark(&path, &file.cache)
-                    {
-                        let _ = state.volume.replace(id, forgetful);
-                    }
-                    state.volume.sync(id)
-                }
-                (Some(_), mutation) => {
-                    let failed = state.volume.fail_sync(id, &mut chance);
-                    match mutation {
-                        // The second one finds clean pages and is content.
-                        Mutation::RetrySync if is_segment => state.volume.sync(id),
-                        _ => failed.and(Err(eio())),
-                    }
-                }
-            };
-            (outcome, 0)
-        })
-    }
-
-    fn allocate(&mut self, bytes: u64) -> io::Result<()> {
-        let id = self.id;
-        self.with("allocate", |state, fault, _| {
-            let outcome = match fault {
-                Some(_) => Err(eio()),
-                None => state.volume.resize(id, bytes),
-            };
-            (outcome, bytes)
-        })
-    }
-
-    fn truncate(&mut self, bytes: u64) -> io::Result<()> {
-        let id = self.id;
-        self.with("truncate", |state, fault, _| {
-            let outcome = match fault {
-                Some(_) => Err(eio()),
-                None => state.volume.resize(id, bytes),
-            };
-            (outcome, bytes)
-        })
     }
 }
 
