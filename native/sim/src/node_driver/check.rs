@@ -60,8 +60,8 @@ impl<'a> Look<'a> {
 }
 
 impl Driver<'_> {
-    /// Every row that is there now, against what was sent.
-    pub(super) fn compare(&mut self, life: &Life, look: Look<'_>) {
+    /// Every row that is there now, against what was sent; how many acknowledged requests are lost.
+    pub(super) fn compare(&mut self, life: &Life, look: Look<'_>) -> usize {
         let mut lost = Vec::new();
         for signal in Signal::ALL {
             for table in tables(signal) {
@@ -85,6 +85,7 @@ impl Driver<'_> {
             let what = format!("acknowledged requests from {lost:?} are lost");
             self.broken(look.lost, what);
         }
+        lost.len()
     }
 
     fn compare_table(
@@ -268,6 +269,17 @@ impl Driver<'_> {
         if !left.is_empty() {
             self.broken(Invariant::I5Bounded, format!("{left:?} stay for ever"));
         }
+    }
+
+    /// Whether a table's newest version names a file.
+    pub(super) fn names(&self, life: &Life, path: &Path) -> bool {
+        Table::ALL.into_iter().any(|table| {
+            let capture = life.node.source(table).capture(&Consistency::Eventual);
+            capture.is_ok_and(|capture| {
+                let mut files = capture.files.iter();
+                files.any(|file| capture.root.join(&file.path) == path)
+            })
+        })
     }
 
     /// How many files of its own day a table has: rows that did not come past their time.

@@ -1,11 +1,12 @@
 //! One bit of one file, changed at rest.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use otlake_base::Code;
-use otlake_base::checksum::BlockSums;
+use otlake_base::checksum::{BlockSums, Checked};
 use otlake_base::invariant::Invariant;
-use otlake_processor::Job;
+use otlake_base::{Code, Error};
+use otlake_processor::{Job, Verification};
 
 use super::Driver;
 use super::beginnings::FOLDER;
@@ -83,9 +84,22 @@ impl Driver<'_> {
             self.undone();
         }
         self.skip_checksum(&path, kind, &whole);
-        let commits_are_there = self.commits_are_there(&path);
+        // A checksum that fits is not for a verification to doubt.
+        let named = self.mutation != Mutation::None || self.named(&path);
+        let must = match kind {
+            Flipped::Commit | Flipped::Window => true,
+            Flipped::Checkpoint => self.is_checked(&path),
+            // Only as far as something is lost by it: below.
+            Flipped::Segment | Flipped::Data => false,
+        };
+        if must && !named {
+            self.unnamed(&path);
+        }
         match (self.open_once(), kind) {
             (Ok(life), Flipped::Data) => {
+                if self.names(&life, &path) && !named {
+                    self.unnamed(&path);
+                }
                 let look = Look::after_flip(Loss::Data(&path));
                 self.compare(&life, look);
                 // Nor do its rows get into another file, with checksums that fit.
@@ -94,20 +108,65 @@ impl Driver<'_> {
                 }
             }
             (Ok(life), Flipped::Segment) => {
-                self.compare(&life, Look::after_flip(Loss::OneRequest));
+                let lost = self.compare(&life, Look::after_flip(Loss::OneRequest));
+                if lost > 0 && !named {
+                    self.unnamed(&path);
+                }
             }
-            // What a checkpoint says, commits say too; a commit below one is not read any more;
-            // and what a window of resends loses is not told from new requests.
-            (Ok(life), _) => self.compare(&life, Look::after_flip(Loss::None)),
+            // What a checkpoint says, the one before it and commits say too, so it keeps nobody
+            // out. A commit below one is not read any more. What a window of resends loses is not
+            // told from new requests.
+            (Ok(life), _) => {
+                self.compare(&life, Look::after_flip(Loss::None));
+            }
             (Err(error), Flipped::Commit) if error.code == Code::TableCorrupt => {}
-            (Err(error), Flipped::Checkpoint)
-                if error.code == Code::TableCorrupt && !commits_are_there => {}
             (Err(error), _) => {
                 let what = format!("after a bit of {}: {error}", path.display());
                 self.broken(Invariant::I6Detected, what);
             }
         }
         self.disk.crash_in(0);
+    }
+
+    fn unnamed(&mut self, path: &Path) {
+        let what = format!("verification does not name {}", path.display());
+        self.broken(Invariant::I6Detected, what);
+    }
+
+    /// Whether a verification of the folder names the file, or the one that it holds the checksums
+    /// of.
+    fn named(&mut self, path: &Path) -> bool {
+        let damaged = self.verify();
+        damaged.iter().any(|named| named == &checked_by(path))
+    }
+
+    /// The files that a verification of the folder calls damaged.
+    pub(super) fn verify(&mut self) -> Vec<PathBuf> {
+        let disk = Arc::new(self.disk.clone());
+        let found = self.runtime.block_on(async {
+            let root = Path::new(FOLDER);
+            let mut verification = Verification::plan_on(disk, root).await?;
+            let mut damaged = Vec::new();
+            while let Some(finding) = verification.next().await {
+                let finding = finding?;
+                if matches!(finding.checked, Checked::Damaged(_)) {
+                    damaged.push(root.join(finding.path));
+                }
+            }
+            Ok::<_, Error>(damaged)
+        });
+        found.unwrap_or_else(|error| {
+            self.broken(Invariant::I6Detected, format!("a verification: {error}"));
+            Vec::new()
+        })
+    }
+
+    /// Whether a file of a table's log and its checksums are both there.
+    fn is_checked(&self, path: &Path) -> bool {
+        let file = checked_by(path);
+        let name = file.file_name().and_then(|name| name.to_str());
+        let sums = file.with_file_name(format!(".{}.crc32c", name.unwrap_or_default()));
+        self.disk.bytes_of(&file).is_some() && self.disk.bytes_of(&sums).is_some()
     }
 
     /// Gives what was flipped checksums that fit, where that is what is broken on purpose.
@@ -146,10 +205,13 @@ impl Driver<'_> {
             _ => {}
         }
     }
+}
 
-    /// Whether the log that a file of a table's log is in still has every commit from the first.
-    fn commits_are_there(&self, path: &Path) -> bool {
-        let first = path.with_file_name(format!("{:020}.json", 0));
-        self.disk.bytes_of(&first).is_some()
-    }
+/// The file that a file of checksums stands beside; another file itself.
+fn checked_by(path: &Path) -> PathBuf {
+    let name = path.file_name().and_then(|name| name.to_str());
+    let of = name
+        .and_then(|name| name.strip_prefix('.'))
+        .and_then(|name| name.strip_suffix(".crc32c"));
+    of.map_or(path.to_path_buf(), |of| path.with_file_name(of))
 }

@@ -289,7 +289,13 @@ impl<'a> Driver<'a> {
         self.reboot(100);
         if self.chance.per_mille(500) {
             self.flip();
-        } else if let Some(life) = self.open() {
+            return;
+        }
+        let damaged = self.verify();
+        if !damaged.is_empty() {
+            self.broken(Invariant::I6Detected, format!("false alarm: {damaged:?}"));
+        }
+        if let Some(life) = self.open() {
             self.compare(&life, Look::AFTER_CRASH.deeply());
             self.disk.crash_in(0);
         }

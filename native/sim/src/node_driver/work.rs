@@ -37,7 +37,9 @@ impl Driver<'_> {
                     let job = Job::ALL[self.chance.below(3) as usize];
                     self.job(life, job, false);
                 }
-                _ => self.compare(life, Look::READING),
+                _ => {
+                    self.compare(life, Look::READING);
+                }
             }
         }
         if self.disk.crashed() {
