@@ -9,13 +9,13 @@ use std::any::Any;
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, IoSlice, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use rustix::fs::{FallocateFlags, FlockOperation, fallocate, flock};
 use uuid::Uuid;
+
+use crate::file_system;
 
 /// Files and folders of one file system.
 pub trait Disk: Debug + Send + Sync + 'static {
@@ -278,7 +278,7 @@ impl Disk for RealDisk {
     }
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
+        file_system::sync_folder(path)
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
@@ -315,7 +315,7 @@ impl Disk for RealDisk {
             .create(true)
             .truncate(false)
             .open(path)?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        file.try_lock()?;
         // The text is for people alone: a full disk refuses it, and must not refuse the start.
         let _ = file
             .set_len(0)
@@ -340,7 +340,7 @@ impl DiskFile for RealFile {
     }
 
     fn read_at(&mut self, at: u64, into: &mut [u8]) -> io::Result<usize> {
-        self.0.read_at(into, at)
+        file_system::read_at(&self.0, at, into)
     }
 
     fn length(&self) -> io::Result<u64> {
@@ -352,14 +352,12 @@ impl DiskFile for RealFile {
     }
 
     fn allocate(&mut self, bytes: u64) -> io::Result<()> {
-        fallocate(&self.0, FallocateFlags::empty(), 0, bytes)
-            .map_err(io::Error::from)
-            .or_else(|error| match error.kind() {
-                // Some file systems cannot preallocate: the length alone keeps later syncs from
-                // having to write the size.
-                io::ErrorKind::Unsupported => self.0.set_len(bytes),
-                _ => Err(error),
-            })
+        file_system::allocate(&self.0, bytes).or_else(|error| match error.kind() {
+            // Some file systems cannot preallocate: the length alone keeps later syncs from
+            // having to write the size.
+            io::ErrorKind::Unsupported => self.0.set_len(bytes),
+            _ => Err(error),
+        })
     }
 
     fn truncate(&mut self, bytes: u64) -> io::Result<()> {

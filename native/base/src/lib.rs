@@ -4,11 +4,13 @@
 //! - `clock`: the only place that reads the time.
 //! - `disk`: what is to survive a crash is written through it; the machine's file system.
 //! - `error`: one table of error codes; `docs/errors.md` and the TypeScript union come from it.
+//! - `file_system`: what platforms name differently of theirs.
 //! - `invariant`: the ids I1 to I10 that assertions, tests and counters share.
 //! - `job_metrics`: what the regular jobs count.
 //! - `limits`: every limit, as a named constant.
 //! - `metrics`: the counters and histograms of the process, in one registry.
 //! - `position`: where a batch stands: (stream, sequence); session tokens.
+//! - `priority`: how much of the processor a thread gets.
 //! - `signal`: the three signals and the seven tables.
 //! - `source`: what a query sees of a table: live batches and files, captured consistently.
 
@@ -17,6 +19,7 @@ pub mod checksum;
 pub mod clock;
 pub mod disk;
 pub mod error;
+mod file_system;
 pub mod invariant;
 pub mod job_metrics;
 pub mod limits;

@@ -18,6 +18,7 @@ fn set() -> (Arc<LiveSet>, Arc<Metrics>) {
         bytes: 1 << 20,
         rows: 1_000,
         age: Duration::from_secs(3600),
+        ..SealLimits::default()
     };
     let (clock, metrics) = (Arc::new(SystemClock), Arc::new(Metrics::new()));
     let live = LiveSet::new(
