@@ -69,8 +69,16 @@ export async function queries({ spans, rounds, seconds }) {
 
     const group = await timed(rounds, () => node.sql(GROUP_BY))
     const groupDuck = await timed(rounds, () => duck(GROUP_BY))
-    const trace = await timed(rounds * 10, (number = 0) =>
-      fetch(node.url(`/api/v1/traces/${ids[number % ids.length]}`)).then((r) => r.arrayBuffer()),
+    const lookUp = async (number = 0) => {
+      const answer = await fetch(node.url(`/api/v1/traces/${ids[number % ids.length]}`))
+      if (!answer.ok) throw new Error(`the trace ${ids[number % ids.length]}: ${answer.status}`)
+      return answer.arrayBuffer()
+    }
+    // Each id once, then each once more.
+    const trace = await timed(ids.length - 1, (number = -1) => lookUp(number + 1))
+    const traceAgain = await timed(ids.length, lookUp)
+    const absent = await timed(ids.length, (number = 0) =>
+      fetch(node.url(`/api/v1/traces/${String(number).padStart(32, 'f')}`)).then((r) => r.text()),
     )
     const traceDuck = await timed(rounds, (number = 0) =>
       duck(`SELECT * FROM spans WHERE trace_id = unhex('${ids[number % ids.length]}')`),
@@ -107,6 +115,8 @@ export async function queries({ spans, rounds, seconds }) {
       },
       trace_by_id: {
         otlake: trace,
+        otlake_again: traceAgain,
+        otlake_absent: absent,
         duckdb: traceDuck,
         duckdb_over_otlake: round(traceDuck.p50_ms / trace.p50_ms),
       },

@@ -10,16 +10,13 @@ use datafusion::parquet::arrow::async_reader::AsyncFileReader;
 use datafusion::parquet::bloom_filter::Sbbf;
 use datafusion::parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, RowGroupMetaData};
 use otlake_base::DataFile;
+use otlake_base::limits::{TRACE_FILTERS_BYTES, TRACE_ROWS_BYTES};
 use parking_lot::Mutex;
 
 use super::TRACE_ID;
 use super::bounded::Bounded;
 use crate::table::LakeTable;
 
-/// Bytes of bloom filters in memory: those of some 100 million spans in traces of ten.
-const FILTERS_BYTES: usize = 64 * 1024 * 1024;
-/// Bytes of rows in memory that lookups found.
-const FOUND_BYTES: usize = 64 * 1024 * 1024;
 /// Bytes of one block of a filter (the Parquet format's `BloomFilter.md`).
 const FILTER_BLOCK_BYTES: usize = 32;
 /// What an entry takes beside what it holds, in bytes.
@@ -63,8 +60,8 @@ pub(crate) struct TraceIndex {
 impl TraceIndex {
     pub(crate) fn new() -> Self {
         Self {
-            filters: Mutex::new(Bounded::new(FILTERS_BYTES)),
-            found: Mutex::new(Bounded::new(FOUND_BYTES)),
+            filters: Mutex::new(Bounded::new(TRACE_FILTERS_BYTES)),
+            found: Mutex::new(Bounded::new(TRACE_ROWS_BYTES)),
         }
     }
 
