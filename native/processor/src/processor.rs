@@ -165,7 +165,15 @@ impl Processor {
         let replayed = blocking(move || {
             replay::replay(records, &handles, &into, &windows, &counters, &runtime)
         })
-        .await?;
+        .await;
+        let replayed = match replayed {
+            Ok(replayed) => replayed,
+            Err(error) => {
+                // A start that is refused leaves nothing at work in the folder, nor its lock.
+                flusher.stop().await;
+                return Err(error);
+            }
+        };
         if replayed.records > 0 || replayed.damaged > 0 {
             tracing::info!(
                 target: "otlake::log", records = replayed.records, rows = replayed.rows,
