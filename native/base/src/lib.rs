@@ -1,5 +1,6 @@
 //! What every other crate stands on: ports and vocabulary, no algorithms.
 //!
+//! - `allocator`: what the C library keeps for later.
 //! - `budget`: bytes that many share, fairly.
 //! - `clock`: the only place that reads the time.
 //! - `disk`: what is to survive a crash is written through it; the machine's file system.
@@ -14,6 +15,7 @@
 //! - `signal`: the three signals and the seven tables.
 //! - `source`: what a query sees of a table: live batches and files, captured consistently.
 
+pub mod allocator;
 pub mod budget;
 pub mod checksum;
 pub mod clock;
