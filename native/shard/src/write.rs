@@ -21,7 +21,7 @@ use crate::order::{Order, Partition, sort};
 use crate::stats::Stats;
 
 /// Bytes of the buffer between the encoder and the file.
-pub(crate) const FILE_BUFFER_BYTES: usize = 1024 * 1024;
+const FILE_BUFFER_BYTES: usize = 1024 * 1024;
 
 /// How files are written.
 #[derive(Clone, Debug)]
@@ -248,6 +248,36 @@ impl Staged {
     }
 }
 
+/// A file that is written through a buffer and summed.
+pub(crate) type Buffered = BufWriter<Summing<Writer>>;
+/// The writer of a table's files.
+pub(crate) type FileWriter = ArrowWriter<Buffered>;
+
+/// A writer of row groups of `rows` rows at most to an empty file.
+pub(crate) fn file_writer(
+    table: Table,
+    file: Writer,
+    rows: usize,
+    options: &WriteOptions,
+    path: &Path,
+) -> Result<FileWriter> {
+    let schema = file_schema(table);
+    let leaves = ArrowSchemaConverter::new()
+        .convert(&schema)
+        .map_err(|error| io("cannot write", path, error))?;
+    let group_rows = options.row_group_rows.max(1);
+    let properties = properties(table, &schema, &leaves, group_rows.min(rows), options)?;
+    ArrowWriter::try_new_with_options(
+        BufWriter::with_capacity(FILE_BUFFER_BYTES, Summing::new(file)),
+        Arc::clone(&schema),
+        // Without a hint of ours: it would give readers views, on which pyarrow cannot compute.
+        ArrowWriterOptions::new()
+            .with_properties(properties)
+            .with_skip_arrow_metadata(true),
+    )
+    .map_err(|error| io("cannot write", path, error))
+}
+
 /// Encodes row group by row group and, within one, column by column: beside the batches, one
 /// gathered column and one encoded row group are in memory.
 fn encode(
@@ -261,19 +291,7 @@ fn encode(
     let failed = |error: &dyn Display| io("cannot write", path, error);
     let schema = file_schema(table);
     let group_rows = options.row_group_rows.max(1);
-    let leaves = ArrowSchemaConverter::new()
-        .convert(&schema)
-        .map_err(|error| failed(&error))?;
-    let properties = properties(table, &schema, &leaves, group_rows.min(rows.len()), options)?;
-    let writer = ArrowWriter::try_new_with_options(
-        BufWriter::with_capacity(FILE_BUFFER_BYTES, Summing::new(file)),
-        Arc::clone(&schema),
-        // Without a hint of ours: it would give readers views, on which pyarrow cannot compute.
-        ArrowWriterOptions::new()
-            .with_properties(properties)
-            .with_skip_arrow_metadata(true),
-    )
-    .map_err(|error| failed(&error))?;
+    let writer = file_writer(table, file, rows.len(), options, path)?;
     let (mut writer, factory) = writer
         .into_serialized_writer()
         .map_err(|error| failed(&error))?;
@@ -299,7 +317,7 @@ fn encode(
         }
         let group = group.close().map_err(|error| failed(&error))?;
         stats
-            .add(table, &leaves, std::slice::from_ref(&*group))
+            .add(table, writer.schema_descr(), std::slice::from_ref(&*group))
             .map_err(|error| failed(&error))?;
     }
     let buffered = writer.into_inner().map_err(|error| failed(&error))?;

@@ -12,12 +12,12 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::writer::SerializedFileWriter;
 
-use super::output::{Buffered, Output, SYNC_BYTES};
+use super::output::{Output, SYNC_BYTES};
 use super::source::{Source, corrupt};
 use super::{MergeFailure, MergeOptions};
 use crate::encoding::RUNS_KEY;
 use crate::stats::Stats;
-use crate::write::io;
+use crate::write::{Buffered, io};
 
 /// Whether the row groups of a file are large enough, and all there is to know of their pages
 /// in its footer, to be copied.

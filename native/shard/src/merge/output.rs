@@ -1,57 +1,20 @@
 //! The merged file, where rows are encoded anew.
 
 use std::fmt::Display;
-use std::io::BufWriter;
 use std::path::Path;
-use std::sync::Arc;
 
-use otlake_base::checksum::Summing;
 use otlake_base::disk::Writer;
 use otlake_base::{Error, Result, Table};
-use otlake_decode::schema::file_schema;
-use parquet::arrow::ArrowSchemaConverter;
-use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 
 use super::window::Window;
 use crate::WriteOptions;
-use crate::encoding::properties;
-use crate::write::{FILE_BUFFER_BYTES, io};
+use crate::write::{FileWriter, file_writer, io};
 
 /// Bytes after which what is written so far is synced: one large sync at the end would hold up
 /// those of the log.
 pub(super) const SYNC_BYTES: usize = 4 * 1024 * 1024;
 
-/// A file that is written through a buffer and summed.
-pub(super) type Buffered = BufWriter<Summing<Writer>>;
-/// The writer of a table's files.
-pub(super) type FileWriter = ArrowWriter<Buffered>;
-
-/// A writer of row groups of `rows` rows at most to an empty file.
-pub(super) fn file_writer(
-    table: Table,
-    file: Writer,
-    rows: usize,
-    options: &WriteOptions,
-    path: &Path,
-) -> Result<FileWriter> {
-    let schema = file_schema(table);
-    let leaves = ArrowSchemaConverter::new()
-        .convert(&schema)
-        .map_err(|error| io("cannot write", path, error))?;
-    let group_rows = options.row_group_rows.max(1);
-    let properties = properties(table, &schema, &leaves, group_rows.min(rows), options)?;
-    ArrowWriter::try_new_with_options(
-        BufWriter::with_capacity(FILE_BUFFER_BYTES, Summing::new(file)),
-        Arc::clone(&schema),
-        // As `write`: a hint of ours would give readers views.
-        ArrowWriterOptions::new()
-            .with_properties(properties)
-            .with_skip_arrow_metadata(true),
-    )
-    .map_err(|error| io("cannot write", path, error))
-}
-
-/// The file that is written, and its statistics.
+/// The file that is written.
 pub(super) struct Output<'a> {
     pub(super) table: Table,
     pub(super) path: &'a Path,
