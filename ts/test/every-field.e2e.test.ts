@@ -8,9 +8,7 @@
 
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
-import * as grpc from '@grpc/grpc-js'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { controlService } from '../node/control.js'
 import { randomRequests, records, type Signal } from '../testing/random-otlp.js'
 import { MAIN, ServerProcess, temporaryFolder } from '../testing/server.js'
 
@@ -54,19 +52,6 @@ const post = async (signal: Signal, tenant: string, type: string, body: string |
   ])
 }
 
-const flush = async () => {
-  const Control = controlService()
-  const client = new Control(server.addresses.cluster ?? '', grpc.credentials.createInsecure())
-  await new Promise<void>((resolve, reject) =>
-    (client.Flush as (request: object, done: (error: Error | null) => void) => void).call(
-      client,
-      {},
-      (error) => (error ? reject(error) : resolve()),
-    ),
-  )
-  client.close()
-}
-
 const exported = async (table: string, tenant: string, format: string): Promise<Buffer> => {
   const query = new URLSearchParams({ query: `SELECT * FROM ${table}`, format })
   const response = await fetch(server.url(`/api/v1/sql?${query}`), {
@@ -99,7 +84,7 @@ describe.each(['traces', 'logs', 'metrics'] as const)('%s', (signal) => {
     for (const [index, request] of requests.entries()) {
       await post(signal, 'json', 'application/json', JSON.stringify(request))
       sent.push(...records(signal, request))
-      if ((index + 1) % (REQUESTS / FLUSHES) === 0) await flush()
+      if ((index + 1) % (REQUESTS / FLUSHES) === 0) await server.flush()
     }
     const job = [MAIN, 'job', 'run', 'compact', '--url', server.addresses.cluster ?? '']
     await promisify(execFile)(process.execPath, job)
@@ -121,7 +106,7 @@ describe.each(['traces', 'logs', 'metrics'] as const)('%s', (signal) => {
       const body = await exported(table, 'json', 'otlp')
       await post(signal, 'protobuf', 'application/x-protobuf', body)
     }
-    await flush()
+    await server.flush()
     expect(await stored(signal, 'protobuf')).toEqual(sent)
   })
 })

@@ -9,12 +9,10 @@ import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { DuckDBInstance } from '@duckdb/node-api'
-import * as grpc from '@grpc/grpc-js'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { controlService } from '../node/control.js'
 import { send, traceRequest } from '../testing/otlp.js'
 import { expected, Outbox, SPANS, stored } from '../testing/outbox.js'
-import { MAIN, ServerProcess, temporaryFolder } from '../testing/server.js'
+import { MAIN, ServerProcess, set, temporaryFolder } from '../testing/server.js'
 
 let folder: Awaited<ReturnType<typeof temporaryFolder>>
 let server: ServerProcess
@@ -29,9 +27,6 @@ afterEach(async () => {
   await folder.remove()
   expect(broken ?? []).toEqual([])
 })
-
-const set = (settings: Record<string, string | number>) =>
-  Object.entries(settings).flatMap(([key, value]) => ['--set', `${key}=${value}`])
 
 /** A node that runs jobs when asked alone, and deletes at once what no version names. */
 const start = (settings: Record<string, string | number> = {}) =>
@@ -52,23 +47,10 @@ const job = async (...args: string[]): Promise<{ code: number; out: string; err:
   }
 }
 
-const flush = async () => {
-  const Control = controlService()
-  const client = new Control(server.addresses.cluster ?? '', grpc.credentials.createInsecure())
-  await new Promise<void>((resolve, reject) =>
-    (client.Flush as (request: object, done: (error: Error | null) => void) => void).call(
-      client,
-      {},
-      (error) => (error ? reject(error) : resolve()),
-    ),
-  )
-  client.close()
-}
-
 /** One flush of one request. */
 const flushed = async (number: number, count = SPANS) => {
   expect(await send(server, 'traces', traceRequest('load', number, count))).toBe(true)
-  await flush()
+  await server.flush()
 }
 
 const dataFiles = async (table = 'spans') => {
@@ -141,7 +123,7 @@ test('retain removes the days that are past their time, by signal and tenant, an
   })
   expect(await send(server, 'logs', logs(now))).toBe(true)
   expect(await send(server, 'logs', logs(1_700_000_000_000_000_000n))).toBe(true)
-  await flush()
+  await server.flush()
 
   const retained = await job('run', 'retain')
   expect(retained.out).toMatch(new RegExp(`^spans +1 +\\d+ +${SPANS}$`, 'm'))
@@ -204,7 +186,7 @@ test('I2 I3: kill -9 during jobs under load loses and doubles nothing', async ()
   await outbox.settle(server)
   const sent = expected(outbox)
   expect(await stored(server)).toEqual(sent)
-  await flush()
+  await server.flush()
   for (const name of ['compact', 'retain', 'vacuum']) {
     expect(await job('run', name)).toMatchObject({ code: 0 })
   }

@@ -25,7 +25,7 @@ import {
   settles,
   spansRequest,
 } from '../testing/load.js'
-import { ServerProcess, temporaryFolder } from '../testing/server.js'
+import { ServerProcess, set, temporaryFolder } from '../testing/server.js'
 
 const MIB = 1024 * 1024
 /** How much longer than in every test run the load lasts. */
@@ -79,8 +79,7 @@ afterEach(async () => {
 })
 
 async function start(settings: Record<string, number>): Promise<void> {
-  const args = Object.entries(settings).flatMap(([key, value]) => ['--set', `${key}=${value}`])
-  server = await ServerProcess.start(folder.path, args)
+  server = await ServerProcess.start(folder.path, set(settings))
   usual = await pace(server, USUAL_MS)
   idle = (await resident(server)).now
 }

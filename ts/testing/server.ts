@@ -10,6 +10,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import * as grpc from '@grpc/grpc-js'
+import { controlService } from '../node/control.js'
 
 /** The built command line. */
 export const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.url))
@@ -33,6 +35,10 @@ export interface Program {
   cwd?: string
   env?: NodeJS.ProcessEnv
 }
+
+/** Settings as arguments of the command line. */
+export const set = (settings: Record<string, string | number>): string[] =>
+  Object.entries(settings).flatMap(([key, value]) => ['--set', `${key}=${value}`])
 
 /** A running `otlake serve`. */
 export class ServerProcess {
@@ -114,6 +120,20 @@ export class ServerProcess {
   async count(query: string, parameters: unknown[] = []): Promise<number> {
     const [row] = await this.rows(query, parameters)
     return Number(Object.values(row ?? {})[0])
+  }
+
+  /** Has everything acknowledged written to files; for a node with a control port. */
+  async flush(): Promise<void> {
+    const Control = controlService()
+    const client = new Control(this.addresses.cluster ?? '', grpc.credentials.createInsecure())
+    await new Promise<void>((resolve, reject) =>
+      (client.Flush as (request: object, done: (error: Error | null) => void) => void).call(
+        client,
+        {},
+        (error) => (error ? reject(error) : resolve()),
+      ),
+    )
+    client.close()
   }
 
   /** What the node counted of broken invariants; none where it has ended. */
