@@ -12,6 +12,7 @@ use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::{ColumnPath, SchemaDescriptor};
 
+use crate::dictionary::BOUND_BYTES;
 use crate::order::sort_columns;
 use crate::stats::stats_columns;
 use crate::write::WriteOptions;
@@ -94,8 +95,8 @@ pub(crate) fn properties(
         .set_data_page_row_count_limit(PAGE_ROWS)
         .set_write_batch_size(PAGE_ROWS / 8)
         .set_statistics_enabled(EnabledStatistics::None)
-        .set_column_index_truncate_length(Some(64))
-        .set_statistics_truncate_length(Some(64))
+        .set_column_index_truncate_length(Some(BOUND_BYTES))
+        .set_statistics_truncate_length(Some(BOUND_BYTES))
         .set_sorting_columns(Some(sorting))
         .set_key_value_metadata(Some(vec![
             KeyValue::new(SCHEMA_VERSION_KEY.to_owned(), SCHEMA_VERSION.to_string()),

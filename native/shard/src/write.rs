@@ -12,9 +12,16 @@ use otlake_base::disk::{Disk, Writer, create_folders, real};
 use otlake_base::{Code, DataFile, Error, Result, Table};
 use otlake_decode::schema::{file_schema, schema};
 use parquet::arrow::ArrowSchemaConverter;
-use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions, compute_leaves};
+use parquet::arrow::arrow_writer::{
+    ArrowColumnWriter, ArrowWriter, ArrowWriterOptions, compute_leaves,
+};
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedRowGroupWriter;
+use parquet::schema::types::ColumnDescPtr;
 use uuid::Uuid;
 
+use crate::dictionary::ChunkEncoder;
 use crate::encoding::properties;
 use crate::gather::gather;
 use crate::order::{Order, Partition, sort};
@@ -289,32 +296,31 @@ fn encode(
     path: &Path,
 ) -> Result<(Writer, BlockSums, Stats)> {
     let failed = |error: &dyn Display| io("cannot write", path, error);
-    let schema = file_schema(table);
     let group_rows = options.row_group_rows.max(1);
     let writer = file_writer(table, file, rows.len(), options, path)?;
     let (mut writer, factory) = writer
         .into_serialized_writer()
         .map_err(|error| failed(&error))?;
+    let mut chunks = ChunkEncoder::new().map_err(|error| failed(&error))?;
     let mut stats = Stats::default();
     for (number, rows) in rows.chunks(group_rows).enumerate() {
-        let mut columns = factory
+        let columns = factory
             .create_column_writers(number)
-            .map_err(|error| failed(&error))?
-            .into_iter();
+            .map_err(|error| failed(&error))?;
+        let properties = Arc::clone(writer.properties());
+        let leaves = writer.schema_descr().columns().to_vec();
         let mut group = writer.next_row_group().map_err(|error| failed(&error))?;
-        for (index, field) in schema.fields().iter().enumerate() {
-            let array = gather(batches, index, rows).map_err(|error| failed(&error))?;
-            for leaf in compute_leaves(field, &array).map_err(|error| failed(&error))? {
-                let mut column = columns
-                    .next()
-                    .ok_or_else(|| Error::new(Code::Internal, "a column without a writer"))?;
-                column.write(&leaf).map_err(|error| failed(&error))?;
-                let chunk = column.close().map_err(|error| failed(&error))?;
-                chunk
-                    .append_to_row_group(&mut group)
-                    .map_err(|error| failed(&error))?;
-            }
-        }
+        let leaves = leaves.iter().zip(columns);
+        encode_group(
+            table,
+            batches,
+            rows,
+            leaves,
+            &properties,
+            &mut chunks,
+            &mut group,
+        )
+        .map_err(|error| failed(&error))?;
         let group = group.close().map_err(|error| failed(&error))?;
         stats
             .add(table, writer.schema_descr(), std::slice::from_ref(&*group))
@@ -326,4 +332,38 @@ fn encode(
         .map_err(|error| failed(&error.error()))?;
     let (file, sums) = summing.finish();
     Ok((file, sums, stats))
+}
+
+/// Encodes the columns of a row group; `leaves` has a writer for each leaf of the schema.
+fn encode_group<'a>(
+    table: Table,
+    batches: &[RecordBatch],
+    rows: &[(usize, usize)],
+    mut leaves: impl Iterator<Item = (&'a ColumnDescPtr, ArrowColumnWriter)>,
+    properties: &WriterProperties,
+    chunks: &mut ChunkEncoder,
+    group: &mut SerializedRowGroupWriter<'_, Buffered>,
+) -> Result<(), ParquetError> {
+    let mut leaf = || {
+        let leaf = leaves.next();
+        leaf.ok_or_else(|| ParquetError::General("a column without a writer".to_owned()))
+    };
+    for (index, field) in file_schema(table).fields().iter().enumerate() {
+        let (descriptor, writer) = leaf()?;
+        if let Some(chunk) = chunks.encode(batches, index, rows, descriptor, properties)? {
+            group.append_column(&chunk.bytes, chunk.close)?;
+            continue;
+        }
+        let mut first = Some(writer);
+        let array = gather(batches, index, rows)?;
+        for values in compute_leaves(field, &array)? {
+            let mut column = match first.take() {
+                Some(writer) => writer,
+                None => leaf()?.1,
+            };
+            column.write(&values)?;
+            column.close()?.append_to_row_group(group)?;
+        }
+    }
+    Ok(())
 }
