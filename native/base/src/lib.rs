@@ -14,6 +14,7 @@
 //! - `priority`: how much of the processor a thread gets.
 //! - `signal`: the three signals and the seven tables.
 //! - `source`: what a query sees of a table: live batches and files, captured consistently.
+//! - `worker`: threads for work that takes long and is in no hurry.
 
 pub mod allocator;
 pub mod budget;
@@ -30,6 +31,7 @@ pub mod position;
 pub mod priority;
 pub mod signal;
 pub mod source;
+pub mod worker;
 
 pub use budget::{Budget, Claim, Reservation};
 pub use clock::{Clock, SystemClock};

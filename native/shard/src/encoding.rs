@@ -12,7 +12,7 @@ use parquet::file::metadata::{KeyValue, SortingColumn};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::{ColumnPath, SchemaDescriptor};
 
-use crate::dictionary::BOUND_BYTES;
+use crate::chunk::BOUND_BYTES;
 use crate::order::sort_columns;
 use crate::stats::stats_columns;
 use crate::write::WriteOptions;

@@ -10,13 +10,13 @@
 //!
 //! - `order`: the permutation that sorts rows and parts them by tenant and day.
 //! - `gather`: one column's rows in that order.
-//! - `dictionary`: column chunks whose values repeat.
+//! - `chunk`: column chunks of values that repeat, and of ids.
 //! - `encoding`: how each column is encoded, compressed, indexed.
 //! - `stats`: the figures of a file that let a reader pass it by, in Delta's form.
 //! - `write`: puts these together.
 //! - `merge`: several files of a partition into one, in the same order and encodings.
 
-mod dictionary;
+mod chunk;
 mod encoding;
 mod gather;
 mod merge;

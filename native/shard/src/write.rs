@@ -9,7 +9,7 @@ use arrow::array::RecordBatch;
 use arrow::temporal_conversions::date32_to_datetime;
 use otlake_base::checksum::{BlockSums, Summing};
 use otlake_base::disk::{Disk, Writer, create_folders, real};
-use otlake_base::{Code, DataFile, Error, Result, Table};
+use otlake_base::{Code, DataFile, Error, Result, Table, priority, worker};
 use otlake_decode::schema::{file_schema, schema};
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::arrow_writer::{
@@ -21,7 +21,7 @@ use parquet::file::writer::SerializedRowGroupWriter;
 use parquet::schema::types::ColumnDescPtr;
 use uuid::Uuid;
 
-use crate::dictionary::ChunkEncoder;
+use crate::chunk::ChunkEncoder;
 use crate::encoding::properties;
 use crate::gather::gather;
 use crate::order::{Order, Partition, sort};
@@ -77,9 +77,8 @@ pub async fn write(
 ) -> Result<Vec<Written>> {
     let root = root.to_path_buf();
     let options = options.clone();
-    tokio::task::spawn_blocking(move || write_all(table, &batches, &root, &options))
-        .await
-        .map_err(|error| Error::new(Code::Internal, format!("a write did not finish: {error}")))?
+    let all = move || write_all(table, &batches, &root, &options);
+    worker::run("otlake-flush", priority::FLUSHES, all).await?
 }
 
 /// Removes the files that a failed or dropped write leaves.

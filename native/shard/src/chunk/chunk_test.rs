@@ -4,20 +4,23 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringViewBuilder};
+use arrow::array::{
+    ArrayRef, FixedSizeBinaryBuilder, Int32Array, Int64Array, RecordBatch, StringViewBuilder,
+};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::basic::{Compression, ZstdLevel};
-use parquet::file::metadata::{PageIndexPolicy, ParquetMetaData};
+use parquet::file::metadata::{ColumnChunkMetaData, PageIndexPolicy, ParquetMetaData};
 use parquet::file::page_index::column_index::ColumnIndexMetaData;
 use parquet::file::page_index::offset_index::PageLocation;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
 
 use super::ChunkEncoder;
 use super::bounds::{BOUND_BYTES, above, below};
-use super::chunk::DICTIONARY_BYTES;
+use super::encoder::DICTIONARY_BYTES;
 use crate::gather::gather;
 use crate::rows::Random;
 
@@ -44,6 +47,8 @@ fn batches(random: &mut Random) -> Vec<RecordBatch> {
         Field::new("text", DataType::Utf8View, true),
         Field::new("int", DataType::Int32, false),
         Field::new("long", DataType::Int64, true),
+        Field::new("trace", DataType::FixedSizeBinary(16), false),
+        Field::new("parent", DataType::FixedSizeBinary(8), true),
     ]));
     (0..1 + random.below(4))
         .map(|_| {
@@ -84,8 +89,24 @@ fn batches(random: &mut Random) -> Vec<RecordBatch> {
                     (!is_null(random)).then_some(value)
                 })
                 .collect();
-            let columns: Vec<ArrayRef> =
-                vec![Arc::new(text.finish()), Arc::new(ints), Arc::new(longs)];
+            let mut traces = FixedSizeBinaryBuilder::new(16);
+            let mut parents = FixedSizeBinaryBuilder::new(8);
+            for _ in 0..rows {
+                let trace = u128::from(random.below(counts[3])) << 60;
+                traces.append_value(trace.to_le_bytes()).unwrap();
+                if is_null(random) {
+                    parents.append_null();
+                } else {
+                    parents.append_value(random.next().to_le_bytes()).unwrap();
+                }
+            }
+            let columns: Vec<ArrayRef> = vec![
+                Arc::new(text.finish()),
+                Arc::new(ints),
+                Arc::new(longs),
+                Arc::new(traces.finish()),
+                Arc::new(parents.finish()),
+            ];
             RecordBatch::try_new(Arc::clone(&schema), columns).unwrap()
         })
         .collect()
@@ -94,6 +115,7 @@ fn batches(random: &mut Random) -> Vec<RecordBatch> {
 /// A file of the rows in this order, and how many columns were encoded here.
 fn file(batches: &[RecordBatch], rows: &[(usize, usize)], ours: bool) -> (Bytes, usize) {
     let schema = batches[0].schema();
+    let (trace, parent) = (ColumnPath::from("trace"), ColumnPath::from("parent"));
     let properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(ZstdLevel::try_new(1).unwrap()))
         .set_data_page_row_count_limit(PAGE_ROWS)
@@ -101,6 +123,14 @@ fn file(batches: &[RecordBatch], rows: &[(usize, usize)], ours: bool) -> (Bytes,
         .set_statistics_enabled(EnabledStatistics::Page)
         .set_statistics_truncate_length(Some(BOUND_BYTES))
         .set_column_index_truncate_length(Some(BOUND_BYTES))
+        .set_column_dictionary_enabled(trace.clone(), false)
+        .set_column_statistics_enabled(trace.clone(), EnabledStatistics::None)
+        .set_column_bloom_filter_enabled(trace.clone(), true)
+        .set_column_bloom_filter_fpp(trace.clone(), 0.01)
+        .set_column_bloom_filter_max_ndv(trace, rows.len() as u64)
+        .set_column_dictionary_enabled(parent.clone(), false)
+        .set_column_statistics_enabled(parent.clone(), EnabledStatistics::None)
+        .set_column_compression(parent, Compression::UNCOMPRESSED)
         .build();
     let mut out = Vec::new();
     let mut encoded = 0;
@@ -165,10 +195,17 @@ fn pages(index: &ColumnIndexMetaData) -> impl PartialEq + Debug {
             texts(index.min_values_iter()),
             texts(index.max_values_iter()),
         ),
+        ColumnIndexMetaData::NONE => Default::default(),
         other => panic!("no such column is here: {other:?}"),
     };
-    let nulls = index.null_counts().cloned();
-    (least, greatest, nulls, index.get_boundary_order())
+    let order = index.get_boundary_order();
+    (least, greatest, index.null_counts().cloned(), order)
+}
+
+/// The bytes of a chunk's bloom filter.
+fn filter(file: &Bytes, chunk: &ColumnChunkMetaData) -> Option<Bytes> {
+    let start = chunk.bloom_filter_offset()? as usize;
+    Some(file.slice(start..start + chunk.bloom_filter_length()? as usize))
 }
 
 #[test]
@@ -176,6 +213,7 @@ fn chunks_have_the_values_the_statistics_and_the_index_that_the_parquet_writer_g
     let seed = std::env::var("OTLAKE_TEST_SEED").map_or(7, |seed| seed.parse().unwrap());
     eprintln!("OTLAKE_TEST_SEED={seed}");
     let mut random = Random(seed);
+    let mut single = 0;
     for round in 0..ROUNDS {
         let batches = batches(&mut random);
         let mut rows: Vec<(usize, usize)> = batches
@@ -193,18 +231,24 @@ fn chunks_have_the_values_the_statistics_and_the_index_that_the_parquet_writer_g
             }
         }
         let (ours, encoded) = file(&batches, &rows, true);
-        let (theirs, _) = file(&batches, &rows, false);
-        assert_eq!(encoded, 3, "round {round}");
+        let (reference_file, _) = file(&batches, &rows, false);
+        assert_eq!(encoded, 5, "round {round}");
         let (found, footer) = read(&ours);
-        let (expected, reference) = read(&theirs);
+        let (expected, reference) = read(&reference_file);
         assert_eq!(found, expected, "round {round}");
         let (group, other) = (footer.row_group(0), reference.row_group(0));
         assert_eq!(group.num_rows(), other.num_rows());
-        for column in 0..3 {
+        for column in 0..5 {
             let (chunk, theirs) = (group.column(column), other.column(column));
             assert_eq!(chunk.statistics(), theirs.statistics(), "round {round}");
             assert_eq!(chunk.num_values(), theirs.num_values());
             assert_eq!(chunk.compression(), theirs.compression());
+            assert_eq!(
+                filter(&ours, chunk),
+                filter(&reference_file, theirs),
+                "round {round}"
+            );
+            assert_eq!(filter(&ours, chunk).is_some(), column == 3);
             let index = |metadata: &ParquetMetaData| {
                 (
                     metadata.column_index().unwrap()[0][column].clone(),
@@ -232,9 +276,11 @@ fn chunks_have_the_values_the_statistics_and_the_index_that_the_parquet_writer_g
                 assert_eq!(firsts.0, [0]);
                 let nulls = chunk.statistics().unwrap().null_count_opt().unwrap() as i64;
                 assert!(nulls == 0 || nulls == group.num_rows(), "round {round}");
+                single += 1;
             }
         }
     }
+    assert!(single > 0, "no column had one value");
 }
 
 #[test]
@@ -253,7 +299,7 @@ fn a_column_with_too_large_a_dictionary_is_left_to_the_parquet_writer() {
     assert!(batch.num_rows() * 300 > DICTIONARY_BYTES);
     let (bytes, encoded) = file(std::slice::from_ref(&batch), &rows, true);
     assert_eq!(encoded, 0);
-    assert_eq!(read(&bytes).0, [batch.clone()]);
+    assert_eq!(read(&bytes).0, std::slice::from_ref(&batch));
     let half = &rows[..batch.num_rows() / 2];
     assert_eq!(file(&[batch], half, true).1, 1);
 }
