@@ -13,7 +13,7 @@ use super::value::Number;
 /// Bytes of text that a view holds itself (Arrow's columnar format, "Variable-size Binary View").
 const INLINE_BYTES: u32 = 12;
 /// Long texts of which it is known where they lie.
-const PLACES: usize = 1024;
+const PLACES: usize = 8192;
 
 /// A column as places in a dictionary.
 pub(super) struct Keys<V> {
