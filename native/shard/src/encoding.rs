@@ -54,6 +54,12 @@ fn repeats(table: Table, leaf: &str) -> bool {
     }
 }
 
+/// The values of this leaf repeat or do not as their source has it: a duration in milliseconds does,
+/// one in nanoseconds does not. Each chunk of it has a dictionary if that is small.
+pub(crate) fn may_repeat(leaf: &str) -> bool {
+    leaf == "duration_ns"
+}
+
 fn is_id(leaf: &str) -> bool {
     let name = leaf.rsplit('.').next().unwrap_or(leaf);
     matches!(name, "trace_id" | "span_id" | "parent_span_id")

@@ -1,8 +1,9 @@
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
+use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch, UInt64Array};
+use arrow::array::{AsArray, Int64Array, RecordBatch, UInt64Array};
 use arrow::compute::{
     SortColumn, SortOptions, concat_batches, lexsort_to_indices, take_record_batch,
 };
@@ -10,6 +11,7 @@ use arrow::datatypes::Int64Type;
 use otlake_base::{Code, Table};
 use otlake_decode::schema::{file_schema, schema};
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use parquet::basic::Encoding;
 use parquet::file::properties::ReaderProperties;
 use parquet::file::reader::FileReader;
 use parquet::file::serialized_reader::{ReadOptionsBuilder, SerializedFileReader};
@@ -51,7 +53,7 @@ fn reference(table: Table, batches: &[RecordBatch]) -> RecordBatch {
         .collect();
     let place = UInt64Array::from_iter_values(0..all.num_rows() as u64);
     columns.push(SortColumn {
-        values: std::sync::Arc::new(place),
+        values: Arc::new(place),
         options: None,
     });
     let order = lexsort_to_indices(&columns, None).unwrap();
@@ -263,6 +265,37 @@ async fn files_carry_bloom_filters_page_index_order_and_version() {
     assert!(metadata.column_index().is_some() && metadata.offset_index().is_some());
     let pairs = metadata.file_metadata().key_value_metadata().unwrap();
     assert!(pairs.iter().any(|pair| pair.key == SCHEMA_VERSION_KEY));
+}
+
+#[tokio::test]
+async fn durations_have_a_dictionary_where_they_repeat() {
+    for (unit, repeats) in [(1, false), (10_000_000, true)] {
+        let folder = tempfile::tempdir().unwrap();
+        let rows = batch(Table::Spans, 1, 500, DAY_NANOS, "acme");
+        let index = rows.schema().index_of("duration_ns").unwrap();
+        let durations = rows.column(index).as_primitive::<Int64Type>();
+        let rounded: Int64Array = durations.unary(|duration| duration / unit * unit);
+        let mut columns = rows.columns().to_vec();
+        columns[index] = Arc::new(rounded);
+        let rows = RecordBatch::try_new(rows.schema(), columns).unwrap();
+        let expected = reference(Table::Spans, std::slice::from_ref(&rows));
+        let written = write(Table::Spans, vec![rows], folder.path(), &options())
+            .await
+            .unwrap();
+        let back = read(Table::Spans, folder.path(), &written[0]);
+        assert_eq!(back.column(index), expected.column(index));
+        let file = File::open(folder.path().join(&written[0].file.path)).unwrap();
+        let reader = SerializedFileReader::new(file).unwrap();
+        let chunk = reader.metadata().row_group(0).column(index);
+        assert_eq!(chunk.column_path().string(), "duration_ns");
+        let encodings: Vec<Encoding> = chunk.encodings().collect();
+        assert_eq!(
+            encodings.contains(&Encoding::RLE_DICTIONARY),
+            repeats,
+            "{encodings:?}"
+        );
+        assert_eq!(encodings.contains(&Encoding::DELTA_BINARY_PACKED), !repeats);
+    }
 }
 
 #[tokio::test]

@@ -15,10 +15,17 @@ use super::keys::Keys;
 use super::pages::{Chunk, Pages};
 use super::range::{PageRanges, Ranks};
 use super::value::{Number, Value};
+use crate::encoding::may_repeat;
 
 /// Bytes of a dictionary above which a column is left to the Parquet writer, which gives the
 /// dictionary up in the midst of the chunk; that writer's own default.
 pub(super) const DICTIONARY_BYTES: usize = 1024 * 1024;
+
+/// Different numbers of which the same holds.
+const NUMBERS: usize = DICTIONARY_BYTES / size_of::<i64>();
+/// Rows of a value, on average, from which on a dictionary is taken where values repeat or do not:
+/// its places are then shorter than the differences that stand there otherwise.
+const ROWS_OF_A_VALUE: usize = 16;
 
 /// Encodes column chunks, one after the other.
 pub(crate) struct ChunkEncoder {
@@ -67,17 +74,24 @@ impl ChunkEncoder {
             compressor,
             page: &mut self.page,
         };
-        match (
-            column.data_type(),
-            properties.dictionary_enabled(leaf.path()),
-        ) {
+        let repeats = properties.dictionary_enabled(leaf.path());
+        let numbers = match (repeats, may_repeat(&leaf.path().string())) {
+            (true, _) => NUMBERS,
+            (false, true) => rows.len() / ROWS_OF_A_VALUE,
+            (false, false) => 0,
+        };
+        match (column.data_type(), repeats) {
             (Some(DataType::Utf8View), true) => {
                 let keys = column.texts(DICTIONARY_BYTES);
                 keys.map(|keys| target.repeated(&keys, rows.len()))
                     .transpose()
             }
-            (Some(DataType::Int32), true) => target.numbers::<Int32Type>(&column),
-            (Some(DataType::Int64), true) => target.numbers::<Int64Type>(&column),
+            (Some(DataType::Int32), _) if numbers > 0 => {
+                target.numbers::<Int32Type>(&column, numbers)
+            }
+            (Some(DataType::Int64), _) if numbers > 0 => {
+                target.numbers::<Int64Type>(&column, numbers)
+            }
             (Some(DataType::FixedSizeBinary(width)), false) => {
                 let width = *width as usize;
                 // The ids have none.
@@ -111,8 +125,9 @@ impl Target<'_> {
         self.properties.data_page_row_count_limit()
     }
 
-    fn numbers<T: Number>(self, column: &Column<'_>) -> Result<Option<Chunk>> {
-        let keys = column.numbers::<T>(DICTIONARY_BYTES / size_of::<T::Native>());
+    /// A chunk of numbers, at most `limit` different ones.
+    fn numbers<T: Number>(self, column: &Column<'_>, limit: usize) -> Result<Option<Chunk>> {
+        let keys = column.numbers::<T>(limit);
         keys.map(|keys| self.repeated(&keys, column.rows.len()))
             .transpose()
     }
