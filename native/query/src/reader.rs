@@ -180,6 +180,20 @@ impl Debug for CheckedFile {
     }
 }
 
+/// The ranges in order, those that touch as one: small columns share a block, which is read and
+/// checked once.
+pub(crate) fn joined(mut ranges: Vec<Range<u64>>) -> Vec<Range<u64>> {
+    ranges.sort_unstable_by_key(|range| range.start);
+    let mut joined: Vec<Range<u64>> = Vec::with_capacity(ranges.len());
+    for range in ranges {
+        match joined.last_mut() {
+            Some(last) if range.start <= last.end => last.end = last.end.max(range.end),
+            _ => joined.push(range),
+        }
+    }
+    joined
+}
+
 fn read_only(operation: &str) -> StoreError {
     StoreError::NotImplemented {
         operation: operation.to_owned(),
@@ -217,15 +231,22 @@ impl ObjectStore for CheckedFile {
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
-        let around: Vec<Range<u64>> = ranges
+        let around = ranges
             .iter()
-            .map(|range| BlockSums::around(range, self.size))
-            .collect();
-        let blocks = self.local.get_ranges(location, &around).await?;
-        let parts = ranges.iter().zip(&around).zip(&blocks);
-        parts
-            .map(|((range, around), block)| self.checked(location, around.start, block, range))
-            .collect()
+            .map(|range| BlockSums::around(range, self.size));
+        let reads = joined(around.collect());
+        let blocks = self.local.get_ranges(location, &reads).await?;
+        let checked: Vec<Bytes> = reads
+            .iter()
+            .zip(&blocks)
+            .map(|(read, block)| self.checked(location, read.start, block, read))
+            .collect::<Result<_>>()?;
+        let part = |range: &Range<u64>| {
+            let at = reads.partition_point(|read| read.start <= range.start) - 1;
+            let start = reads[at].start;
+            checked[at].slice((range.start - start) as usize..(range.end - start) as usize)
+        };
+        Ok(ranges.iter().map(part).collect())
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {

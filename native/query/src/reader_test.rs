@@ -10,6 +10,7 @@ use otlake_base::checksum::BLOCK_BYTES;
 use otlake_base::{Code, Consistency, Metrics, Result, SystemClock};
 
 use crate::engine::QueryEngine;
+use crate::reader::joined;
 use crate::sample_test::{Spans, config, request, schema, spans};
 
 /// Batches of 100 rows, so that the file has several blocks.
@@ -147,4 +148,11 @@ async fn i6_no_flipped_bit_of_a_file_is_ever_served() {
     assert!(ask(&lake, STATEMENTS[1]).await.is_err());
     fs::write(&lake.path, &whole).unwrap();
     assert_eq!(ask(&lake, STATEMENTS[1]).await.unwrap(), truth[1]);
+}
+
+#[test]
+fn a_block_that_several_columns_are_in_is_read_once() {
+    let ranges = vec![64..128, 0..64, 256..320, 64..192, 300..310];
+    assert_eq!(joined(ranges), [0..192, 256..320]);
+    assert_eq!(joined(Vec::new()), []);
 }
