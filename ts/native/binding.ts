@@ -192,7 +192,15 @@ export interface Engine {
     consistency: string | null,
     session: string | null,
     encoding: 'json' | 'protobuf',
-  ): Promise<ByteStream | null>
+  ): Promise<Buffer | ByteStream | null>
+  /** What `trace` answered before, where it would again; null does not tell that there is none. */
+  knownTrace(
+    traceId: string,
+    tenant: string | null,
+    consistency: string | null,
+    session: string | null,
+    encoding: 'json' | 'protobuf',
+  ): Buffer | null
   tail(request: TailRequest): ByteStream
   flush(): Promise<void>
   runJob(job: string): Promise<JobReport>
@@ -243,11 +251,14 @@ async function typedErrors<T>(call: () => Promise<T>): Promise<T> {
 
 /** Wraps a native handle, and the handles its calls give, so that errors are typed. */
 function typed<T extends object>(handle: T): T {
+  const calls = new Map<PropertyKey, unknown>()
   return new Proxy(handle, {
     get(target, name) {
+      const known = calls.get(name)
+      if (known !== undefined) return known
       const value = Reflect.get(target, name, target) as unknown
       if (typeof value !== 'function') return value
-      return (...args: unknown[]) => {
+      const call = (...args: unknown[]) => {
         try {
           const result: unknown = value.apply(target, args)
           if (result instanceof Promise) {
@@ -260,6 +271,8 @@ function typed<T extends object>(handle: T): T {
           throw OtlakeError.from(error)
         }
       }
+      calls.set(name, call)
+      return call
     },
   })
 }

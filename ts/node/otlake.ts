@@ -108,8 +108,12 @@ export class Otlake {
   /** A whole trace as OTLP/JSON; null where no span of it is stored. */
   async trace(traceId: string, options: ReadOptions = {}): Promise<object | null> {
     const { tenant = null, consistency = null, session = null } = options
-    const stream = await this.node.engine.trace(traceId, tenant, consistency, session, 'json')
-    return stream === null ? null : (JSON.parse((await whole(stream)).toString('utf8')) as object)
+    const asking = [traceId, tenant, consistency, session, 'json'] as const
+    const { engine } = this.node
+    const trace = engine.knownTrace(...asking) ?? (await engine.trace(...asking))
+    if (trace === null) return null
+    const text = trace instanceof Uint8Array ? trace : await whole(trace)
+    return JSON.parse(text.toString('utf8')) as object
   }
 
   /** Writes everything acknowledged so far to files. */

@@ -20,7 +20,7 @@ export function router(
   routes: readonly Route[],
   observe: (path: string, status: number) => void,
 ): Handler {
-  const table = routes.map((route) => ({ route, segments: route.path.split('/') }))
+  const table = routes.map((route) => ({ route, segments: route.path.split('/').map(segment) }))
   return async (request, raw) => {
     let path = '(none)'
     let begun = false
@@ -63,13 +63,22 @@ export function router(
   }
 }
 
-function match(wanted: string[], given: string[]): Record<string, string> | null {
+/** One segment of a route's path: its text, or the name of what stands there. */
+interface Segment {
+  text: string
+  name: string | undefined
+}
+
+function segment(text: string): Segment {
+  return { text, name: /^\{(\w+)\}$/.exec(text)?.[1] }
+}
+
+function match(wanted: Segment[], given: string[]): Record<string, string> | null {
   if (wanted.length !== given.length) return null
   const parameters: Record<string, string> = {}
-  for (const [index, segment] of wanted.entries()) {
-    const name = /^\{(\w+)\}$/.exec(segment)?.[1]
+  for (const [index, { text, name }] of wanted.entries()) {
     if (name !== undefined) parameters[name] = decoded(given[index] ?? '')
-    else if (segment !== given[index]) return null
+    else if (text !== given[index]) return null
   }
   return parameters
 }
@@ -107,6 +116,17 @@ export function sendError(
   if (error.kind === 'unavailable') headers['retry-after'] = '1'
   if (error.kind === 'denied') headers['www-authenticate'] = 'Bearer'
   sendJson(response, httpStatus(error), { error: { code, message, fix } }, headers)
+}
+
+/** Sends an answer that is there. */
+export function sendWhole(
+  response: HttpResponse,
+  body: Uint8Array,
+  headers: Record<string, string>,
+): void {
+  if (response.gone.aborted) return
+  response.head(200, { 'cache-control': 'no-store', ...headers })
+  response.end(body)
 }
 
 /**

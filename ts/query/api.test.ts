@@ -205,6 +205,22 @@ describe.each(adapters)('$name', ({ listen }) => {
       expect(engine.traceCalls.map((asked) => asked.at(-1))).toEqual(['json', 'protobuf'])
     })
 
+    test('what is known is sent without asking the engine’s threads', async () => {
+      engine.traces.set(ID, Buffer.from('{"resourceSpans":[]}'))
+      engine.knownTraces.add(ID)
+      const response = await fetch(url(`/api/v1/traces/${ID}`))
+      expect(await response.json()).toEqual({ resourceSpans: [] })
+      expect(response.headers.get('otlake-session')).toBe(engine.session())
+      expect(engine.traceCalls).toEqual([])
+    })
+
+    test('a large one is streamed', async () => {
+      engine.traces.set(ID, ['{"resourceSpans":[', ']}'])
+      const response = await fetch(url(`/api/v1/traces/${ID}`))
+      expect(await response.json()).toEqual({ resourceSpans: [] })
+      expect(engine.streams[0]?.closed).toBe(true)
+    })
+
     test('404 where there is none, 400 for what is no trace id', async () => {
       const absent = await fetch(url(`/api/v1/traces/${ID}`))
       expect(await failure(absent)).toEqual([404, 'TRACE_NOT_FOUND'])

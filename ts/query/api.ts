@@ -13,7 +13,7 @@ import { OtlakeError } from '../base/errors.js'
 import type { HttpRequest } from '../base/http/port.js'
 import type { Engine, Format, Token } from '../native/binding.js'
 import { asked } from './access.js'
-import { type Route, sendJson, sendStream } from './answers.js'
+import { type Route, sendJson, sendStream, sendWhole } from './answers.js'
 
 const MEDIA: Record<Format, string> = {
   json: 'application/json',
@@ -77,12 +77,16 @@ export function queryRoutes(
         const protobuf = /application\/(x-)?protobuf/.test(request.header('accept') ?? '')
         const covered = engine.session()
         const encoding = protobuf ? 'protobuf' : 'json'
-        const stream = await engine.trace(id, tenant, consistency, session, encoding)
-        if (stream === null) {
+        const asking = [id, tenant, consistency, session, encoding] as const
+        // What is known is there at once; anything else waits for the engine's threads.
+        const trace = engine.knownTrace(...asking) ?? (await engine.trace(...asking))
+        if (trace === null) {
           throw new OtlakeError('TRACE_NOT_FOUND', `no span of trace ${id} is stored`)
         }
         const type = protobuf ? 'application/x-protobuf' : 'application/json'
-        await sendStream(response, stream, { 'content-type': type, 'otlake-session': covered })
+        const headers = { 'content-type': type, 'otlake-session': covered }
+        if (trace instanceof Uint8Array) sendWhole(response, trace, headers)
+        else await sendStream(response, trace, headers)
       },
     },
     {

@@ -60,6 +60,11 @@ function bytes(chunk: Buffer | string | Error): Buffer | Error {
   return typeof chunk === 'string' ? Buffer.from(chunk) : chunk
 }
 
+function checked(id: string): string {
+  if (/^[0-9a-f]{32}$/i.test(id)) return id
+  throw new OtlakeError('TRACE_ID', `\`${id}\` is no trace id`)
+}
+
 export class FakeEngine implements Engine {
   readonly queries: QueryRequest[] = []
   readonly tails: TailRequest[] = []
@@ -67,8 +72,10 @@ export class FakeEngine implements Engine {
   readonly ingested: { signal: Signal; encoding: string; tenant: string; body: Buffer }[] = []
   /** Every stream that was given out, in order. */
   readonly streams: FakeStream[] = []
-  /** Traces by id. */
-  readonly traces = new Map<string, Buffer>()
+  /** Traces by id, those that are large as their chunks. */
+  readonly traces = new Map<string, Buffer | string[]>()
+  /** Those of them that are known already. */
+  readonly knownTraces = new Set<string>()
   /** What the next query streams; a test may throw from it, too. */
   answer: (request: QueryRequest) => FakeStream = () => new FakeStream(['{"columns":[],"rows":[]}'])
   flushes = 0
@@ -108,13 +115,18 @@ export class FakeEngine implements Engine {
     return this.#give(this.answer(request))
   }
 
-  async trace(...asked: Parameters<Engine['trace']>): Promise<ByteStream | null> {
+  async trace(...asked: Parameters<Engine['trace']>): Promise<Buffer | ByteStream | null> {
     this.#open()
     this.traceCalls.push(asked)
-    const [id] = asked
-    if (!/^[0-9a-f]{32}$/i.test(id)) throw new OtlakeError('TRACE_ID', `\`${id}\` is no trace id`)
-    const body = this.traces.get(id)
-    return body === undefined ? null : this.#give(new FakeStream([body]))
+    const body = this.traces.get(checked(asked[0]))
+    if (body === undefined) return null
+    return Array.isArray(body) ? this.#give(new FakeStream(body)) : body
+  }
+
+  knownTrace(...[id]: Parameters<Engine['knownTrace']>): Buffer | null {
+    this.#open()
+    const body = this.knownTraces.has(checked(id)) ? this.traces.get(id) : undefined
+    return body instanceof Buffer ? body : null
   }
 
   tail(request: TailRequest): ByteStream {

@@ -40,7 +40,7 @@ pub use error::{Code, Error, Kind, Result};
 pub use metrics::Metrics;
 pub use position::{Position, StreamId};
 pub use signal::{Signal, Table};
-pub use source::{Capture, Consistency, DataFile, LiveRows, TableSource};
+pub use source::{Capture, Consistency, DataFile, LiveRows, Moment, TableSource};
 
 #[cfg(test)]
 mod budget_test;

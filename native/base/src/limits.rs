@@ -71,7 +71,13 @@ pub const QUERY_QUEUE: usize = 256;
 /// traces of ten.
 pub const TRACE_FILTERS_BYTES: usize = 64 * 1024 * 1024;
 /// Rows of traces that were looked up before, kept in memory, in bytes.
-pub const TRACE_ROWS_BYTES: usize = 64 * 1024 * 1024;
+pub const TRACE_ROWS_BYTES: usize = 48 * 1024 * 1024;
+/// Traces as they were answered, which are answered so again as long as no span comes and no file
+/// changes, kept in memory, in bytes.
+pub const TRACE_ANSWERS_BYTES: usize = 16 * 1024 * 1024;
+/// Footers of files and their page indexes that are kept in memory, in bytes: those of some 100
+/// million spans.
+pub const FOOTERS_BYTES: usize = 96 * 1024 * 1024;
 /// How long a query waits for others to end, in milliseconds.
 pub const QUERY_QUEUE_MS: u64 = 5_000;
 /// Live batches that a slow `tail` may fall behind before some are skipped.

@@ -90,6 +90,16 @@ pub struct Capture {
     pub root: PathBuf,
 }
 
+/// Which rows a table has, as a value to compare: captures of equal moments hold the same rows. It
+/// never comes back to what it was before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moment {
+    /// The last acknowledged batch with rows of the table; none where only files are read.
+    pub newest: Option<Position>,
+    /// The version of the files' snapshot.
+    pub version: i64,
+}
+
 /// What a query sees of one table.
 pub trait TableSource: Send + Sync + 'static {
     /// Which table.
@@ -103,4 +113,9 @@ pub trait TableSource: Send + Sync + 'static {
     /// # Errors
     /// `QUERY_SESSION` for a token this node has not reached.
     fn capture(&self, consistency: &Consistency) -> Result<Capture>;
+    /// This moment. What is captured after it is of it or of a later one.
+    ///
+    /// # Errors
+    /// As `capture`.
+    fn moment(&self, consistency: &Consistency) -> Result<Moment>;
 }

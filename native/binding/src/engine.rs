@@ -12,7 +12,7 @@ use arrow::error::ArrowError;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
-use napi::bindgen_prelude::BigInt;
+use napi::bindgen_prelude::{BigInt, Buffer, Either};
 use otlake_base::{
     Clock, Code, Consistency, Error, Metrics, Result, Signal, SystemClock, Table, priority,
 };
@@ -32,7 +32,7 @@ use crate::records::{
     TailRequest,
 };
 use crate::servers::{FlightServer, Receiver};
-use crate::trace;
+use crate::trace::{self, Answer};
 
 /// How long closing waits for tasks that do not end by themselves.
 const RUNTIME_GRACE: Duration = Duration::from_secs(5);
@@ -294,32 +294,44 @@ impl Engine {
         consistency: Option<&str>,
         session: Option<&str>,
         encoding: &str,
-    ) -> Outcome<Option<ByteStream>> {
-        let open = self.opened()?;
-        let trace_id = parse_trace_id(trace_id)?;
+    ) -> Outcome<Option<Either<Buffer, ByteStream>>> {
+        let queries = Arc::clone(&self.opened()?.queries);
+        let form = trace::form(trace_id, tenant, encoding)?;
         let consistency = Consistency::parse(consistency, session)?;
-        let json = match encoding {
-            "json" => true,
-            "protobuf" => false,
-            other => {
-                return Err(Error::new(
-                    Code::QueryFormat,
-                    format!("`{other}` is neither `json` nor `protobuf`"),
-                )
-                .into());
-            }
-        };
-        let chunks = self
+        let answer = self
             .asking
             .spawn(async move {
-                let found = open
-                    .queries
-                    .trace(trace_id, tenant.as_deref(), consistency)
+                // Taken before the read: what comes after it makes the answer forgotten.
+                let moment = queries.moment(&consistency).ok();
+                let found = queries
+                    .trace(form.trace_id, form.tenant.as_deref(), consistency)
                     .await?;
-                trace::encode(found.stream, json).await
+                let answer = trace::encode(found.stream, form.json).await?;
+                if let (Some(Answer::Whole(answer)), Some(moment)) = (&answer, moment) {
+                    queries.keep_trace(form, moment, answer);
+                }
+                Ok::<_, Error>(answer)
             })
             .await??;
-        Ok(chunks.map(|chunks| ByteStream::new(self.asking.clone(), chunks)))
+        Ok(answer.map(|answer| match answer {
+            Answer::Whole(answer) => Either::A(Buffer::from(answer)),
+            Answer::Parts(parts) => Either::B(ByteStream::new(self.asking.clone(), parts)),
+        }))
+    }
+
+    pub fn known_trace(
+        &self,
+        trace_id: &str,
+        tenant: Option<String>,
+        consistency: Option<&str>,
+        session: Option<&str>,
+        encoding: &str,
+    ) -> Outcome<Option<Buffer>> {
+        let open = self.opened()?;
+        let form = trace::form(trace_id, tenant, encoding)?;
+        let consistency = Consistency::parse(consistency, session)?;
+        let known = open.queries.known_trace(&form, &consistency)?;
+        Ok(known.map(|answer| Buffer::from(answer.to_vec())))
     }
 
     pub fn tail(&self, request: TailRequest) -> Outcome<ByteStream> {
@@ -488,18 +500,5 @@ fn lines(rows: &RecordBatch, service: Option<&str>) -> Result<Vec<u8>> {
             let wanted = eq(names, &StringViewArray::new_scalar(service)).map_err(internal)?;
             encoder.write(&filter_record_batch(rows, &wanted).map_err(internal)?)
         }
-    }
-}
-
-fn parse_trace_id(text: &str) -> Result<[u8; 16]> {
-    let bad = || Error::new(Code::TraceId, format!("`{text}` is not a trace id"));
-    if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(bad());
-    }
-    let id = u128::from_str_radix(text, 16).map_err(|_| bad())?;
-    if id == 0 {
-        Err(bad())
-    } else {
-        Ok(id.to_be_bytes())
     }
 }

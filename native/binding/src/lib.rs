@@ -29,7 +29,7 @@ mod verification;
 use std::collections::HashMap;
 
 use napi::Result;
-use napi::bindgen_prelude::Buffer;
+use napi::bindgen_prelude::{Buffer, Either};
 use napi_derive::napi;
 
 use byte_stream::ByteStream;
@@ -123,7 +123,8 @@ impl Engine {
         Ok(self.0.query(request).await?)
     }
 
-    /// One whole trace as a stream of bytes, or `null` where no span of it is stored.
+    /// One whole trace: its bytes, a stream of them where it is large, or `null` where no span of
+    /// it is stored.
     #[napi]
     pub async fn trace(
         &self,
@@ -132,7 +133,7 @@ impl Engine {
         consistency: Option<String>,
         session: Option<String>,
         encoding: String,
-    ) -> Result<Option<ByteStream>> {
+    ) -> Result<Option<Either<Buffer, ByteStream>>> {
         Ok(self
             .0
             .trace(
@@ -143,6 +144,26 @@ impl Engine {
                 &encoding,
             )
             .await?)
+    }
+
+    /// The bytes of one whole trace at once, where it was asked for before and is still the same;
+    /// `null` does not tell that there is none.
+    #[napi]
+    pub fn known_trace(
+        &self,
+        trace_id: String,
+        tenant: Option<String>,
+        consistency: Option<String>,
+        session: Option<String>,
+        encoding: String,
+    ) -> Result<Option<Buffer>> {
+        Ok(self.0.known_trace(
+            &trace_id,
+            tenant,
+            consistency.as_deref(),
+            session.as_deref(),
+            &encoding,
+        )?)
     }
 
     /// Follows a table: one JSON object a line for each row acknowledged from now on.

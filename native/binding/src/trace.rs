@@ -4,10 +4,18 @@
 use arrow::array::RecordBatch;
 use futures::{StreamExt, stream};
 use otlake_base::{Code, Error, Result, Signal, Table};
-use otlake_query::BatchStream;
 use otlake_query::pieces::fitting;
+use otlake_query::{BatchStream, TraceForm};
 
 use crate::byte_stream::Chunks;
+
+/// A trace as it is sent.
+pub enum Answer {
+    /// All of it, where it is one part.
+    Whole(Vec<u8>),
+    /// More than one.
+    Parts(Chunks),
+}
 
 /// Rows of one part, and bytes of their values unless a single row has more. Spans of one resource
 /// stand together within a part.
@@ -18,11 +26,47 @@ const PART_BYTES: usize = 2 * 1024 * 1024;
 const HEAD: &[u8] = b"{\"resourceSpans\":[";
 const TAIL: &[u8] = b"]}";
 
+/// What is asked for.
+///
+/// # Errors
+/// `TRACE_ID`, `QUERY_FORMAT`.
+pub fn form(trace_id: &str, tenant: Option<String>, encoding: &str) -> Result<TraceForm> {
+    let json = match encoding {
+        "json" => true,
+        "protobuf" => false,
+        other => {
+            return Err(Error::new(
+                Code::QueryFormat,
+                format!("`{other}` is neither `json` nor `protobuf`"),
+            ));
+        }
+    };
+    Ok(TraceForm {
+        trace_id: parse_trace_id(trace_id)?,
+        tenant,
+        json,
+    })
+}
+
+fn parse_trace_id(text: &str) -> Result<[u8; 16]> {
+    let bad = || Error::new(Code::TraceId, format!("`{text}` is not a trace id"));
+    if text.len() != 32 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(bad());
+    }
+    let id = u128::from_str_radix(text, 16).map_err(|_| bad())?;
+    if id == 0 {
+        Err(bad())
+    } else {
+        Ok(id.to_be_bytes())
+    }
+}
+
 /// The spans as one `TracesData`, protobuf or JSON; `None` where there are none.
-pub async fn encode(rows: BatchStream, json: bool) -> Result<Option<Chunks>> {
+pub async fn encode(rows: BatchStream, json: bool) -> Result<Option<Answer>> {
     let mut parts = Parts {
         rows,
         next: None,
+        drained: false,
         json,
         begun: false,
         ended: false,
@@ -30,17 +74,23 @@ pub async fn encode(rows: BatchStream, json: bool) -> Result<Option<Chunks>> {
     let Some(first) = parts.next().await.transpose()? else {
         return Ok(None);
     };
+    if parts.ended {
+        return Ok(Some(Answer::Whole(first)));
+    }
     let rest = stream::unfold(parts, |mut parts| async move {
         let part = parts.next().await?;
         Some((part, parts))
     });
-    Ok(Some(stream::iter([Ok(first)]).chain(rest).boxed()))
+    let parts = stream::iter([Ok(first)]).chain(rest).boxed();
+    Ok(Some(Answer::Parts(parts)))
 }
 
 struct Parts {
     rows: BatchStream,
     /// Rows that the last part had no room for.
     next: Option<RecordBatch>,
+    /// No more rows come.
+    drained: bool,
     json: bool,
     begun: bool,
     ended: bool,
@@ -60,7 +110,7 @@ impl Parts {
             }
             Err(error) => Err(error),
         };
-        self.ended = part.is_err();
+        self.ended = part.is_err() || (self.drained && self.next.is_none());
         self.begun = true;
         Some(part)
     }
@@ -74,7 +124,10 @@ impl Parts {
                 Some(batch) => batch,
                 None => match self.rows.next().await {
                     Some(batch) => batch?,
-                    None => break,
+                    None => {
+                        self.drained = true;
+                        break;
+                    }
                 },
             };
             let count = fitting(&batch, rows, bytes);
@@ -110,6 +163,8 @@ impl Parts {
             .and_then(|whole| whole.strip_suffix(TAIL))
             .ok_or_else(|| Error::new(Code::Internal, "a trace's JSON has another frame"))?;
         let before: &[u8] = if self.begun { b"," } else { HEAD };
-        Ok([before, inner].concat())
+        let is_last = self.drained && self.next.is_none();
+        let after: &[u8] = if is_last { TAIL } else { b"" };
+        Ok([before, inner, after].concat())
     }
 }

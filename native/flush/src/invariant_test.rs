@@ -100,6 +100,46 @@ async fn i7_a_capture_that_lacks_an_acknowledged_batch_is_counted() {
     assert_eq!(metrics.violations(Invariant::I7StrongRead), 1);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i7_whatever_changes_the_rows_of_a_table_changes_its_moment() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (live, _) = set();
+    let catalog = Catalog::open(dir.path(), Arc::new(SystemClock), Arc::new(Metrics::new()));
+    let tables = Tables::of(&catalog.await.expect("a catalog"));
+    let source = Source::new(Table::Spans, Arc::clone(&live), tables.clone());
+    let strong = || source.moment(&Consistency::Strong).expect("a moment");
+    let eventual = || source.moment(&Consistency::Eventual).expect("a moment");
+    let (empty, no_files) = (strong(), eventual());
+    assert_eq!(strong(), empty);
+    insert(&live, 1);
+    let one = strong();
+    assert_ne!(one, empty);
+    // Files alone are what they were.
+    assert_eq!(eventual(), no_files);
+    insert(&live, 2);
+    let two = strong();
+    assert_ne!(two, one);
+    let position = |sequence| Position {
+        stream: STREAM,
+        sequence,
+    };
+    let session = |sequence| Consistency::Session(vec![position(sequence)]);
+    assert_eq!(source.moment(&session(2)).expect("reached"), two);
+    let refused = source.moment(&session(3)).expect_err("not reached");
+    assert_eq!(refused.code, Code::QuerySession);
+    let handle = tables.handle(Table::Spans);
+    handle
+        .commit(Vec::new(), vec![position(2)])
+        .await
+        .expect("a commit");
+    let flushed = strong();
+    assert_ne!(flushed, two);
+    assert_ne!(eventual(), no_files);
+    // The rows are the same, wherever they are read from.
+    live.remove(live.seal(Signal::Traces).expect("two batches"));
+    assert_eq!(strong(), flushed);
+}
+
 #[test]
 fn i8_files_of_other_rows_than_the_seal_has_are_counted_and_refused() {
     let metrics = Metrics::new();

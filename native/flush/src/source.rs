@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use otlake_base::invariant::Invariant;
 use otlake_base::{
-    Capture, Code, Consistency, Error, LiveRows, Position, Result, Table, TableSource,
+    Capture, Code, Consistency, Error, LiveRows, Moment, Position, Result, Table, TableSource,
 };
 use otlake_catalog::{Catalog, DeltaTableHandle};
 use otlake_decode::schema;
@@ -62,6 +62,18 @@ impl Source {
             || live.is_some_and(|last| position.sequence <= last)
             || in_files().is_some_and(|last| position.sequence <= last)
     }
+
+    /// # Errors
+    /// `QUERY_SESSION` for a token beyond what was seen here.
+    fn check(&self, token: &[Position]) -> Result<()> {
+        match token.iter().find(|position| !self.reached(**position)) {
+            None => Ok(()),
+            Some(position) => Err(Error::new(
+                Code::QuerySession,
+                format!("this node has not reached `{position}`"),
+            )),
+        }
+    }
 }
 
 impl TableSource for Source {
@@ -83,12 +95,7 @@ impl TableSource for Source {
             Consistency::Eventual => Vec::new(),
             Consistency::Strong => self.live.capture(self.table),
             Consistency::Session(token) => {
-                if let Some(position) = token.iter().find(|position| !self.reached(**position)) {
-                    return Err(Error::new(
-                        Code::QuerySession,
-                        format!("this node has not reached `{position}`"),
-                    ));
-                }
+                self.check(token)?;
                 self.live.capture(self.table)
             }
         };
@@ -121,5 +128,17 @@ impl TableSource for Source {
             files: Arc::clone(&snapshot.files),
             root: snapshot.root.clone(),
         })
+    }
+
+    fn moment(&self, consistency: &Consistency) -> Result<Moment> {
+        if let Consistency::Session(token) = consistency {
+            self.check(token)?;
+        }
+        let newest = match consistency {
+            Consistency::Eventual => None,
+            Consistency::Strong | Consistency::Session(_) => self.live.newest(self.table),
+        };
+        let version = self.tables.handle(self.table).snapshot().version;
+        Ok(Moment { newest, version })
     }
 }

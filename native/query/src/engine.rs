@@ -25,7 +25,8 @@ use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use futures::Stream;
-use otlake_base::{Clock, Code, Consistency, Error, Metrics, Result, Table, TableSource};
+use otlake_base::limits::FOOTERS_BYTES;
+use otlake_base::{Clock, Code, Consistency, Error, Metrics, Moment, Result, Table, TableSource};
 use tokio::time::Instant;
 
 use crate::admission::Admission;
@@ -37,7 +38,7 @@ use crate::reader::CheckedReaderFactory;
 use crate::statement::{self, Parameters};
 use crate::syntax::{Ids, Syntax};
 use crate::table::LakeTable;
-use crate::trace::{self, TraceIndex};
+use crate::trace::{self, Lookup, TraceAnswers, TraceForm, TraceIndex};
 
 /// The catalog's name in SQL and Flight SQL.
 pub(crate) const CATALOG: &str = "otlake";
@@ -48,6 +49,9 @@ const TOP_CONSUMERS: NonZeroUsize = NonZeroUsize::new(3).unwrap();
 /// Filters decide row by row inside the Parquet reader, so that columns of rows that do not
 /// match are not decoded.
 const PUSHDOWN_FILTERS: bool = true;
+
+/// A trace by its id, as queries are counted.
+const TRACE: &str = "trace";
 
 /// Operators whose output is not bounded by their input.
 const MULTIPLYING: [&str; 7] = [
@@ -120,6 +124,7 @@ pub struct QueryEngine {
     runtime: Arc<RuntimeEnv>,
     reader: Arc<dyn ParquetFileReaderFactory>,
     traces: Arc<TraceIndex>,
+    answers: TraceAnswers,
     admission: Admission,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
@@ -141,6 +146,7 @@ impl QueryEngine {
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::new(pool))
             .with_temp_file_path(&config.temp_dir)
+            .with_metadata_cache_limit(FOOTERS_BYTES)
             .build_arc()
             .map_err(fail)?;
         let reader = Arc::new(CheckedReaderFactory::new(
@@ -176,6 +182,7 @@ impl QueryEngine {
             runtime,
             reader,
             traces: Arc::new(TraceIndex::new()),
+            answers: TraceAnswers::new(),
             clock,
             metrics,
         }))
@@ -206,7 +213,49 @@ impl QueryEngine {
     ) -> Result<QueryResult> {
         let (timeout_ms, max_rows) = (self.config.timeout_ms, self.config.max_rows);
         let started = self.start_trace(trace_id, tenant, consistency);
-        self.limited("trace", timeout_ms, max_rows, started).await
+        self.limited(TRACE, timeout_ms, max_rows, started).await
+    }
+
+    /// What `spans` holds now, for `keep_trace`.
+    ///
+    /// # Errors
+    /// `QUERY_SESSION`.
+    pub fn moment(&self, consistency: &Consistency) -> Result<Moment> {
+        self.spans()?.moment(consistency)
+    }
+
+    /// A trace as it was answered before, where it still has no more and no fewer spans. It waits
+    /// for nothing, and does not count among the queries that run.
+    ///
+    /// # Errors
+    /// `QUERY_SESSION`.
+    pub fn known_trace(
+        &self,
+        form: &TraceForm,
+        consistency: &Consistency,
+    ) -> Result<Option<Arc<[u8]>>> {
+        let mut account = Account::new(TRACE, Arc::clone(&self.clock), Arc::clone(&self.metrics));
+        let moment = self.moment(consistency);
+        let moment = moment.inspect_err(|error| account.end(Some(error)))?;
+        let known = self.answers.get(form, moment);
+        match &known {
+            Some(_) => account.end(None),
+            // The query that is asked next counts.
+            None => account.forget(),
+        }
+        Ok(known)
+    }
+
+    /// Keeps how a trace was answered; `moment` was taken before it was looked up.
+    pub fn keep_trace(&self, form: TraceForm, moment: Moment, answer: &[u8]) {
+        self.answers.keep(form, moment, answer);
+    }
+
+    fn spans(&self) -> Result<&Arc<dyn TableSource>> {
+        let mut sources = self.sources.iter();
+        sources
+            .find(|source| source.table() == Table::Spans)
+            .ok_or_else(|| Error::new(Code::Internal, "there is no table `spans`"))
     }
 
     async fn start_trace(
@@ -215,11 +264,7 @@ impl QueryEngine {
         tenant: Option<&str>,
         consistency: Consistency,
     ) -> Result<Started> {
-        let spans = self
-            .sources
-            .iter()
-            .find(|source| source.table() == Table::Spans)
-            .ok_or_else(|| Error::new(Code::Internal, "there is no table `spans`"))?;
+        let spans = self.spans()?;
         let batch_rows = self.batch_rows();
         let table = LakeTable::new(
             Arc::clone(spans),
@@ -234,11 +279,18 @@ impl QueryEngine {
         let unread = candidates.iter().filter(|candidate| candidate.is_unread());
         let unread: Vec<_> = unread.map(|candidate| candidate.file).collect();
         table.fit_batches(&unread, None).await.map_err(fail)?;
-        let config = self.state.config().clone();
-        let config = config.with_batch_size(batch_rows.load(Ordering::Relaxed));
-        let context = TaskContext::from(&self.state).with_session_config(config);
-        let stream =
-            trace::rows(&table, &self.traces, trace_id, candidates, context).map_err(fail)?;
+        let lookup = Lookup {
+            trace_id,
+            batch_rows: batch_rows.load(Ordering::Relaxed),
+            threads: self.config.partitions,
+        };
+        let scanning = || {
+            let config = self.state.config().clone();
+            let config = config.with_batch_size(lookup.batch_rows);
+            TaskContext::from(&self.state).with_session_config(config)
+        };
+        let stream = trace::rows(&table, &self.traces, lookup, candidates, scanning);
+        let stream = stream.map_err(fail)?;
         Ok((stream, Box::new(table)))
     }
 

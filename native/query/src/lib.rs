@@ -43,6 +43,7 @@ mod trace;
 
 pub use engine::{BatchStream, QueryConfig, QueryEngine, QueryRequest, QueryResult};
 pub use flight::{FlightConfig, FlightServer, Token};
+pub use trace::TraceForm;
 
 #[cfg(test)]
 mod attribute_test;

@@ -61,6 +61,11 @@ impl Account {
         }
     }
 
+    /// It was no query after all.
+    pub(crate) fn forget(&mut self) {
+        self.open = false;
+    }
+
     pub(crate) fn end(&mut self, error: Option<&Error>) {
         if !std::mem::take(&mut self.open) {
             return;

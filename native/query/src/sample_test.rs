@@ -11,7 +11,8 @@ use arrow::array::{
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use otlake_base::checksum::BlockSums;
 use otlake_base::{
-    Capture, Consistency, DataFile, LiveRows, Metrics, Result, SystemClock, Table, TableSource,
+    Capture, Consistency, DataFile, LiveRows, Metrics, Moment, Result, SystemClock, Table,
+    TableSource,
 };
 use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
@@ -87,15 +88,26 @@ impl Spans {
         self
     }
 
-    pub(crate) fn file(mut self, tenant: &str, day: i32, batch: &RecordBatch) -> Self {
+    pub(crate) fn file(self, tenant: &str, day: i32, batch: &RecordBatch) -> Self {
+        let properties = WriterProperties::builder()
+            .set_bloom_filter_enabled(true)
+            .build();
+        self.file_as(tenant, day, batch, properties)
+    }
+
+    /// A file whose pages and row groups are as told.
+    pub(crate) fn file_as(
+        mut self,
+        tenant: &str,
+        day: i32,
+        batch: &RecordBatch,
+        properties: WriterProperties,
+    ) -> Self {
         let path = format!("tenant={tenant}/day={day}/{}.parquet", self.files.len());
         let whole = self.root.join(&path);
         fs::create_dir_all(whole.parent().unwrap()).unwrap();
         let kept: Vec<usize> = (0..batch.num_columns() - 2).collect();
         let batch = batch.project(&kept).unwrap();
-        let properties = WriterProperties::builder()
-            .set_bloom_filter_enabled(true)
-            .build();
         let file = File::create(&whole).unwrap();
         let mut writer = ArrowWriter::try_new(file, batch.schema(), Some(properties)).unwrap();
         writer.write(&batch).unwrap();
@@ -133,6 +145,13 @@ impl TableSource for Spans {
             live,
             files: Arc::new(self.files.clone()),
             root: self.root.clone(),
+        })
+    }
+
+    fn moment(&self, _: &Consistency) -> Result<Moment> {
+        Ok(Moment {
+            newest: None,
+            version: 1,
         })
     }
 }

@@ -94,6 +94,14 @@ impl LakeTable {
         self.tenant.as_deref().is_none_or(|own| own == tenant)
     }
 
+    /// The table's columns, and of them those that files hold.
+    pub(crate) fn schemas(&self) -> (SchemaRef, SchemaRef) {
+        let fields = self.schema.fields();
+        let stored = &fields[..fields.len() - PARTITION_COLUMNS];
+        let stored = Arc::new(Schema::new(stored.to_vec()));
+        (Arc::clone(&self.schema), stored)
+    }
+
     /// The live batches of the query's tenant.
     pub(crate) fn live(&self) -> Result<impl Iterator<Item = &RecordBatch>, Error> {
         let live = self.capture()?.live.iter();
@@ -197,12 +205,10 @@ impl LakeTable {
         let statistics = Statistics::new_unknown(&self.schema).with_num_rows(Precision::Exact(
             usize::try_from(rows).unwrap_or(usize::MAX),
         ));
-        let (file_fields, partition_fields) = self
-            .schema
-            .fields()
-            .split_at(self.schema.fields().len() - PARTITION_COLUMNS);
-        let table_schema = TableSchema::builder(Arc::new(Schema::new(file_fields.to_vec())))
-            .with_table_partition_cols(partition_fields.to_vec())
+        let (_, stored) = self.schemas();
+        let partition_fields = self.schema.fields()[stored.fields().len()..].to_vec();
+        let table_schema = TableSchema::builder(stored)
+            .with_table_partition_cols(partition_fields)
             .build();
         let parquet = ParquetSource::new(table_schema)
             .with_parquet_file_reader_factory(Arc::clone(&self.reader));

@@ -65,14 +65,30 @@ impl TraceIndex {
         }
     }
 
-    /// The row groups of a file that may have spans of the trace; none where its filters are not
-    /// known yet.
-    pub(super) fn groups(&self, path: &String, trace_id: &[u8; 16]) -> Option<Groups> {
-        let filters = self.filters.lock().get(path)?;
-        Some(Groups::of(&filters, trace_id))
+    /// The row groups of files that may have spans of the trace, and the files whose filters are
+    /// not known yet.
+    pub(super) fn groups<'a>(
+        &self,
+        files: &[&'a DataFile],
+        trace_id: &[u8; 16],
+    ) -> (Vec<(&'a DataFile, Groups)>, Vec<&'a DataFile>) {
+        let (mut of_known, mut unknown) = (Vec::new(), Vec::new());
+        let mut known = self.filters.lock();
+        for file in files {
+            match known.get(&file.path) {
+                None => unknown.push(*file),
+                Some(filters) => {
+                    let groups = Groups::of(&filters, trace_id);
+                    if !groups.passing.is_empty() {
+                        of_known.push((*file, groups));
+                    }
+                }
+            }
+        }
+        (of_known, unknown)
     }
 
-    /// As `groups`, after reading the filters.
+    /// As `groups` of one file, after reading its filters.
     pub(super) async fn read_groups(
         &self,
         table: &LakeTable,

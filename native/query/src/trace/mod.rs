@@ -4,53 +4,75 @@
 //! ```text
 //!  live batches ------------------------------------> rows with the id
 //!  files --> filters in memory --> row groups --+--> found before: from memory
-//!                                               `--> scan: the id's column, then pages of the rest
+//!                                               `--> the id's column, then pages of the rest
 //! ```
 //!
 //! - `index`: which row groups may have a trace, and what was found in them.
+//! - `stored`: the rows of a file.
+//! - `pages`: what was read of a file, for its reader.
+//! - `answers`: what was answered before.
 //! - `bounded`: the cache under it.
 //! - `compact`: rows without the pages that they were read from.
 
+mod answers;
 mod bounded;
 mod compact;
 mod index;
+mod pages;
+mod stored;
 #[cfg(test)]
 mod trace_test;
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
-use arrow::compute::filter_record_batch;
+use arrow::array::{Array, AsArray, RecordBatch, UInt32Array};
+use arrow::compute::take_record_batch;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::Operator;
 use datafusion::physical_expr::expressions::{binary, col, lit};
-use datafusion::physical_plan::execute_stream;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt, future};
 use otlake_base::{Code, DataFile, Error};
 
 use crate::table::{FOOTERS_AT_ONCE, LakeTable, external};
+pub(crate) use answers::TraceAnswers;
+pub use answers::TraceForm;
 use compact::compact;
 pub(crate) use index::TraceIndex;
 use index::{Found, Groups};
+pub(crate) use stored::Lookup;
+use stored::Stored;
 
 const TRACE_ID: &str = "trace_id";
-const TRACE_ID_BYTES: i32 = 16;
+const TRACE_ID_BYTES: usize = 16;
+/// Files whose next rows are looked up at once.
+const FILES_AT_ONCE: usize = 2;
 
 /// A file that may have spans of the trace.
 pub(crate) struct Candidate<'a> {
     pub(crate) file: &'a DataFile,
     groups: Groups,
-    /// What it has, where that is known.
-    found: Option<Found>,
+    rows: Source,
+}
+
+/// Where a file's rows of the trace come from.
+enum Source {
+    /// They were found before.
+    Found(Found),
+    /// The pages that they are in.
+    Stored(Box<Stored>),
+    /// A scan of the row groups.
+    Scan,
 }
 
 impl Candidate<'_> {
     /// Whether the file has to be read.
     pub(crate) fn is_unread(&self) -> bool {
-        self.found.is_none()
+        !matches!(self.rows, Source::Found(_))
     }
 }
 
@@ -60,14 +82,8 @@ pub(crate) async fn candidates<'a>(
     index: &TraceIndex,
     trace_id: &[u8; 16],
 ) -> Result<Vec<Candidate<'a>>> {
-    let mut known = Vec::new();
-    let mut unknown = Vec::new();
-    for file in table.files().map_err(external)? {
-        match index.groups(&file.path, trace_id) {
-            Some(groups) => known.push((file, groups)),
-            None => unknown.push(file),
-        }
-    }
+    let files = table.files().map_err(external)?;
+    let (known, unknown) = index.groups(&files, trace_id);
     let reads: Vec<_> = unknown
         .iter()
         .map(|file| index.read_groups(table, file, trace_id))
@@ -75,59 +91,94 @@ pub(crate) async fn candidates<'a>(
     let reads = stream::iter(reads).buffered(FOOTERS_AT_ONCE);
     let read: Vec<Groups> = reads.try_collect().await?;
     let read = unknown.into_iter().zip(read);
-    let candidates = known.into_iter().chain(read);
-    Ok(candidates
-        .filter(|(_, groups)| !groups.passing.is_empty())
-        .map(|(file, groups)| Candidate {
-            file,
-            groups,
-            found: index.found(&file.path, trace_id),
+    let passing = known.into_iter().chain(read);
+    let passing = passing.filter(|(_, groups)| !groups.passing.is_empty());
+    let opens: Vec<_> = passing
+        .map(async |(file, groups)| {
+            let rows = match index.found(&file.path, trace_id) {
+                Some(found) => Source::Found(found),
+                None => match Stored::open(table, file).await? {
+                    Some(stored) => Source::Stored(Box::new(stored)),
+                    None => Source::Scan,
+                },
+            };
+            Ok(Candidate { file, groups, rows })
         })
-        .collect())
+        .collect();
+    let opens = stream::iter(opens).buffered(FOOTERS_AT_ONCE);
+    opens.try_collect().await
 }
 
-/// Every row of the trace, of the live batches and of these files.
+/// Every row of the trace, of the live batches and of these files; `scanning` gives what a scan
+/// runs in, where there has to be one.
 pub(crate) fn rows(
     table: &LakeTable,
     index: &Arc<TraceIndex>,
-    trace_id: [u8; 16],
+    lookup: Lookup,
     candidates: Vec<Candidate<'_>>,
-    context: TaskContext,
+    scanning: impl Fn() -> TaskContext,
 ) -> Result<SendableRecordBatchStream> {
+    let trace_id = lookup.trace_id;
     let live: Vec<_> = table.live().map_err(external)?.cloned().map(Ok).collect();
     let live = with_id(stream::iter(live).boxed(), trace_id);
-    let context = Arc::new(context);
-    let schema = datafusion::catalog::TableProvider::schema(table);
-    let id = ScalarValue::FixedSizeBinary(TRACE_ID_BYTES, Some(trace_id.to_vec()));
-    let predicate = binary(col(TRACE_ID, &schema)?, Operator::Eq, lit(id), &schema)?;
     let mut parts = vec![live];
     for candidate in candidates {
-        if let Some(found) = candidate.found {
-            let found: Vec<_> = found.iter().cloned().map(Ok).collect();
-            parts.push(stream::iter(found).boxed());
-            continue;
-        }
-        let Groups { passing, count } = candidate.groups;
-        let predicate = Arc::clone(&predicate);
-        let plan = table.groups_plan(candidate.file, &passing, count, |source| {
-            source
-                .with_predicate(predicate)
-                .with_pushdown_filters(true)
-                .with_enable_page_index(true)
-        })?;
-        let stored = execute_stream(plan, Arc::clone(&context))?.boxed();
+        let Candidate { file, groups, rows } = candidate;
+        let rows = match rows {
+            Source::Found(found) => {
+                let found: Vec<_> = found.iter().cloned().map(Ok).collect();
+                parts.push(stream::iter(found).boxed());
+                continue;
+            }
+            Source::Stored(stored) => stored.rows(groups.passing, lookup),
+            Source::Scan => {
+                let plan = scan(table, file, &groups, &trace_id)?;
+                let rows = execute_stream(plan, Arc::new(scanning()))?;
+                with_id(rows.boxed(), trace_id)
+            }
+        };
         parts.push(remembered(
-            with_id(stored, trace_id),
+            rows,
             Arc::clone(index),
-            candidate.file.path.clone(),
+            file.path.clone(),
             trace_id,
         ));
     }
-    let rows = stream::iter(parts).flatten();
-    Ok(Box::pin(RecordBatchStreamAdapter::new(schema, rows)))
+    let parts = stream::iter(parts).map(begun).buffered(FILES_AT_ONCE);
+    let schema = datafusion::catalog::TableProvider::schema(table);
+    Ok(Box::pin(RecordBatchStreamAdapter::new(
+        schema,
+        parts.flatten(),
+    )))
+}
+
+/// A scan of the row groups for the trace.
+fn scan(
+    table: &LakeTable,
+    file: &DataFile,
+    groups: &Groups,
+    trace_id: &[u8; 16],
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let schema = datafusion::catalog::TableProvider::schema(table);
+    let id = ScalarValue::FixedSizeBinary(TRACE_ID_BYTES as i32, Some(trace_id.to_vec()));
+    let predicate = binary(col(TRACE_ID, &schema)?, Operator::Eq, lit(id), &schema)?;
+    table.groups_plan(file, &groups.passing, groups.count, |source| {
+        source
+            .with_predicate(predicate)
+            .with_pushdown_filters(true)
+            .with_enable_page_index(true)
+    })
 }
 
 type Batches = BoxStream<'static, Result<RecordBatch>>;
+
+/// The same rows, once the first are there.
+async fn begun(mut rows: Batches) -> Batches {
+    match rows.next().await {
+        Some(first) => stream::iter([first]).chain(rows).boxed(),
+        None => stream::empty().boxed(),
+    }
+}
 
 /// The rows of the trace among those of a stream.
 fn with_id(batches: Batches, trace_id: [u8; 16]) -> Batches {
@@ -168,18 +219,36 @@ fn remembered(rows: Batches, index: Arc<TraceIndex>, path: String, trace_id: [u8
 
 /// The rows of `batch` that are of the trace; `None` where there are none.
 fn matching(batch: &RecordBatch, trace_id: &[u8; 16]) -> Result<Option<RecordBatch>> {
+    let runs = runs_of(batch, trace_id)?;
+    if runs.is_empty() {
+        return Ok(None);
+    }
+    let rows = runs.into_iter().flatten().map(|row| row as u32);
+    let rows = UInt32Array::from_iter_values(rows);
+    Ok(Some(take_record_batch(batch, &rows)?))
+}
+
+/// Where the rows of the trace are in a batch.
+fn runs_of(batch: &RecordBatch, trace_id: &[u8; 16]) -> Result<Vec<Range<usize>>> {
     let column = batch.column_by_name(TRACE_ID);
-    let Some(ids) = column.and_then(|column| column.as_fixed_size_binary_opt()) else {
+    let ids = column.and_then(|column| column.as_fixed_size_binary_opt());
+    let Some(ids) = ids.filter(|ids| ids.value_length() == TRACE_ID_BYTES as i32) else {
         return Err(external(Error::new(
             Code::Internal,
             "the spans have no fixed-size trace_id",
         )));
     };
-    let mask: BooleanArray = (0..ids.len())
-        .map(|row| Some(ids.is_valid(row) && ids.value(row) == trace_id))
-        .collect();
-    if mask.true_count() == 0 {
-        return Ok(None);
+    let wanted = u128::from_ne_bytes(*trace_id);
+    let (values, _) = ids.value_data().as_chunks::<TRACE_ID_BYTES>();
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for (row, id) in values.iter().enumerate() {
+        if u128::from_ne_bytes(*id) != wanted || ids.is_null(row) {
+            continue;
+        }
+        match runs.last_mut() {
+            Some(last) if last.end == row => last.end += 1,
+            _ => runs.push(row..row + 1),
+        }
     }
-    Ok(Some(filter_record_batch(batch, &mask)?))
+    Ok(runs)
 }

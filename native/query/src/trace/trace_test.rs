@@ -1,13 +1,22 @@
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
+use arrow::array::{ArrayRef, FixedSizeBinaryArray, Int32Array, RecordBatch, StringViewArray};
+use arrow::compute::{cast, concat_batches};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::util::pretty::pretty_format_batches;
 use futures::TryStreamExt;
-use otlake_base::{Code, Consistency, Result};
+use otlake_base::{
+    Capture, Code, Consistency, Moment, Position, Result, StreamId, Table, TableSource,
+};
+use parking_lot::Mutex;
+use parquet::file::properties::WriterProperties;
 use tempfile::TempDir;
 
+use super::TraceForm;
 use super::compact::compact;
+use crate::QueryRequest;
 use crate::engine::QueryEngine;
 use crate::sample_test::{Spans, config, engine, schema, spans};
 
@@ -60,6 +69,204 @@ async fn what_was_found_of_a_trace_is_found_again_without_reading_the_files() {
     // One that nobody asked for has to be read, and what fails is no empty answer.
     let unread = traced(&engine, 7, Some("a")).await.unwrap_err();
     assert_eq!(unread.code, Code::TableIo);
+}
+
+/// A generator of numbers that look random (splitmix64).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % limit
+    }
+}
+
+/// Ids of the random spans.
+const TRACES: u64 = 12;
+
+/// Spans of some traces in no order; some columns have one value, some a few, some many.
+fn random_spans(random: &mut Random, count: u8) -> RecordBatch {
+    let batch = spans("a", 100, 0, count);
+    let rows = 0..usize::from(count);
+    let ids = rows.clone().map(|_| [random.below(TRACES) as u8; 16]);
+    let ids = FixedSizeBinaryArray::try_from_iter(ids).unwrap();
+    let few = random.below(3) + 1;
+    let kinds = Int32Array::from_iter_values(rows.clone().map(|_| random.below(few) as i32));
+    let names: Vec<String> = rows
+        .map(|_| "n".repeat(random.below(few) as usize * 70))
+        .collect();
+    let names = StringViewArray::from_iter_values(names);
+    let mut columns = batch.columns().to_vec();
+    columns[..3].clone_from_slice(&[Arc::new(ids) as ArrayRef, Arc::new(names), Arc::new(kinds)]);
+    RecordBatch::try_new(batch.schema(), columns).unwrap()
+}
+
+/// Rows as text, in an order of their own.
+fn lines(batches: &[RecordBatch]) -> Vec<String> {
+    let text = pretty_format_batches(batches).unwrap().to_string();
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    lines.sort_unstable();
+    lines
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_trace_has_the_rows_that_sql_finds_whatever_the_files_are_like() {
+    let seed = std::env::var("OTLAKE_TEST_SEED").map_or(1, |seed| seed.parse().unwrap());
+    println!("OTLAKE_TEST_SEED={seed}");
+    let mut random = Random(seed);
+    for _ in 0..12 {
+        let folder = TempDir::new().unwrap();
+        let mut source = Spans::new(&folder).live("a", random_spans(&mut random, 50));
+        for _ in 0..3 {
+            let count = [1, 2, 90, 250][random.below(4) as usize];
+            let batch = random_spans(&mut random, count);
+            let pages = 1 + random.below(60) as usize;
+            let properties = WriterProperties::builder()
+                .set_bloom_filter_enabled(random.below(2) == 0)
+                .set_dictionary_enabled(random.below(2) == 0)
+                .set_offset_index_disabled(random.below(4) == 0)
+                .set_data_page_row_count_limit(pages)
+                .set_write_batch_size(1 + random.below(8) as usize)
+                .set_max_row_group_row_count(Some(1 + random.below(100) as usize))
+                .build();
+            source = source.file_as("a", 100, &batch, properties);
+        }
+        let engine = engine(config(&folder), source);
+        for id in 0..=TRACES as u8 {
+            let answer = engine.trace([id; 16], Some("a"), Consistency::Strong);
+            let trace: Vec<_> = answer.await.unwrap().stream.try_collect().await.unwrap();
+            let id = format!("{id:02x}").repeat(16);
+            let sql = format!("SELECT * FROM spans WHERE trace_id = '{id}'");
+            let answer = engine.query(QueryRequest {
+                sql,
+                ..QueryRequest::default()
+            });
+            let rows: Vec<_> = answer.await.unwrap().stream.try_collect().await.unwrap();
+            assert_eq!(lines(&trace), lines(&rows), "trace {id}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_of_another_writer_has_its_rows_of_a_trace_in_the_tables_types() {
+    let folder = TempDir::new().unwrap();
+    let whole = spans("a", 100, 0, 100);
+    let mut fields: Vec<_> = schema().fields().iter().cloned().collect();
+    fields[1] = Arc::new(Field::new("name", DataType::Utf8, true));
+    fields[2] = Arc::new(Field::new("kind", DataType::Int64, false));
+    let columns = whole.columns().iter().zip(&fields);
+    let columns = columns.map(|(column, field)| cast(column, field.data_type()).unwrap());
+    let other = RecordBatch::try_new(Arc::new(Schema::new(fields.clone())), columns.collect());
+    let source = Spans::new(&folder).file("a", 100, &other.unwrap());
+    let engine = engine(config(&folder), source);
+    let found = traced(&engine, 7, Some("a")).await.unwrap();
+    assert_eq!(found, whole.slice(7, 1));
+}
+
+/// A table that a test changes.
+struct Changing {
+    inner: Spans,
+    moment: Arc<Mutex<Moment>>,
+}
+
+impl TableSource for Changing {
+    fn table(&self) -> Table {
+        self.inner.table()
+    }
+
+    fn schema(&self) -> SchemaRef {
+        self.inner.schema()
+    }
+
+    fn capture(&self, consistency: &Consistency) -> Result<Capture> {
+        self.inner.capture(consistency)
+    }
+
+    fn moment(&self, consistency: &Consistency) -> Result<Moment> {
+        let moment = *self.moment.lock();
+        match consistency {
+            Consistency::Strong => Ok(moment),
+            Consistency::Session(_) => Err(otlake_base::Error::new(Code::QuerySession, "no")),
+            Consistency::Eventual => Ok(Moment {
+                newest: None,
+                ..moment
+            }),
+        }
+    }
+}
+
+#[test]
+fn i7_a_known_answer_is_given_at_its_own_moment_alone() {
+    let folder = TempDir::new().unwrap();
+    let newest = |sequence| {
+        Some(Position {
+            stream: StreamId(7),
+            sequence,
+        })
+    };
+    let moment = Arc::new(Mutex::new(Moment {
+        newest: newest(1),
+        version: 1,
+    }));
+    let source = Changing {
+        inner: Spans::new(&folder),
+        moment: Arc::clone(&moment),
+    };
+    let engine = engine(config(&folder), source);
+    let form = TraceForm {
+        trace_id: [1; 16],
+        tenant: Some("a".to_owned()),
+        json: true,
+    };
+    let known = |form: &TraceForm, consistency| engine.known_trace(form, &consistency).unwrap();
+    let at = engine.moment(&Consistency::Strong).unwrap();
+    assert_eq!(known(&form, Consistency::Strong), None);
+    engine.keep_trace(form.clone(), at, b"one");
+    assert_eq!(
+        known(&form, Consistency::Strong).as_deref(),
+        Some(&b"one"[..])
+    );
+    for other in [
+        TraceForm {
+            tenant: None,
+            ..form.clone()
+        },
+        TraceForm {
+            tenant: Some("b".to_owned()),
+            ..form.clone()
+        },
+        TraceForm {
+            json: false,
+            ..form.clone()
+        },
+        TraceForm {
+            trace_id: [2; 16],
+            ..form.clone()
+        },
+    ] {
+        assert_eq!(known(&other, Consistency::Strong), None, "{other:?}");
+    }
+    assert_eq!(known(&form, Consistency::Eventual), None);
+    let session = Consistency::Session(Vec::new());
+    let refused = engine.known_trace(&form, &session).unwrap_err();
+    assert_eq!(refused.code, Code::QuerySession);
+    // A span is acknowledged while the trace is looked up: the answer may lack it.
+    moment.lock().newest = newest(2);
+    assert_eq!(known(&form, Consistency::Strong), None);
+    engine.keep_trace(form.clone(), at, b"one");
+    assert_eq!(known(&form, Consistency::Strong), None);
+    let at = engine.moment(&Consistency::Strong).unwrap();
+    engine.keep_trace(form.clone(), at, b"two");
+    assert_eq!(
+        known(&form, Consistency::Strong).as_deref(),
+        Some(&b"two"[..])
+    );
+    // A file comes, is merged, or its rows expire.
+    moment.lock().version = 2;
+    assert_eq!(known(&form, Consistency::Strong), None);
 }
 
 #[test]
