@@ -141,53 +141,6 @@ test('a trace is OTLP in JSON and in protobuf, and a bad id is told', async () =
   expect((await fetch(server.url('/api/v1/traces/xyz'))).status).toBe(400)
 })
 
-describe('a trace that is asked for again and again', () => {
-  const spans = async (id: string, headers: Record<string, string> = {}) => {
-    const response = await fetch(server.url(`/api/v1/traces/${id}`), { headers })
-    if (response.status === 404) return 0
-    return (await response.text()).split('"spanId"').length - 1
-  }
-  let last = 0
-  const sent = async (number: number, count: number, tenant: string) => {
-    // Equal spans would be left out as a resend's.
-    const request = JSON.stringify(traceRequest('again', number, count)).replace(
-      /"spanId":"\w+"/g,
-      () => `"spanId":"${(++last).toString(16).padStart(16, 'a')}"`,
-    )
-    const response = await fetch(`http://${server.addresses.otlpHttp}/v1/traces`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json', 'x-scope-orgid': tenant },
-      body: request,
-    })
-    expect(response.status).toBe(200)
-  }
-
-  test('I7: has every span that was acknowledged before, live or in files', async () => {
-    const id = (9001).toString(16).padStart(32, '0')
-    expect(await spans(id)).toBe(0)
-    for (const [rounds, count] of [1, 2, 3, 4, 5, 6].entries()) {
-      await sent(9000, count, 'default')
-      const all = (count * (count + 1)) / 2
-      for (let again = 0; again < 3; again++) expect(await spans(id)).toBe(all)
-      expect(await spans(id, { accept: 'application/json', 'x-scope-orgid': 'default' })).toBe(all)
-      if (rounds % 2 === 1) await server.flush()
-      for (let again = 0; again < 2; again++) expect(await spans(id)).toBe(all)
-    }
-  })
-
-  test('is each tenant’s own', async () => {
-    const id = (9101).toString(16).padStart(32, '0')
-    await sent(9100, 2, 'blue')
-    await sent(9100, 3, 'green')
-    for (let again = 0; again < 3; again++) {
-      expect(await spans(id, { 'x-scope-orgid': 'blue' })).toBe(2)
-      expect(await spans(id, { 'x-scope-orgid': 'green' })).toBe(3)
-      expect(await spans(id, { 'x-scope-orgid': 'red' })).toBe(0)
-      expect(await spans(id)).toBe(5)
-    }
-  })
-})
-
 test('health, readiness, metrics and the page answer', async () => {
   const health = (await (await fetch(server.url('/health'))).json()) as {
     status: string
