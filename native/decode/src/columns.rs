@@ -169,7 +169,7 @@ impl<const N: usize> Ids<N> {
     /// Adds an id that OTLP allows to be absent: one of another length, or all zero, is noted
     /// and passed over.
     #[inline(always)]
-    pub fn push_known(&mut self, id: &[u8], request: &Request, note: Notes) {
+    pub fn push_known(&mut self, id: &[u8], request: &Request<'_>, note: Notes) {
         if is_id::<N>(id) {
             self.push(id);
             return;

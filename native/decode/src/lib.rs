@@ -10,12 +10,14 @@
 //!   `histograms.rs` and `exemplars.rs`: each signal's messages.
 //! - `wire.rs`: protobuf's wire format. `request.rs`: what all readers of a request share, its
 //!   limits among it. `columns.rs`: columns that can be cut back.
-//! - `attributes.rs`: OTLP values as JSON text. `origin.rs`: resource and scope, once for their
+//! - `attributes.rs` with `any_value.rs` and `json_text.rs`: OTLP values as JSON text, and
+//!   `usual.rs`: most attributes, faster. `plain.rs`: text that JSON takes as it is. `origin.rs`: resource and scope, once for their
 //!   rows. `series.rs`: a metric series' id.
 //! - `rejections.rs`: what is refused, and why. `notes.rs`: what is changed in a kept record, and
 //!   what looks wrong. `path.rs`: where a byte stands. `logged.rs`: a request as the log keeps it.
 //! - `json/`: OTLP/JSON to protobuf and back. `encode/`: rows to OTLP protobuf.
 
+mod any_value;
 mod attributes;
 mod columns;
 mod decode;
@@ -24,6 +26,7 @@ mod exemplars;
 mod groups;
 mod histograms;
 pub mod json;
+mod json_text;
 mod logged;
 mod logs;
 mod metric_values;
@@ -31,12 +34,14 @@ mod metrics;
 mod notes;
 mod origin;
 mod path;
+mod plain;
 mod rejections;
 mod request;
 pub mod schema;
 mod series;
 mod span_parts;
 mod spans;
+mod usual;
 mod wire;
 
 #[cfg(test)]

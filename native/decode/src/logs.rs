@@ -4,7 +4,8 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::{Int32Type, Int64Type};
 use otlake_base::{Result, Table};
 
-use crate::attributes::{self, Any, AnyValue};
+use crate::any_value::{Any, AnyValue};
+use crate::attributes;
 use crate::columns::{Arena, Ids, NULL, micros, numbers, texts};
 use crate::decode::Tables;
 use crate::groups::{Group, Records, Rows, add_row, walk};

@@ -6,8 +6,10 @@ use arrow::array::{ArrayRef, PrimitiveArray};
 use arrow::buffer::{Buffer, ScalarBuffer};
 use arrow::datatypes::{Date32Type, Int64Type};
 
-use crate::attributes::{self, Any};
+use crate::any_value::Any;
+use crate::attributes;
 use crate::columns::{Arena, NULL, numbers, texts};
+use crate::json_text;
 use crate::series::Unordered;
 use crate::wire::{Reader, Wire};
 
@@ -137,9 +139,9 @@ fn write_entity_refs(entity_refs: &[Reader<'_>], arena: &mut Arena) -> Wire<u128
         arena.0.push(if index == 0 { b'[' } else { b',' });
         let out = &mut arena.0;
         out.extend_from_slice(b"{\"schemaUrl\":");
-        attributes::write_text(schema_url, out);
+        json_text::write_text(schema_url, out);
         out.extend_from_slice(b",\"type\":");
-        attributes::write_text(kind, out);
+        json_text::write_text(kind, out);
         for (name, keys) in [
             (&b",\"idKeys\":["[..], &id_keys),
             (&b",\"descriptionKeys\":["[..], &description_keys),
@@ -149,7 +151,7 @@ fn write_entity_refs(entity_refs: &[Reader<'_>], arena: &mut Arena) -> Wire<u128
                 if index > 0 {
                     out.push(b',');
                 }
-                attributes::write_text(key, out);
+                json_text::write_text(key, out);
             }
             out.push(b']');
         }

@@ -68,7 +68,7 @@ impl<'a> Tally<'a> {
     }
 
     /// Records come in; each is then kept or refused.
-    pub fn receive(&mut self, request: &Request, records: usize) -> Wire<()> {
+    pub fn receive(&mut self, request: &Request<'_>, records: usize) -> Wire<()> {
         self.received += records as u64;
         request.count_records(records)
     }

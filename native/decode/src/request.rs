@@ -12,9 +12,8 @@ use crate::wire::{Fault, Malformed, Text, Wire};
 
 /// One request under way.
 #[derive(Debug)]
-pub struct Request {
-    /// Address of the first byte, so that an error can say where it is.
-    address: usize,
+pub struct Request<'a> {
+    body: &'a [u8],
     limits: RecordLimits,
     /// The times that look right.
     pub plausible: Plausible,
@@ -35,12 +34,12 @@ pub struct Bounds {
     pub text_bytes: usize,
 }
 
-impl Request {
+impl<'a> Request<'a> {
     /// `now` is when it was received, in nanoseconds since 1970.
-    pub fn new(body: &[u8], limits: RecordLimits, now: u64) -> Self {
+    pub fn new(body: &'a [u8], limits: RecordLimits, now: u64) -> Self {
         let shortest = limits.attribute_key_bytes.min(limits.attribute_value_bytes);
         Self {
-            address: body.as_ptr() as usize,
+            body,
             limits: RecordLimits {
                 value_depth: limits.value_depth.min(MAX_VALUE_DEPTH),
                 ..limits
@@ -60,7 +59,13 @@ impl Request {
 
     /// Distance of bytes of the request from its start.
     pub fn offset(&self, bytes: &[u8]) -> usize {
-        bytes.as_ptr() as usize - self.address
+        bytes.as_ptr() as usize - self.body.as_ptr() as usize
+    }
+
+    /// The request from the first of these bytes of it on.
+    #[inline(always)]
+    pub fn from(&self, bytes: &[u8]) -> &'a [u8] {
+        &self.body[self.offset(bytes)..]
     }
 
     /// The bounds of an attribute's value.
@@ -145,7 +150,7 @@ impl Request {
 
     /// As much of a text as its limit allows, up to the end of a character.
     #[inline(always)]
-    pub fn cut_text<'a>(&self, text: Text<'a>, limit: usize, note: Notes) -> Text<'a> {
+    pub fn cut_text<'t>(&self, text: Text<'t>, limit: usize, note: Notes) -> Text<'t> {
         if text.text.len() <= limit {
             return text;
         }

@@ -4,7 +4,8 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::{Int32Type, Int64Type};
 use otlake_base::{Result, Table};
 
-use crate::attributes::{self, Any};
+use crate::any_value::Any;
+use crate::attributes;
 use crate::columns::{Arena, Ids, NULL, Optional, micros, numbers, texts};
 use crate::decode::Tables;
 use crate::groups::{Group, Records, Rows, add_row, walk};
@@ -14,6 +15,28 @@ use crate::rejections::{Checked, Refusal, Tally, check_id, check_long, is_id, re
 use crate::schema::{self, SPAN_TEXT_COLUMNS};
 use crate::span_parts::{Events, Links};
 use crate::wire::{Reader, Wire};
+
+/// The fields of a span.
+mod field {
+    use crate::wire::tag::{bytes, fixed32, fixed64, varint};
+
+    pub const TRACE_ID: u32 = bytes(1);
+    pub const SPAN_ID: u32 = bytes(2);
+    pub const TRACE_STATE: u32 = bytes(3);
+    pub const PARENT_SPAN_ID: u32 = bytes(4);
+    pub const NAME: u32 = bytes(5);
+    pub const KIND: u32 = varint(6);
+    pub const START: u32 = fixed64(7);
+    pub const END: u32 = fixed64(8);
+    pub const ATTRIBUTE: u32 = bytes(9);
+    pub const DROPPED_ATTRIBUTES: u32 = varint(10);
+    pub const EVENT: u32 = bytes(11);
+    pub const DROPPED_EVENTS: u32 = varint(12);
+    pub const LINK: u32 = bytes(13);
+    pub const DROPPED_LINKS: u32 = varint(14);
+    pub const STATUS: u32 = bytes(15);
+    pub const FLAGS: u32 = fixed32(16);
+}
 
 const TEXT_COLUMNS: usize = SPAN_TEXT_COLUMNS.len();
 
@@ -103,24 +126,34 @@ impl<'a> Rows<'a> for Spans<'a> {
         let (mut kind, mut status_code, mut flags) = (0, 0, 0);
         let (mut start, mut end) = (0, 0);
         let (mut dropped_attributes, mut dropped_events, mut dropped_links) = (0, 0, 0);
-        while let Some((number, field)) = span.field()? {
-            match number {
-                1 => trace_id = span.bytes(field)?,
-                2 => span_id = span.bytes(field)?,
-                3 => trace_state = span.text(field)?,
-                4 => parent = span.bytes(field)?,
-                5 => name = span.text(field)?,
-                6 => kind = span.int32(field)?,
-                7 => start = span.fixed64(field)?,
-                8 => end = span.fixed64(field)?,
-                9 => span.keep(&mut scratch.attributes, span.bytes(field)?)?,
-                10 => dropped_attributes = span.uint32(field)?,
-                11 => span.keep(&mut scratch.events, span.message(field)?)?,
-                12 => dropped_events = span.uint32(field)?,
-                13 => span.keep(&mut scratch.links, span.message(field)?)?,
-                14 => dropped_links = span.uint32(field)?,
-                15 => {
-                    let mut status = span.message(field)?;
+        while let Some(tag) = span.tag()? {
+            match tag {
+                field::TRACE_ID => trace_id = span.next_bytes()?,
+                field::SPAN_ID => span_id = span.next_bytes()?,
+                field::TRACE_STATE => trace_state = span.next_text()?,
+                field::PARENT_SPAN_ID => parent = span.next_bytes()?,
+                field::NAME => name = span.next_text()?,
+                field::KIND => kind = span.next_int32()?,
+                field::START => start = span.next_fixed64()?,
+                field::END => end = span.next_fixed64()?,
+                field::ATTRIBUTE => {
+                    let attribute = span.next_bytes()?;
+                    span.keep(&mut scratch.attributes, attribute)?;
+                }
+                field::DROPPED_ATTRIBUTES => dropped_attributes = span.next_uint32()?,
+                field::EVENT => {
+                    let event = span.next_bytes()?;
+                    span.keep(&mut scratch.events, span.within(event))?;
+                }
+                field::DROPPED_EVENTS => dropped_events = span.next_uint32()?,
+                field::LINK => {
+                    let link = span.next_bytes()?;
+                    span.keep(&mut scratch.links, span.within(link))?;
+                }
+                field::DROPPED_LINKS => dropped_links = span.next_uint32()?,
+                field::STATUS => {
+                    let bytes = span.next_bytes()?;
+                    let mut status = span.within(bytes);
                     while let Some((number, field)) = status.field()? {
                         match number {
                             2 => status_message = status.text(field)?,
@@ -129,38 +162,33 @@ impl<'a> Rows<'a> for Spans<'a> {
                         }
                     }
                 }
-                16 => flags = span.fixed32(field)?,
-                notes::REPLACED_FIELD => span.request().note(notes::TEXT_REPLACED),
-                _ => {}
+                field::FLAGS => flags = span.next_fixed32()?,
+                _ => {
+                    if span.other(tag, |number| number <= 16)? == notes::REPLACED_FIELD {
+                        span.request().note(notes::TEXT_REPLACED);
+                    }
+                }
             }
         }
 
-        let mut hot_text = [None; TEXT_COLUMNS];
-        let mut hot_status = None;
+        let mut hot = Hot::default();
         let at = self.arena.0.len();
         let cut = attributes::write_object_with(
             &span,
             &scratch.attributes,
             &mut self.arena.0,
-            |key, value, out, _| match value {
-                Any::Text(text) => {
-                    if let Some(column) = text_column(key) {
-                        // Text that JSON takes as it is stands before the closing quote.
-                        let at = text.plain.then(|| out.len() - 1 - text.text.len());
-                        hot_text[column].get_or_insert((text.text, at));
-                    }
+            |key, value, out, _| {
+                if may_be_column(key) {
+                    // Text that JSON takes as it is stands before the closing quote.
+                    hot.add(key, value, out.len() - 1);
                 }
-                Any::Int(number) if is_status(key) => {
-                    hot_status.get_or_insert(number);
-                }
-                _ => {}
             },
         )?;
         self.attributes.push(self.arena.view_from(at));
-        for (column, text) in self.hot_text.iter_mut().zip(hot_text) {
+        for (column, text) in self.hot_text.iter_mut().zip(hot.text) {
             column.push(text.map_or(NULL, |(text, at)| self.arena.text_at(text, at)));
         }
-        self.hot_status.push(hot_status);
+        self.hot_status.push(hot.status);
         let Scratch {
             events,
             links,
@@ -301,21 +329,54 @@ impl Spans<'_> {
     }
 }
 
-/// The column that an attribute is also read into (`schema::SPAN_TEXT_COLUMNS`).
-#[inline]
-fn text_column(key: &str) -> Option<usize> {
-    // Most keys are none of these, and their first letters tell.
-    if !matches!(key.as_bytes().first(), Some(b'h' | b'd' | b'r' | b'm')) {
-        return None;
-    }
-    SPAN_TEXT_COLUMNS
-        .iter()
-        .position(|(_, keys)| keys.contains(&key))
+/// A span's attributes that are columns, too: the first of each that has the column's type.
+#[derive(Default)]
+struct Hot<'a> {
+    /// With where it stands in the arena, if it does.
+    text: [Option<(&'a str, Option<usize>)>; TEXT_COLUMNS],
+    status: Option<i64>,
 }
 
-#[inline]
-fn is_status(key: &str) -> bool {
-    schema::SPAN_STATUS_COLUMN.1.contains(&key)
+impl<'a> Hot<'a> {
+    /// Adds an attribute; plain text of it stands before `end`.
+    #[inline(never)]
+    fn add(&mut self, key: &str, value: Any<'a>, end: usize) {
+        match value {
+            Any::Text(text) => {
+                let mut columns = SPAN_TEXT_COLUMNS.iter().zip(&mut self.text);
+                if let Some((_, column)) = columns.find(|((_, keys), _)| keys.contains(&key)) {
+                    let at = text.plain.then(|| end - text.text.len());
+                    column.get_or_insert((text.text, at));
+                }
+            }
+            Any::Int(number) if schema::SPAN_STATUS_COLUMN.1.contains(&key) => {
+                self.status.get_or_insert(number);
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether a key is as long as one of those that are columns, which few others are.
+#[inline(always)]
+fn may_be_column(key: &str) -> bool {
+    const LENGTHS: u64 = {
+        let (mut lengths, mut column) = (0, 0);
+        while column <= TEXT_COLUMNS {
+            let keys = match column < TEXT_COLUMNS {
+                true => SPAN_TEXT_COLUMNS[column].1,
+                false => schema::SPAN_STATUS_COLUMN.1,
+            };
+            let mut key = 0;
+            while key < keys.len() {
+                lengths |= 1 << keys[key].len();
+                key += 1;
+            }
+            column += 1;
+        }
+        lengths
+    };
+    key.len() < 64 && LENGTHS >> key.len() & 1 != 0
 }
 
 /// A parent's id is absent or has 8 bytes.

@@ -2,6 +2,7 @@
 
 use otlake_base::Code;
 
+use crate::plain::plain_text;
 use crate::request::Request;
 
 /// What stands behind a tag.
@@ -48,6 +49,28 @@ impl Malformed {
     }
 }
 
+const NO_TAG: &str = "a field's tag is not one";
+const WRONG_TYPE: &str = "a field has another wire type than OTLP says";
+
+/// Tags, by the number of the field.
+pub mod tag {
+    pub const fn varint(number: u32) -> u32 {
+        number << 3
+    }
+
+    pub const fn fixed64(number: u32) -> u32 {
+        number << 3 | 1
+    }
+
+    pub const fn bytes(number: u32) -> u32 {
+        number << 3 | 2
+    }
+
+    pub const fn fixed32(number: u32) -> u32 {
+        number << 3 | 5
+    }
+}
+
 pub type Wire<T> = Result<T, Box<Malformed>>;
 
 /// Walks the fields of one message.
@@ -55,7 +78,7 @@ pub type Wire<T> = Result<T, Box<Malformed>>;
 pub struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
-    request: &'a Request,
+    request: &'a Request<'a>,
 }
 
 impl<'a> Reader<'a> {
@@ -70,7 +93,7 @@ impl<'a> Reader<'a> {
 
     /// What all readers of the request share.
     #[inline(always)]
-    pub fn request(&self) -> &'a Request {
+    pub fn request(&self) -> &'a Request<'a> {
         self.request
     }
 
@@ -89,30 +112,100 @@ impl<'a> Reader<'a> {
     /// passes through memory.
     #[inline(always)]
     pub fn field(&mut self) -> Wire<Option<(u32, Value<'a>)>> {
-        if self.at >= self.bytes.len() {
+        let Some(tag) = self.tag()? else {
             return Ok(None);
+        };
+        Ok(Some((tag >> 3, self.value(tag)?)))
+    }
+
+    /// The next field's tag: its number and wire type, which `tag` names. None at the end.
+    ///
+    /// One `match` over tags is faster than one over wire types and then one over numbers.
+    #[inline(always)]
+    pub fn tag(&mut self) -> Wire<Option<u32>> {
+        let Some(&byte) = self.bytes.get(self.at) else {
+            return Ok(None);
+        };
+        if byte < 0x80 {
+            self.at += 1;
+            return Ok(Some(u32::from(byte)));
         }
-        let tag = self.varint()?;
-        let number = (tag >> 3) as u32;
-        if tag > u64::from(u32::MAX) || number == 0 {
-            return Err(self.malformed("a field's tag is not one"));
+        match u32::try_from(self.long_varint()?) {
+            Ok(tag) => Ok(Some(tag)),
+            Err(_) => Err(self.malformed(NO_TAG)),
         }
-        let value = match tag & 7 {
+    }
+
+    /// The value behind a tag.
+    #[inline(always)]
+    fn value(&mut self, tag: u32) -> Wire<Value<'a>> {
+        if tag >> 3 == 0 {
+            return Err(self.malformed(NO_TAG));
+        }
+        Ok(match tag & 7 {
             0 => Value::Varint(self.varint()?),
-            1 => Value::Fixed64(u64::from_le_bytes(self.take()?)),
-            2 => {
-                let length = self.varint()?;
-                if length > (self.bytes.len() - self.at) as u64 {
-                    return Err(self.malformed("a field is longer than its message"));
-                }
-                let start = self.at;
-                self.at += length as usize;
-                Value::Bytes(&self.bytes[start..self.at])
-            }
+            1 => Value::Fixed64(self.next_fixed64()?),
+            2 => Value::Bytes(self.next_bytes()?),
             5 => Value::Fixed32(u32::from_le_bytes(self.take()?)),
             _ => return Err(self.malformed("a field has a wire type that OTLP does not use")),
-        };
-        Ok(Some((number, value)))
+        })
+    }
+
+    /// The value behind a tag that no arm of a `match` took. It is read over, and its number
+    /// given; where the message has a field of this number, its wire type is wrong.
+    #[cold]
+    #[inline(never)]
+    pub fn other(&mut self, tag: u32, known: impl Fn(u32) -> bool) -> Wire<u32> {
+        self.value(tag)?;
+        let number = tag >> 3;
+        if known(number) {
+            return Err(self.malformed(WRONG_TYPE));
+        }
+        Ok(number)
+    }
+
+    /// The bytes behind a tag of `tag::bytes`.
+    #[inline(always)]
+    pub fn next_bytes(&mut self) -> Wire<&'a [u8]> {
+        let length = self.varint()?;
+        if length > (self.bytes.len() - self.at) as u64 {
+            return Err(self.malformed("a field is longer than its message"));
+        }
+        let start = self.at;
+        self.at += length as usize;
+        Ok(&self.bytes[start..self.at])
+    }
+
+    /// The text behind a tag of `tag::bytes`.
+    #[inline(always)]
+    pub fn next_text(&mut self) -> Wire<&'a str> {
+        let bytes = self.next_bytes()?;
+        self.text(Value::Bytes(bytes))
+    }
+
+    /// The number behind a tag of `tag::fixed64`.
+    #[inline(always)]
+    pub fn next_fixed64(&mut self) -> Wire<u64> {
+        Ok(u64::from_le_bytes(self.take()?))
+    }
+
+    /// The number behind a tag of `tag::fixed32`.
+    #[inline(always)]
+    pub fn next_fixed32(&mut self) -> Wire<i64> {
+        Ok(i64::from(u32::from_le_bytes(self.take()?)))
+    }
+
+    /// The `uint32` behind a tag of `tag::varint`.
+    #[inline(always)]
+    pub fn next_uint32(&mut self) -> Wire<i64> {
+        let number = self.varint()?;
+        self.uint32(Value::Varint(number))
+    }
+
+    /// The `int32` or enum behind a tag of `tag::varint`.
+    #[inline(always)]
+    pub fn next_int32(&mut self) -> Wire<i32> {
+        Ok(self.varint()? as i32)
     }
 
     #[inline(always)]
@@ -145,6 +238,7 @@ impl<'a> Reader<'a> {
         Err(self.malformed("a number is longer than 64 bits"))
     }
 
+    #[inline(always)]
     fn take<const N: usize>(&mut self) -> Wire<[u8; N]> {
         let Some(bytes) = self.bytes[self.at..].first_chunk::<N>() else {
             return Err(self.malformed("it ends within a number"));
@@ -202,7 +296,7 @@ impl<'a> Reader<'a> {
     pub fn bytes(&self, value: Value<'a>) -> Wire<&'a [u8]> {
         match value {
             Value::Bytes(bytes) => Ok(bytes),
-            _ => Err(self.malformed("a field has another wire type than OTLP says")),
+            _ => Err(self.malformed(WRONG_TYPE)),
         }
     }
 
@@ -234,7 +328,7 @@ impl<'a> Reader<'a> {
     pub fn number(&self, value: Value<'a>) -> Wire<u64> {
         match value {
             Value::Varint(number) => Ok(number),
-            _ => Err(self.malformed("a field has another wire type than OTLP says")),
+            _ => Err(self.malformed(WRONG_TYPE)),
         }
     }
 
@@ -261,7 +355,7 @@ impl<'a> Reader<'a> {
     pub fn fixed64(&self, value: Value<'a>) -> Wire<u64> {
         match value {
             Value::Fixed64(number) => Ok(number),
-            _ => Err(self.malformed("a field has another wire type than OTLP says")),
+            _ => Err(self.malformed(WRONG_TYPE)),
         }
     }
 
@@ -274,7 +368,7 @@ impl<'a> Reader<'a> {
     pub fn fixed32(&self, value: Value<'a>) -> Wire<i64> {
         match value {
             Value::Fixed32(number) => Ok(i64::from(number)),
-            _ => Err(self.malformed("a field has another wire type than OTLP says")),
+            _ => Err(self.malformed(WRONG_TYPE)),
         }
     }
 
@@ -298,7 +392,7 @@ impl<'a> Reader<'a> {
                     })));
                 }
             }
-            _ => return Err(self.malformed("a field has another wire type than OTLP says")),
+            _ => return Err(self.malformed(WRONG_TYPE)),
         }
         Ok(())
     }
@@ -318,7 +412,7 @@ impl<'a> Reader<'a> {
                     each(packed.varint()?);
                 }
             }
-            _ => return Err(self.malformed("a field has another wire type than OTLP says")),
+            _ => return Err(self.malformed(WRONG_TYPE)),
         }
         Ok(())
     }
@@ -330,13 +424,6 @@ pub struct Text<'a> {
     pub text: &'a str,
     /// Whether it can stand in a JSON string as it is.
     pub plain: bool,
-}
-
-/// Text that can stand in a JSON string as it is.
-#[inline(always)]
-pub fn plain_text(bytes: &[u8]) -> Option<&str> {
-    // SAFETY: every byte is ASCII.
-    is_plain(bytes).then(|| unsafe { std::str::from_utf8_unchecked(bytes) })
 }
 
 /// The varint that all the bytes are.
@@ -355,33 +442,4 @@ pub fn whole_varint(bytes: &[u8]) -> Option<u64> {
         number = number << 7 | u64::from(byte & 0x7f);
     }
     Some(number)
-}
-
-/// Whether all bytes are ASCII that JSON does not escape; eight are looked at together.
-#[inline(always)]
-fn is_plain(bytes: &[u8]) -> bool {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    // The high bit of each byte that is not plain. A borrow can mark a byte above one that is
-    // not plain itself, which does no harm.
-    let odd = |word: u64| {
-        let below = |word: u64, limit: u64| word.wrapping_sub(ONES * limit) & !word;
-        let equal = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
-        (word | below(word, 0x20) | equal(b'"') | equal(b'\\')) & (ONES * 0x80)
-    };
-    let eight = |bytes: &[u8; 8]| odd(u64::from_ne_bytes(*bytes));
-    let four = |bytes: &[u8; 4]| u64::from(u32::from_ne_bytes(*bytes));
-    if let Some(last) = bytes.last_chunk::<8>() {
-        // The last eight overlap those before them.
-        let mut found = eight(last);
-        for chunk in bytes.chunks_exact(8) {
-            found |= chunk.first_chunk().map_or(0, eight);
-        }
-        return found == 0;
-    }
-    match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
-        (Some(first), Some(last)) => odd(four(first) | four(last) << 32) == 0,
-        _ => bytes
-            .iter()
-            .all(|byte| matches!(byte, b' '..=0x7f) && !matches!(byte, b'"' | b'\\')),
-    }
 }

@@ -8,8 +8,9 @@ use otlake_base::limits::RecordLimits;
 use otlake_base::{Code, Signal, Table};
 
 use crate::encode::wire_writer::WireWriter;
+use crate::plain::plain_text;
 use crate::request::Request;
-use crate::wire::{Reader, plain_text, whole_varint};
+use crate::wire::{Reader, whole_varint};
 use crate::{Decoded, decode};
 
 /// A message whose fields `write` writes.
