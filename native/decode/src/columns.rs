@@ -4,7 +4,7 @@
 //! All text of a batch lies in one arena; a text column is 16-byte views into it (Arrow's
 //! `Utf8View`), so that a resource's text stands once however many rows repeat it.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::array::builder::make_view;
 use arrow::array::{
@@ -22,6 +22,8 @@ use crate::request::Request;
 
 /// The view of a null: longer than any text can be.
 pub const NULL: u128 = u128::MAX;
+/// As many zeros as the widest column of a usual request needs: 8,192 views.
+const ZERO_BYTES: usize = 8192 * 16;
 /// Text up to this length stands in the view itself.
 const INLINE: usize = 12;
 
@@ -51,16 +53,10 @@ impl Arena {
         make_view(text.as_bytes(), 0, start as u32)
     }
 
-    /// As `text`; copies nothing where the text stands in the arena already, at `at`.
-    #[inline]
-    pub fn text_at(&mut self, text: &str, at: Option<usize>) -> u128 {
-        match at {
-            Some(at) if text.len() > INLINE => {
-                debug_assert_eq!(&self.0[at..at + text.len()], text.as_bytes());
-                make_view(text.as_bytes(), 0, at as u32)
-            }
-            _ => self.text(text),
-        }
+    /// The view of text that stands in the arena already, at `at`.
+    #[inline(always)]
+    pub fn view_of(text: &str, at: usize) -> u128 {
+        make_view(text.as_bytes(), 0, at as u32)
     }
 
     /// As `text`, but null where it is empty.
@@ -99,17 +95,125 @@ pub fn texts(mut views: Vec<u128>, arena: &Buffer) -> ArrayRef {
         }
         NullBuffer::new(present)
     });
+    view_array(ScalarBuffer::from(fit(views)), arena, nulls)
+}
+
+/// Rows of one text, or of none.
+pub fn same_texts(view: u128, rows: usize, arena: &Buffer) -> ArrayRef {
+    if view == NULL {
+        return view_array(zeros(rows), arena, Some(all_null(rows)));
+    }
+    view_array(ScalarBuffer::from(vec![view; rows]), arena, None)
+}
+
+fn view_array(views: ScalarBuffer<u128>, arena: &Buffer, nulls: Option<NullBuffer>) -> ArrayRef {
     // SAFETY: each view was made by `Arena` over checked UTF-8, with an offset and a length
-    // within the arena, which only grows or is cut back together with its views.
-    let array = unsafe {
-        StringViewArray::new_unchecked(ScalarBuffer::from(views), vec![arena.clone()], nulls)
-    };
+    // within the arena, which only grows or is cut back together with its views; or it is 0.
+    let array = unsafe { StringViewArray::new_unchecked(views, vec![arena.clone()], nulls) };
     Arc::new(array)
+}
+
+/// Text of which much is absent. The rows behind the last that has some need no memory.
+#[derive(Default)]
+pub struct Texts {
+    rows: usize,
+    views: Vec<u128>,
+}
+
+impl Texts {
+    #[inline(always)]
+    pub fn push(&mut self, view: u128) {
+        if view != NULL {
+            self.set(self.rows, view);
+        }
+        self.rows += 1;
+    }
+
+    /// Gives a row its text, which no row behind it has yet. Who sets says at the end how many
+    /// rows there are.
+    #[inline(always)]
+    pub fn set(&mut self, row: usize, view: u128) {
+        push_at(&mut self.views, row, view, NULL);
+    }
+
+    /// Whether a row was set.
+    #[inline(always)]
+    pub fn has(&self, row: usize) -> bool {
+        row < self.views.len()
+    }
+
+    /// Gives the row that was set last another text.
+    pub fn replace_last(&mut self, view: u128) {
+        if let Some(last) = self.views.last_mut() {
+            *last = view;
+        }
+    }
+
+    pub fn of_rows(self, rows: usize) -> Self {
+        Self { rows, ..self }
+    }
+
+    pub fn truncate(&mut self, rows: usize) {
+        self.rows = self.rows.min(rows);
+        self.views.truncate(rows);
+    }
+
+    pub fn finish(mut self, arena: &Buffer) -> ArrayRef {
+        if self.views.is_empty() {
+            return same_texts(NULL, self.rows, arena);
+        }
+        self.views.resize(self.rows, NULL);
+        texts(self.views, arena)
+    }
+}
+
+/// Adds the value of a row; those before it that have none get `unset`.
+#[inline(always)]
+fn push_at<T: Copy>(values: &mut Vec<T>, row: usize, value: T, unset: T) {
+    if values.len() < row {
+        fill(values, row, unset);
+    }
+    values.push(value);
+}
+
+#[cold]
+#[inline(never)]
+fn fill<T: Copy>(values: &mut Vec<T>, rows: usize, unset: T) {
+    values.resize(rows, unset);
+}
+
+/// Gives back room that is a good part of the whole: the rows are kept until they are written.
+fn fit<T>(mut values: Vec<T>) -> Vec<T> {
+    if values.capacity() - values.len() > values.len() / 8 {
+        values.shrink_to_fit();
+    }
+    values
+}
+
+/// Zeros for columns that hold nothing else, of every request.
+fn zeros<T: ArrowNativeType>(length: usize) -> ScalarBuffer<T> {
+    ScalarBuffer::new(zero_bytes(length * size_of::<T>()), 0, length)
+}
+
+fn zero_bytes(bytes: usize) -> Buffer {
+    static ZEROS: LazyLock<Buffer> =
+        LazyLock::new(|| Buffer::from_vec(vec![0u128; ZERO_BYTES / size_of::<u128>()]));
+    if bytes > ZERO_BYTES {
+        return Buffer::from_vec(vec![0u128; bytes.div_ceil(size_of::<u128>())]);
+    }
+    ZEROS.slice_with_length(0, bytes)
+}
+
+fn all_null(rows: usize) -> NullBuffer {
+    NullBuffer::new(BooleanBuffer::new(zero_bytes(rows.div_ceil(8)), 0, rows))
 }
 
 /// Numbers to an array.
 pub fn numbers<T: ArrowPrimitiveType>(values: Vec<T::Native>) -> ArrayRef {
-    Arc::new(PrimitiveArray::<T>::new(ScalarBuffer::from(values), None))
+    Arc::new(PrimitiveArray::<T>::new(
+        ScalarBuffer::from(fit(values)),
+        None,
+    ))
 }
 
 /// Nanoseconds to a timestamp in microseconds.
@@ -119,51 +223,161 @@ pub fn micros(nanos: &[i64]) -> ArrayRef {
     Arc::new(array.with_timezone("UTC"))
 }
 
-/// Numbers of which some are absent.
+/// Numbers of which many are zero. The rows behind the last that is not need no memory.
 #[derive(Default)]
-pub struct Optional<T> {
+pub struct Numbers<T> {
+    rows: usize,
     values: Vec<T>,
-    present: Vec<bool>,
 }
 
-impl<T: ArrowNativeType> Optional<T> {
-    #[inline]
-    pub fn push(&mut self, value: Option<T>) {
-        self.values.push(value.unwrap_or_default());
-        self.present.push(value.is_some());
+impl<T: ArrowNativeType> Numbers<T> {
+    #[inline(always)]
+    pub fn push(&mut self, value: T) {
+        if value != T::default() {
+            push_at(&mut self.values, self.rows, value, T::default());
+        }
+        self.rows += 1;
     }
 
-    pub fn truncate(&mut self, length: usize) {
-        self.values.truncate(length);
-        self.present.truncate(length);
+    /// Adds rows of one value.
+    pub fn repeat(&mut self, value: T, rows: usize) {
+        self.rows += rows;
+        if value != T::default() {
+            self.values.resize(self.rows - rows, T::default());
+            self.values.resize(self.rows, value);
+        }
+    }
+
+    pub fn truncate(&mut self, rows: usize) {
+        self.rows = self.rows.min(rows);
+        self.values.truncate(rows);
     }
 
     pub fn finish<A: ArrowPrimitiveType<Native = T>>(self) -> ArrayRef {
-        let nulls = NullBuffer::from(self.present);
-        let nulls = (nulls.null_count() > 0).then_some(nulls);
-        Arc::new(PrimitiveArray::<A>::new(
-            ScalarBuffer::from(self.values),
-            nulls,
-        ))
+        Arc::new(PrimitiveArray::<A>::new(self.buffer(), None))
+    }
+
+    fn buffer(mut self) -> ScalarBuffer<T> {
+        if self.values.is_empty() {
+            return zeros(self.rows);
+        }
+        self.values.resize(self.rows, T::default());
+        ScalarBuffer::from(fit(self.values))
+    }
+}
+
+/// Values of which some are absent. The rows behind the last that is not need no memory.
+#[derive(Default)]
+pub struct Optional<T> {
+    rows: usize,
+    values: Vec<T>,
+    /// Rows among the values that are absent, in order.
+    absent: Vec<u32>,
+}
+
+impl<T: Copy + Default> Optional<T> {
+    #[inline(always)]
+    pub fn push(&mut self, value: Option<T>) {
+        if let Some(value) = value {
+            self.set(self.rows, value);
+        }
+        self.rows += 1;
+    }
+
+    /// As `Texts::set`.
+    #[inline(always)]
+    pub fn set(&mut self, row: usize, value: T) {
+        if self.values.len() < row {
+            self.fill(row);
+        }
+        self.values.push(value);
+    }
+
+    /// Whether a row was set.
+    #[inline(always)]
+    pub fn has(&self, row: usize) -> bool {
+        row < self.values.len()
+    }
+
+    pub fn of_rows(self, rows: usize) -> Self {
+        Self { rows, ..self }
+    }
+
+    /// Fills up the rows that are absent.
+    #[cold]
+    #[inline(never)]
+    fn fill(&mut self, rows: usize) {
+        self.absent.extend(self.values.len() as u32..rows as u32);
+        self.values.resize(rows, T::default());
+    }
+
+    pub fn len(&self) -> usize {
+        self.rows
+    }
+
+    pub fn truncate(&mut self, rows: usize) {
+        self.rows = self.rows.min(rows);
+        self.values.truncate(rows);
+        let kept = self
+            .absent
+            .partition_point(|absent| (*absent as usize) < rows);
+        self.absent.truncate(kept);
+    }
+
+    /// The values, and which are null; no values where all are.
+    fn parts(mut self) -> (Vec<T>, Option<NullBuffer>) {
+        let rows = self.rows;
+        if self.values.is_empty() && rows > 0 {
+            return (Vec::new(), Some(all_null(rows)));
+        }
+        if self.values.len() < rows {
+            self.fill(rows);
+        }
+        let nulls = (!self.absent.is_empty()).then(|| {
+            let mut bits = vec![u8::MAX; rows.div_ceil(8)];
+            for row in &self.absent {
+                bits[*row as usize / 8] &= !(1 << (row % 8));
+            }
+            NullBuffer::new(BooleanBuffer::new(Buffer::from_vec(bits), 0, rows))
+        });
+        (fit(self.values), nulls)
+    }
+}
+
+impl<T: ArrowNativeType> Optional<T> {
+    pub fn finish<A: ArrowPrimitiveType<Native = T>>(self) -> ArrayRef {
+        let rows = self.rows;
+        let (values, nulls) = self.parts();
+        let values = match values.is_empty() {
+            true => zeros(rows),
+            false => ScalarBuffer::from(values),
+        };
+        Arc::new(PrimitiveArray::<A>::new(values, nulls))
     }
 }
 
 /// Ids of `N` bytes.
 #[derive(Default)]
-pub struct Ids<const N: usize> {
-    bytes: Vec<u8>,
-    present: Vec<bool>,
+pub struct Ids<const N: usize>(Optional<Id<N>>);
+
+#[derive(Clone, Copy)]
+struct Id<const N: usize>([u8; N]);
+
+impl<const N: usize> Default for Id<N> {
+    fn default() -> Self {
+        Self([0; N])
+    }
 }
 
 impl<const N: usize> Ids<N> {
-    /// Adds an id; an empty one is null.
-    #[inline]
+    /// Adds an id; one of another length is null.
+    #[inline(always)]
     pub fn push(&mut self, id: &[u8]) {
-        match id.first_chunk::<N>() {
-            Some(id) => self.bytes.extend_from_slice(id),
-            None => self.bytes.extend_from_slice(&[0; N]),
-        }
-        self.present.push(id.len() == N);
+        self.0.push(id.try_into().ok().map(Id));
+    }
+
+    pub fn reserve(&mut self, rows: usize) {
+        self.0.values.reserve(rows);
     }
 
     /// Adds an id that OTLP allows to be absent: one of another length, or all zero, is noted
@@ -181,57 +395,81 @@ impl<const N: usize> Ids<N> {
     }
 
     pub fn len(&self) -> usize {
-        self.present.len()
+        self.0.len()
     }
 
-    pub fn truncate(&mut self, length: usize) {
-        self.bytes.truncate(length * N);
-        self.present.truncate(length);
+    pub fn truncate(&mut self, rows: usize) {
+        self.0.truncate(rows);
     }
 
     pub fn finish(self) -> ArrayRef {
-        let nulls = NullBuffer::from(self.present);
-        let nulls = (nulls.null_count() > 0).then_some(nulls);
-        Arc::new(FixedSizeBinaryArray::new(
-            N as i32,
-            Buffer::from_vec(self.bytes),
-            nulls,
-        ))
+        let rows = self.0.len();
+        let (ids, nulls) = self.0.parts();
+        let bytes = match ids.is_empty() {
+            true => zero_bytes(rows * N),
+            false => {
+                let ids: Vec<[u8; N]> = ids.into_iter().map(|id| id.0).collect();
+                Buffer::from_vec(ids.into_flattened())
+            }
+        };
+        Arc::new(FixedSizeBinaryArray::new(N as i32, bytes, nulls))
     }
 }
 
-/// Where each row's elements end in a list's child columns.
-pub struct Offsets(Vec<i32>);
-
-impl Default for Offsets {
-    fn default() -> Self {
-        Self(vec![0])
-    }
+/// Where each row's elements end in a list's child columns. The rows behind the last that has
+/// elements need no memory.
+#[derive(Default)]
+pub struct Offsets {
+    rows: usize,
+    ends: Vec<i32>,
 }
 
 impl Offsets {
     /// Ends a row: its list goes up to `end`.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, end: usize) {
-        self.0.push(end as i32);
+        let last = self.last();
+        if end as i32 != last {
+            push_at(&mut self.ends, self.rows, end as i32, last);
+        }
+        self.rows += 1;
+    }
+
+    #[inline(always)]
+    fn last(&self) -> i32 {
+        self.ends.last().map_or(0, |end| *end)
     }
 
     /// Elements in all rows so far.
+    #[inline(always)]
     pub fn end(&self) -> usize {
-        self.0.last().map_or(0, |end| *end as usize)
+        self.last() as usize
     }
 
     pub fn truncate(&mut self, rows: usize) {
-        self.0.truncate(rows + 1);
+        self.rows = self.rows.min(rows);
+        self.ends.truncate(rows);
     }
 
-    pub fn finish(self, element: ArrayRef, present: Option<Vec<bool>>) -> ArrayRef {
+    pub fn finish(mut self, element: ArrayRef, present: Option<Vec<bool>>) -> ArrayRef {
         let field = Arc::new(Field::new("element", element.data_type().clone(), false));
-        let offsets = OffsetBuffer::new(ScalarBuffer::from(self.0));
+        let offsets = if self.ends.is_empty() {
+            zeros(self.rows + 1)
+        } else {
+            let last = self.last();
+            self.ends.resize(self.rows, last);
+            self.ends.insert(0, 0);
+            ScalarBuffer::from(fit(self.ends))
+        };
         let nulls = present
             .map(NullBuffer::from)
             .filter(|nulls| nulls.null_count() > 0);
-        Arc::new(ListArray::new(field, offsets, element, nulls))
+        Arc::new(ListArray::new(
+            field,
+            OffsetBuffer::new(offsets),
+            element,
+            nulls,
+        ))
     }
 
     pub fn finish_structs(self, fields: Vec<Field>, columns: Vec<ArrayRef>) -> ArrayRef {

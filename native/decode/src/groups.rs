@@ -47,6 +47,8 @@ pub trait Records<'a> {
     fn arena(&mut self) -> &mut Arena;
     /// Adds the rows of one record.
     fn add(&mut self, record: Reader<'a>, group: &Group, tally: &mut Tally<'_>) -> Wire<()>;
+    /// So many records follow.
+    fn expect(&mut self, _records: usize) {}
     /// The scope's records are read.
     fn end_scope(&mut self, origin: Origin);
 }
@@ -136,6 +138,7 @@ fn scope_records<'a, R: Records<'a>>(
     if R::IS_ROW {
         tally.receive(message.request(), parts.records.len())?;
     }
+    records.expect(parts.records.len());
     for record in &parts.records {
         records.add(message.within(record), &group, tally)?;
         group.place.record += 1;

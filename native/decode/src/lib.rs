@@ -6,7 +6,7 @@
 //!
 //! - `schema.rs`: the columns of the seven tables.
 //! - `decode.rs`: a request to its rows. `groups.rs`: the walk of resources, scopes and records.
-//!   `spans.rs` with `span_parts.rs`, `logs.rs`, and `metrics.rs` with `metric_values.rs`,
+//!   `spans.rs` with `span_parts.rs` and `hot.rs`, `logs.rs`, and `metrics.rs` with `metric_values.rs`,
 //!   `histograms.rs` and `exemplars.rs`: each signal's messages.
 //! - `wire.rs`: protobuf's wire format. `request.rs`: what all readers of a request share, its
 //!   limits among it. `columns.rs`: columns that can be cut back.
@@ -25,6 +25,7 @@ pub mod encode;
 mod exemplars;
 mod groups;
 mod histograms;
+mod hot;
 pub mod json;
 mod json_text;
 mod logged;

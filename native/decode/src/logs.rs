@@ -6,13 +6,30 @@ use otlake_base::{Result, Table};
 
 use crate::any_value::{Any, AnyValue};
 use crate::attributes;
-use crate::columns::{Arena, Ids, NULL, micros, numbers, texts};
+use crate::columns::{Arena, Ids, NULL, Numbers, Texts, micros, numbers, texts};
 use crate::decode::Tables;
 use crate::groups::{Group, Records, Rows, add_row, walk};
 use crate::notes;
 use crate::origin::{Origin, OriginColumns};
 use crate::rejections::{Checked, Tally, check_long, reason};
 use crate::wire::{Reader, Wire};
+
+/// The fields of a log record.
+mod field {
+    use crate::wire::tag::{bytes, fixed32, fixed64, varint};
+
+    pub const TIME: u32 = fixed64(1);
+    pub const SEVERITY_NUMBER: u32 = varint(2);
+    pub const SEVERITY_TEXT: u32 = bytes(3);
+    pub const BODY: u32 = bytes(5);
+    pub const ATTRIBUTE: u32 = bytes(6);
+    pub const DROPPED_ATTRIBUTES: u32 = varint(7);
+    pub const FLAGS: u32 = fixed32(8);
+    pub const TRACE_ID: u32 = bytes(9);
+    pub const SPAN_ID: u32 = bytes(10);
+    pub const OBSERVED_TIME: u32 = fixed64(11);
+    pub const EVENT_NAME: u32 = bytes(12);
+}
 
 /// The log records of a request.
 #[derive(Default)]
@@ -24,14 +41,14 @@ pub struct Logs<'a> {
     observed_time: Vec<i64>,
     trace_id: Ids<16>,
     span_id: Ids<8>,
-    flags: Vec<i64>,
-    severity_number: Vec<i32>,
-    severity_text: Vec<u128>,
-    event_name: Vec<u128>,
-    body: Vec<u128>,
-    body_value: Vec<u128>,
+    flags: Numbers<i64>,
+    severity_number: Numbers<i32>,
+    severity_text: Texts,
+    event_name: Texts,
+    body: Texts,
+    body_value: Texts,
     attributes: Vec<u128>,
-    dropped_attributes: Vec<i64>,
+    dropped_attributes: Numbers<i64>,
     origins: OriginColumns,
     /// Rows that have an origin.
     settled: usize,
@@ -58,6 +75,12 @@ impl<'a> Records<'a> for Logs<'a> {
         add_row(self, record, group, None, tally)
     }
 
+    fn expect(&mut self, records: usize) {
+        self.time.reserve(records);
+        self.observed_time.reserve(records);
+        self.attributes.reserve(records);
+    }
+
     fn end_scope(&mut self, origin: Origin) {
         let rows = self.time.len();
         self.origins.push(origin, rows - self.settled);
@@ -82,21 +105,31 @@ impl<'a> Rows<'a> for Logs<'a> {
         let (mut severity_text, mut event_name, mut body) = ("", "", None);
         let (mut severity_number, mut flags, mut dropped) = (0, 0, 0);
         let (mut time, mut observed_time) = (0, 0);
-        while let Some((number, field)) = record.field()? {
-            match number {
-                1 => time = record.fixed64(field)?,
-                2 => severity_number = record.int32(field)?,
-                3 => severity_text = record.text(field)?,
-                5 => AnyValue::found(&mut body, &whole, number, record.message(field)?),
-                6 => record.keep(&mut self.entries, record.bytes(field)?)?,
-                7 => dropped = record.uint32(field)?,
-                8 => flags = record.fixed32(field)?,
-                9 => trace_id = record.bytes(field)?,
-                10 => span_id = record.bytes(field)?,
-                11 => observed_time = record.fixed64(field)?,
-                12 => event_name = record.text(field)?,
-                notes::REPLACED_FIELD => record.request().note(notes::TEXT_REPLACED),
-                _ => {}
+        while let Some(tag) = record.tag()? {
+            match tag {
+                field::TIME => time = record.next_fixed64()?,
+                field::SEVERITY_NUMBER => severity_number = record.next_int32()?,
+                field::SEVERITY_TEXT => severity_text = record.next_text()?,
+                field::BODY => {
+                    let bytes = record.next_bytes()?;
+                    AnyValue::found(&mut body, &whole, field::BODY >> 3, record.within(bytes));
+                }
+                field::ATTRIBUTE => {
+                    let attribute = record.next_bytes()?;
+                    record.keep(&mut self.entries, attribute)?;
+                }
+                field::DROPPED_ATTRIBUTES => dropped = record.next_uint32()?,
+                field::FLAGS => flags = record.next_fixed32()?,
+                field::TRACE_ID => trace_id = record.next_bytes()?,
+                field::SPAN_ID => span_id = record.next_bytes()?,
+                field::OBSERVED_TIME => observed_time = record.next_fixed64()?,
+                field::EVENT_NAME => event_name = record.next_text()?,
+                _ => {
+                    let number = record.other(tag, |number| number <= 12 && number != 4)?;
+                    if number == notes::REPLACED_FIELD {
+                        record.request().note(notes::TEXT_REPLACED);
+                    }
+                }
             }
         }
         let (body, body_value) = self.body(body)?;
@@ -136,12 +169,11 @@ impl<'a> Rows<'a> for Logs<'a> {
         self.trace_id.truncate(rows);
         self.span_id.truncate(rows);
         self.severity_number.truncate(rows);
-        for column in [
-            &mut self.time,
-            &mut self.observed_time,
-            &mut self.flags,
-            &mut self.dropped_attributes,
-        ] {
+        self.attributes.truncate(rows);
+        for column in [&mut self.time, &mut self.observed_time] {
+            column.truncate(rows);
+        }
+        for column in [&mut self.flags, &mut self.dropped_attributes] {
             column.truncate(rows);
         }
         for column in [
@@ -149,7 +181,6 @@ impl<'a> Rows<'a> for Logs<'a> {
             &mut self.event_name,
             &mut self.body,
             &mut self.body_value,
-            &mut self.attributes,
         ] {
             column.truncate(rows);
         }
@@ -202,14 +233,14 @@ impl Logs<'_> {
             long(self.observed_time),
             self.trace_id.finish(),
             self.span_id.finish(),
-            long(self.flags),
-            numbers::<Int32Type>(self.severity_number),
-            texts(self.severity_text, &arena),
-            texts(self.event_name, &arena),
-            texts(self.body, &arena),
-            texts(self.body_value, &arena),
+            self.flags.finish::<Int64Type>(),
+            self.severity_number.finish::<Int32Type>(),
+            self.severity_text.finish(&arena),
+            self.event_name.finish(&arena),
+            self.body.finish(&arena),
+            self.body_value.finish(&arena),
             texts(self.attributes, &arena),
-            long(self.dropped_attributes),
+            self.dropped_attributes.finish::<Int64Type>(),
         ];
         self.origins.finish(tenant, &dated, &arena, &mut columns);
         crate::decode::batches(Table::Logs, columns)

@@ -8,7 +8,7 @@ use arrow::datatypes::{Date32Type, Int64Type};
 
 use crate::any_value::Any;
 use crate::attributes;
-use crate::columns::{Arena, NULL, numbers, texts};
+use crate::columns::{Arena, NULL, Numbers, same_texts, texts};
 use crate::json_text;
 use crate::series::Unordered;
 use crate::wire::{Reader, Wire};
@@ -177,6 +177,11 @@ impl OriginColumns {
     pub fn finish(&self, tenant: u128, times: &[i64], arena: &Buffer, columns: &mut Vec<ArrayRef>) {
         let rows = times.len();
         let text = |of: fn(&Origin) -> u128| {
+            if let [(first, _), others @ ..] = &self.0[..]
+                && others.iter().all(|(origin, _)| of(origin) == of(first))
+            {
+                return same_texts(of(first), rows, arena);
+            }
             let mut views = Vec::with_capacity(rows);
             for (origin, rows) in &self.0 {
                 views.resize(views.len() + rows, of(origin));
@@ -184,11 +189,11 @@ impl OriginColumns {
             texts(views, arena)
         };
         let long = |of: fn(&Origin) -> i64| {
-            let mut values = Vec::with_capacity(rows);
+            let mut values = Numbers::default();
             for (origin, rows) in &self.0 {
-                values.resize(values.len() + rows, of(origin));
+                values.repeat(of(origin), *rows);
             }
-            numbers::<Int64Type>(values)
+            values.finish::<Int64Type>()
         };
         let days: Vec<i32> = times
             .iter()
@@ -205,7 +210,7 @@ impl OriginColumns {
             text(|origin| origin.scope_attributes),
             long(|origin| origin.scope_dropped),
             text(|origin| origin.scope_schema_url),
-            texts(vec![tenant; rows], arena),
+            same_texts(tenant, rows, arena),
             Arc::new(PrimitiveArray::<Date32Type>::new(
                 ScalarBuffer::<i32>::from(days),
                 None,

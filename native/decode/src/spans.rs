@@ -4,15 +4,14 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::{Int32Type, Int64Type};
 use otlake_base::{Result, Table};
 
-use crate::any_value::Any;
 use crate::attributes;
-use crate::columns::{Arena, Ids, NULL, Optional, micros, numbers, texts};
+use crate::columns::{Arena, Ids, Numbers, Texts, micros, numbers, texts};
 use crate::decode::Tables;
 use crate::groups::{Group, Records, Rows, add_row, walk};
+use crate::hot::{self, Hot};
 use crate::notes;
 use crate::origin::{Origin, OriginColumns};
 use crate::rejections::{Checked, Refusal, Tally, check_id, check_long, is_id, reason};
-use crate::schema::{self, SPAN_TEXT_COLUMNS};
 use crate::span_parts::{Events, Links};
 use crate::wire::{Reader, Wire};
 
@@ -38,8 +37,6 @@ mod field {
     pub const FLAGS: u32 = fixed32(16);
 }
 
-const TEXT_COLUMNS: usize = SPAN_TEXT_COLUMNS.len();
-
 /// The spans of a request.
 #[derive(Default)]
 pub struct Spans<'a> {
@@ -48,22 +45,21 @@ pub struct Spans<'a> {
     trace_id: Ids<16>,
     span_id: Ids<8>,
     parent_span_id: Ids<8>,
-    trace_state: Vec<u128>,
-    flags: Vec<i64>,
+    trace_state: Texts,
+    flags: Numbers<i64>,
     name: Vec<u128>,
-    kind: Vec<i32>,
+    kind: Numbers<i32>,
     start: Vec<i64>,
     end: Vec<i64>,
-    status_code: Vec<i32>,
-    status_message: Vec<u128>,
-    hot_text: [Vec<u128>; TEXT_COLUMNS],
-    hot_status: Optional<i64>,
+    status_code: Numbers<i32>,
+    status_message: Texts,
+    hot: Hot<'a>,
     attributes: Vec<u128>,
-    dropped_attributes: Vec<i64>,
+    dropped_attributes: Numbers<i64>,
     events: Events,
-    dropped_events: Vec<i64>,
+    dropped_events: Numbers<i64>,
     links: Links,
-    dropped_links: Vec<i64>,
+    dropped_links: Numbers<i64>,
     origins: OriginColumns,
     /// Rows that have an origin.
     settled: usize,
@@ -97,6 +93,15 @@ impl<'a> Records<'a> for Spans<'a> {
     #[inline]
     fn add(&mut self, span: Reader<'a>, group: &Group, tally: &mut Tally<'_>) -> Wire<()> {
         add_row(self, span, group, None, tally)
+    }
+
+    fn expect(&mut self, spans: usize) {
+        self.trace_id.reserve(spans);
+        self.span_id.reserve(spans);
+        self.name.reserve(spans);
+        self.start.reserve(spans);
+        self.end.reserve(spans);
+        self.attributes.reserve(spans);
     }
 
     fn end_scope(&mut self, origin: Origin) {
@@ -171,24 +176,21 @@ impl<'a> Rows<'a> for Spans<'a> {
             }
         }
 
-        let mut hot = Hot::default();
+        let row = self.start.len();
+        let hot = &mut self.hot;
         let at = self.arena.0.len();
         let cut = attributes::write_object_with(
             &span,
             &scratch.attributes,
             &mut self.arena.0,
             |key, value, out, _| {
-                if may_be_column(key) {
-                    // Text that JSON takes as it is stands before the closing quote.
-                    hot.add(key, value, out.len() - 1);
+                if let Some(column) = hot::column(key) {
+                    hot.add(row, column, value, out.len() - 1);
                 }
             },
         )?;
         self.attributes.push(self.arena.view_from(at));
-        for (column, text) in self.hot_text.iter_mut().zip(hot.text) {
-            column.push(text.map_or(NULL, |(text, at)| self.arena.text_at(text, at)));
-        }
-        self.hot_status.push(hot.status);
+        self.hot.end_row(&mut self.arena);
         let Scratch {
             events,
             links,
@@ -247,21 +249,17 @@ impl<'a> Rows<'a> for Spans<'a> {
         self.trace_id.truncate(rows);
         self.span_id.truncate(rows);
         self.parent_span_id.truncate(rows);
-        for column in [
-            &mut self.trace_state,
-            &mut self.name,
-            &mut self.status_message,
-            &mut self.attributes,
-        ]
-        .into_iter()
-        .chain(&mut self.hot_text)
-        {
+        for column in [&mut self.trace_state, &mut self.status_message] {
+            column.truncate(rows);
+        }
+        for column in [&mut self.name, &mut self.attributes] {
+            column.truncate(rows);
+        }
+        for column in [&mut self.start, &mut self.end] {
             column.truncate(rows);
         }
         for column in [
             &mut self.flags,
-            &mut self.start,
-            &mut self.end,
             &mut self.dropped_attributes,
             &mut self.dropped_events,
             &mut self.dropped_links,
@@ -270,7 +268,7 @@ impl<'a> Rows<'a> for Spans<'a> {
         }
         self.kind.truncate(rows);
         self.status_code.truncate(rows);
-        self.hot_status.truncate(rows);
+        self.hot.truncate(rows);
         self.events.truncate(rows);
         self.links.truncate(rows);
     }
@@ -285,43 +283,32 @@ impl Spans<'_> {
         if self.start.is_empty() {
             return Ok(Vec::new());
         }
-        let tenant = self.arena.text(tenant);
+        let (rows, tenant) = (self.start.len(), self.arena.text(tenant));
         let arena = self.arena.finish()?;
         let long = numbers::<Int64Type>;
-        let durations = self
-            .end
-            .iter()
-            .zip(&self.start)
-            .map(|(end, start)| end - start)
-            .collect();
         let mut columns: Vec<ArrayRef> = vec![
             self.trace_id.finish(),
             self.span_id.finish(),
             self.parent_span_id.finish(),
-            texts(self.trace_state, &arena),
-            long(self.flags),
+            self.trace_state.finish(&arena),
+            self.flags.finish::<Int64Type>(),
             texts(self.name, &arena),
-            numbers::<Int32Type>(self.kind),
+            self.kind.finish::<Int32Type>(),
             micros(&self.start),
             micros(&self.end),
             long(self.start.clone()),
-            long(durations),
-            numbers::<Int32Type>(self.status_code),
-            texts(self.status_message, &arena),
+            long(durations(self.end, &self.start)),
+            self.status_code.finish::<Int32Type>(),
+            self.status_message.finish(&arena),
         ];
-        columns.extend(
-            self.hot_text
-                .into_iter()
-                .map(|column| texts(column, &arena)),
-        );
+        self.hot.finish(rows, &arena, &mut columns);
         columns.extend([
-            self.hot_status.finish::<Int64Type>(),
             texts(self.attributes, &arena),
-            long(self.dropped_attributes),
+            self.dropped_attributes.finish::<Int64Type>(),
             self.events.finish(&arena),
-            long(self.dropped_events),
+            self.dropped_events.finish::<Int64Type>(),
             self.links.finish(&arena),
-            long(self.dropped_links),
+            self.dropped_links.finish::<Int64Type>(),
         ]);
         self.origins
             .finish(tenant, &self.start, &arena, &mut columns);
@@ -329,54 +316,12 @@ impl Spans<'_> {
     }
 }
 
-/// A span's attributes that are columns, too: the first of each that has the column's type.
-#[derive(Default)]
-struct Hot<'a> {
-    /// With where it stands in the arena, if it does.
-    text: [Option<(&'a str, Option<usize>)>; TEXT_COLUMNS],
-    status: Option<i64>,
-}
-
-impl<'a> Hot<'a> {
-    /// Adds an attribute; plain text of it stands before `end`.
-    #[inline(never)]
-    fn add(&mut self, key: &str, value: Any<'a>, end: usize) {
-        match value {
-            Any::Text(text) => {
-                let mut columns = SPAN_TEXT_COLUMNS.iter().zip(&mut self.text);
-                if let Some((_, column)) = columns.find(|((_, keys), _)| keys.contains(&key)) {
-                    let at = text.plain.then(|| end - text.text.len());
-                    column.get_or_insert((text.text, at));
-                }
-            }
-            Any::Int(number) if schema::SPAN_STATUS_COLUMN.1.contains(&key) => {
-                self.status.get_or_insert(number);
-            }
-            _ => {}
-        }
+/// The ends, made durations in place.
+fn durations(mut ends: Vec<i64>, starts: &[i64]) -> Vec<i64> {
+    for (end, start) in ends.iter_mut().zip(starts) {
+        *end -= start;
     }
-}
-
-/// Whether a key is as long as one of those that are columns, which few others are.
-#[inline(always)]
-fn may_be_column(key: &str) -> bool {
-    const LENGTHS: u64 = {
-        let (mut lengths, mut column) = (0, 0);
-        while column <= TEXT_COLUMNS {
-            let keys = match column < TEXT_COLUMNS {
-                true => SPAN_TEXT_COLUMNS[column].1,
-                false => schema::SPAN_STATUS_COLUMN.1,
-            };
-            let mut key = 0;
-            while key < keys.len() {
-                lengths |= 1 << keys[key].len();
-                key += 1;
-            }
-            column += 1;
-        }
-        lengths
-    };
-    key.len() < 64 && LENGTHS >> key.len() & 1 != 0
+    ends
 }
 
 /// A parent's id is absent or has 8 bytes.
