@@ -42,7 +42,7 @@ pub trait Values: Default {
 
 /// `NumberDataPoint`: gauges and sums.
 #[derive(Default)]
-pub struct Numbers {
+pub struct NumberPoints {
     number: Number,
     value: Optional<f64>,
     value_int: Optional<i64>,
@@ -51,7 +51,7 @@ pub struct Numbers {
     is_monotonic: Vec<bool>,
 }
 
-impl Values for Numbers {
+impl Values for NumberPoints {
     const FIELDS: Fields = Fields {
         attributes: 7,
         flags: 8,
@@ -78,6 +78,7 @@ impl Values for Numbers {
         Ok(())
     }
 
+    #[inline(always)]
     fn end(&mut self, temporality: i32, is_monotonic: bool) -> Checked {
         self.value.push(self.number.double);
         self.value_int.push(self.number.int);

@@ -9,15 +9,16 @@ use arrow::datatypes::Int64Type;
 use otlake_base::{Result, Signal, Table};
 
 use crate::attributes;
-use crate::columns::{Arena, micros, numbers, texts};
+use crate::columns::{Arena, Numbers, micros, numbers, texts};
 use crate::decode::Tables;
 use crate::groups::{Group, Records, Rows, add_row, walk};
 use crate::histograms::{Exponentials, Histograms};
-use crate::metric_values::{Fields, Numbers, Summaries, Values};
+use crate::metric_values::{Fields, NumberPoints, Summaries, Values};
 use crate::notes::{self, LIMITS};
 use crate::origin::{Origin, OriginColumns};
 use crate::rejections::{Checked, Refusal, Tally, check_long, or_refused, reason};
-use crate::series::{Unordered, series_id};
+use crate::series::{Unordered, name_hash, series_id};
+use crate::wire::tag::{bytes, varint};
 use crate::wire::{Reader, Wire};
 
 /// The numbers of the members of `Metric.data`.
@@ -27,6 +28,14 @@ mod data {
     pub const HISTOGRAM: u32 = 9;
     pub const EXPONENTIAL_HISTOGRAM: u32 = 10;
     pub const SUMMARY: u32 = 11;
+}
+
+/// The fields that all data points have under the same number.
+mod field {
+    use crate::wire::tag::fixed64;
+
+    pub const START: u32 = fixed64(2);
+    pub const TIME: u32 = fixed64(3);
 }
 
 /// The data points of a request.
@@ -41,8 +50,8 @@ pub struct Metrics<'a> {
 struct PointTables {
     /// All tables share it, so that a resource stands once.
     arena: Arena,
-    gauge: Points<Numbers>,
-    sum: Points<Numbers>,
+    gauge: Points<NumberPoints>,
+    sum: Points<NumberPoints>,
     histogram: Points<Histograms>,
     exponential: Points<Exponentials>,
     summary: Points<Summaries>,
@@ -58,15 +67,15 @@ struct Points<V> {
     series: Vec<i64>,
     start: Vec<i64>,
     time: Vec<i64>,
-    flags: Vec<i64>,
+    flags: Numbers<i64>,
     attributes: Vec<u128>,
     values: V,
     origins: OriginColumns,
 }
 
 /// What the points of one metric have in common.
-struct Head<'a> {
-    name: &'a str,
+struct Head {
+    name_hash: u64,
     name_view: u128,
     description: u128,
     unit: u128,
@@ -168,7 +177,7 @@ impl<'a> Records<'a> for Metrics<'a> {
         or_refused(metadata, refused)?;
         group.notes = metric.request().take_notes();
         let head = Head {
-            name,
+            name_hash: name_hash(name),
             metadata: arena.view_from(at),
             name_view: arena.text(name),
             description: arena.optional(description),
@@ -191,7 +200,7 @@ fn replace(kind: u32, scratch: &mut Scratch<'_>) -> Wire<()> {
     }
     let mut replaced = std::mem::take(&mut scratch.replaced);
     let head = Head {
-        name: "",
+        name_hash: 0,
         name_view: 0,
         description: 0,
         unit: 0,
@@ -219,7 +228,7 @@ impl PointTables {
     fn data<'a>(
         &mut self,
         kind: u32,
-        mut head: Head<'a>,
+        mut head: Head,
         scratch: &mut Scratch<'a>,
         tally: &mut Tally<'_>,
     ) -> Wire<()> {
@@ -259,7 +268,7 @@ impl<V: Values> Points<V> {
     /// Adds the points of one metric.
     fn add<'a>(
         &mut self,
-        head: Head<'a>,
+        head: Head,
         points: &[Reader<'a>],
         entries: &mut Vec<&'a [u8]>,
         arena: &mut Arena,
@@ -269,6 +278,10 @@ impl<V: Values> Points<V> {
             tally.receive(point.request(), points.len())?;
         }
         let before = self.time.len();
+        self.series.reserve(points.len());
+        self.start.reserve(points.len());
+        self.time.reserve(points.len());
+        self.attributes.reserve(points.len());
         let mut rows = PointRows {
             points: self,
             head: &head,
@@ -289,14 +302,10 @@ impl<V: Values> Points<V> {
 
     #[cold]
     fn cut_back(&mut self, rows: usize) {
-        for column in [
-            &mut self.series,
-            &mut self.start,
-            &mut self.time,
-            &mut self.flags,
-        ] {
+        for column in [&mut self.series, &mut self.start, &mut self.time] {
             column.truncate(rows);
         }
+        self.flags.truncate(rows);
         self.attributes.truncate(rows);
         self.values.truncate(rows);
     }
@@ -317,7 +326,7 @@ impl<V: Values> Points<V> {
             micros(&self.time),
             long(self.start),
             long(self.time.clone()),
-            long(self.flags),
+            self.flags.finish::<Int64Type>(),
             texts(self.attributes, arena),
         ];
         self.values.finish(table, arena, &mut columns);
@@ -329,7 +338,7 @@ impl<V: Values> Points<V> {
 /// The points of one metric on their way into its table.
 struct PointRows<'p, 'a, V> {
     points: &'p mut Points<V>,
-    head: &'p Head<'a>,
+    head: &'p Head,
     entries: &'p mut Vec<&'a [u8]>,
     arena: &'p mut Arena,
 }
@@ -355,14 +364,29 @@ impl<'a, V: Values> Rows<'a> for PointRows<'_, 'a, V> {
         } = V::FIELDS;
         let (mut start, mut time, mut flags) = (0, 0, 0);
         points.values.begin();
-        while let Some((number, field)) = point.field()? {
-            match number {
-                2 => start = point.fixed64(field)?,
-                3 => time = point.fixed64(field)?,
-                _ if number == attributes_field => point.keep(entries, point.bytes(field)?)?,
-                _ if number == flags_field => flags = point.uint32(field)?,
-                notes::REPLACED_FIELD => point.request().note(notes::TEXT_REPLACED),
-                _ => points.values.field(number, &point, field, arena)?,
+        while let Some(tag) = point.tag()? {
+            match tag {
+                field::START => start = point.next_fixed64()?,
+                field::TIME => time = point.next_fixed64()?,
+                _ if tag == bytes(attributes_field) => {
+                    let attribute = point.next_bytes()?;
+                    point.keep(entries, attribute)?;
+                }
+                _ if tag == varint(flags_field) => flags = point.next_uint32()?,
+                _ => {
+                    let field = point.value(tag)?;
+                    match tag >> 3 {
+                        notes::REPLACED_FIELD => point.request().note(notes::TEXT_REPLACED),
+                        number
+                            if matches!(number, 2 | 3)
+                                || number == attributes_field
+                                || number == flags_field =>
+                        {
+                            return Err(point.wrong_type());
+                        }
+                        number => points.values.field(number, &point, field, arena)?,
+                    }
+                }
             }
         }
         let at = arena.0.len();
@@ -376,7 +400,7 @@ impl<'a, V: Values> Rows<'a> for PointRows<'_, 'a, V> {
         request.set_notes(noted | own);
         points.attributes.push(arena.view_from(at));
         let series = series_id(
-            head.name,
+            head.name_hash,
             head.group.origin.resource_hash,
             head.group.origin.scope_hash,
             hash.value(),

@@ -17,10 +17,17 @@ impl Unordered {
     }
 }
 
+/// A hash of a metric's name.
+pub fn name_hash(name: &str) -> u64 {
+    xxh3_64(name.as_bytes())
+}
+
 /// The id of a series.
-pub fn series_id(name: &str, resource: u64, scope: u64, attributes: u64) -> i64 {
+///
+/// `name` is a hash, too: of the metric's name.
+pub fn series_id(name: u64, resource: u64, scope: u64, attributes: u64) -> i64 {
     let mut parts = [0; 32];
-    parts[..8].copy_from_slice(&xxh3_64(name.as_bytes()).to_le_bytes());
+    parts[..8].copy_from_slice(&name.to_le_bytes());
     parts[8..16].copy_from_slice(&resource.to_le_bytes());
     parts[16..24].copy_from_slice(&scope.to_le_bytes());
     parts[24..].copy_from_slice(&attributes.to_le_bytes());

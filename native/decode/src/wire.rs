@@ -138,7 +138,7 @@ impl<'a> Reader<'a> {
 
     /// The value behind a tag.
     #[inline(always)]
-    fn value(&mut self, tag: u32) -> Wire<Value<'a>> {
+    pub fn value(&mut self, tag: u32) -> Wire<Value<'a>> {
         if tag >> 3 == 0 {
             return Err(self.malformed(NO_TAG));
         }
@@ -159,9 +159,16 @@ impl<'a> Reader<'a> {
         self.value(tag)?;
         let number = tag >> 3;
         if known(number) {
-            return Err(self.malformed(WRONG_TYPE));
+            return Err(self.wrong_type());
         }
         Ok(number)
+    }
+
+    /// A field that was just read has another wire type than OTLP says.
+    #[cold]
+    #[inline(never)]
+    pub fn wrong_type(&self) -> Box<Malformed> {
+        self.malformed(WRONG_TYPE)
     }
 
     /// The bytes behind a tag of `tag::bytes`.
@@ -296,7 +303,7 @@ impl<'a> Reader<'a> {
     pub fn bytes(&self, value: Value<'a>) -> Wire<&'a [u8]> {
         match value {
             Value::Bytes(bytes) => Ok(bytes),
-            _ => Err(self.malformed(WRONG_TYPE)),
+            _ => Err(self.wrong_type()),
         }
     }
 
@@ -328,7 +335,7 @@ impl<'a> Reader<'a> {
     pub fn number(&self, value: Value<'a>) -> Wire<u64> {
         match value {
             Value::Varint(number) => Ok(number),
-            _ => Err(self.malformed(WRONG_TYPE)),
+            _ => Err(self.wrong_type()),
         }
     }
 
@@ -355,7 +362,7 @@ impl<'a> Reader<'a> {
     pub fn fixed64(&self, value: Value<'a>) -> Wire<u64> {
         match value {
             Value::Fixed64(number) => Ok(number),
-            _ => Err(self.malformed(WRONG_TYPE)),
+            _ => Err(self.wrong_type()),
         }
     }
 
@@ -368,7 +375,7 @@ impl<'a> Reader<'a> {
     pub fn fixed32(&self, value: Value<'a>) -> Wire<i64> {
         match value {
             Value::Fixed32(number) => Ok(i64::from(number)),
-            _ => Err(self.malformed(WRONG_TYPE)),
+            _ => Err(self.wrong_type()),
         }
     }
 
@@ -392,7 +399,7 @@ impl<'a> Reader<'a> {
                     })));
                 }
             }
-            _ => return Err(self.malformed(WRONG_TYPE)),
+            _ => return Err(self.wrong_type()),
         }
         Ok(())
     }
@@ -412,7 +419,7 @@ impl<'a> Reader<'a> {
                     each(packed.varint()?);
                 }
             }
-            _ => return Err(self.malformed(WRONG_TYPE)),
+            _ => return Err(self.wrong_type()),
         }
         Ok(())
     }
