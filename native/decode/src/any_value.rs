@@ -160,7 +160,7 @@ impl<'a> AnyValue<'a> {
                         write_element(container.message(field)?, &mut nowhere, bounds)?;
                     } else {
                         write_entries(
-                            &container,
+                            container,
                             &[container.bytes(field)?],
                             &mut nowhere,
                             bounds,
@@ -248,7 +248,7 @@ impl<'a> AnyValue<'a> {
         self.elements(since, |container, entry| {
             container.keep(&mut entries, container.bytes(entry)?)
         })?;
-        write_entries(&self.reader, &entries, out, bounds)
+        write_entries(self.reader, &entries, out, bounds)
     }
 }
 

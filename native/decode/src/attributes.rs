@@ -11,7 +11,7 @@ use crate::usual::write_usual;
 use crate::wire::{Reader, Text, Wire};
 
 /// Writes a list of `KeyValue` messages as one object; gives how many of them a limit cut off.
-pub fn write_object(reader: &Reader<'_>, entries: &[&[u8]], out: &mut Vec<u8>) -> Wire<i64> {
+pub fn write_object(reader: Reader<'_>, entries: &[&[u8]], out: &mut Vec<u8>) -> Wire<i64> {
     write_object_with(reader, entries, out, |_, _, _, _| {})
 }
 
@@ -19,7 +19,7 @@ pub fn write_object(reader: &Reader<'_>, entries: &[&[u8]], out: &mut Vec<u8>) -
 /// the text of both begins in that.
 #[inline]
 pub fn write_object_with<'a>(
-    reader: &Reader<'a>,
+    reader: Reader<'a>,
     entries: &[&'a [u8]],
     out: &mut Vec<u8>,
     mut each: impl FnMut(&'a str, Any<'a>, &[u8], usize),
@@ -57,7 +57,7 @@ pub fn dropped(counted: i64, cut: i64) -> i64 {
 
 /// Writes the entries of a value that is a list of keys and values.
 pub fn write_entries(
-    reader: &Reader<'_>,
+    reader: Reader<'_>,
     entries: &[&[u8]],
     out: &mut Vec<u8>,
     bounds: Bounds,

@@ -72,7 +72,7 @@ impl Exemplars {
         let request = exemplar.request();
         request.count_records(1)?;
         let at = arena.0.len();
-        attributes::write_object(&exemplar, &entries, &mut arena.0)?;
+        attributes::write_object(exemplar, &entries, &mut arena.0)?;
         self.attributes.push(arena.view_from(at));
         self.time.push(time as i64);
         self.value.push(number.double);

@@ -98,9 +98,9 @@ impl<'a> Rows<'a> for Logs<'a> {
     }
 
     #[inline(never)]
-    fn row(&mut self, mut record: Reader<'a>) -> Wire<Checked> {
+    fn row(&mut self, whole: Reader<'a>) -> Wire<Checked> {
         self.entries.clear();
-        let whole = record;
+        let mut record = whole;
         let (mut trace_id, mut span_id) = (&[][..], &[][..]);
         let (mut severity_text, mut event_name, mut body) = ("", "", None);
         let (mut severity_number, mut flags, mut dropped) = (0, 0, 0);
@@ -136,7 +136,7 @@ impl<'a> Rows<'a> for Logs<'a> {
         self.body.push(body);
         self.body_value.push(body_value);
         let at = self.arena.0.len();
-        let cut = attributes::write_object(&record, &self.entries, &mut self.arena.0)?;
+        let cut = attributes::write_object(record, &self.entries, &mut self.arena.0)?;
         self.attributes.push(self.arena.view_from(at));
         let request = record.request();
         self.trace_id.push_known(trace_id, request, notes::TRACE_ID);

@@ -173,7 +173,7 @@ impl<'a> Records<'a> for Metrics<'a> {
         }
         metric.request().set_notes(group.notes);
         let at = arena.0.len();
-        let metadata = attributes::write_object(&metric, &scratch.metadata, &mut arena.0);
+        let metadata = attributes::write_object(metric, &scratch.metadata, &mut arena.0);
         or_refused(metadata, refused)?;
         group.notes = metric.request().take_notes();
         let head = Head {
@@ -354,7 +354,8 @@ impl<'a, V: Values> Rows<'a> for PointRows<'_, 'a, V> {
     }
 
     #[inline(always)]
-    fn row(&mut self, mut point: Reader<'a>) -> Wire<Checked> {
+    fn row(&mut self, point: Reader<'a>) -> Wire<Checked> {
+        let mut point = point;
         let (points, head) = (&mut *self.points, self.head);
         let (entries, arena) = (&mut *self.entries, &mut *self.arena);
         entries.clear();
@@ -393,7 +394,7 @@ impl<'a, V: Values> Rows<'a> for PointRows<'_, 'a, V> {
         let mut hash = Unordered::default();
         // What was noted of exemplars is kept apart.
         let (request, noted) = (point.request(), point.request().take_notes());
-        attributes::write_object_with(&point, entries, &mut arena.0, |_, _, out, at| {
+        attributes::write_object_with(point, entries, &mut arena.0, |_, _, out, at| {
             hash.add(&out[at..]);
         })?;
         let own = request.take_notes();

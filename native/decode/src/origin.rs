@@ -62,7 +62,7 @@ impl Origin {
                 service_name = Some(name.text);
             }
         };
-        let cut = attributes::write_object_with(parent, &entries, &mut arena.0, each)?;
+        let cut = attributes::write_object_with(*parent, &entries, &mut arena.0, each)?;
         let resource_attributes = arena.view_from(start);
         Ok(Origin {
             service_name: service_name.map_or(NULL, |name| arena.text(name)),
@@ -104,7 +104,7 @@ impl Origin {
         let start = arena.0.len();
         let mut hash = Unordered::default();
         let each = |_, _: Any<'a>, out: &[u8], at: usize| hash.add(&out[at..]);
-        let cut = attributes::write_object_with(parent, &entries, &mut arena.0, each)?;
+        let cut = attributes::write_object_with(*parent, &entries, &mut arena.0, each)?;
         self.scope_dropped = attributes::dropped(self.scope_dropped, cut);
         self.scope_attributes = arena.view_from(start);
         self.scope_name = arena.optional(name);

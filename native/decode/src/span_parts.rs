@@ -35,7 +35,7 @@ impl Events {
     /// Adds a span's events; `dropped` counts those that a limit cuts off.
     pub fn push<'a>(
         &mut self,
-        span: &Reader<'a>,
+        span: Reader<'a>,
         events: &[Reader<'a>],
         dropped: &mut i64,
         nested: &mut Vec<&'a [u8]>,
@@ -60,7 +60,7 @@ impl Events {
                 }
             }
             let at = arena.0.len();
-            let cut = attributes::write_object(&event, nested, &mut arena.0)?;
+            let cut = attributes::write_object(event, nested, &mut arena.0)?;
             self.attributes.push(arena.view_from(at));
             self.name.push(arena.text(name));
             self.dropped.push(attributes::dropped(dropped, cut));
@@ -99,7 +99,7 @@ impl Links {
     /// Adds a span's links; `dropped` counts those that a limit cuts off.
     pub fn push<'a>(
         &mut self,
-        span: &Reader<'a>,
+        span: Reader<'a>,
         links: &[Reader<'a>],
         dropped: &mut i64,
         nested: &mut Vec<&'a [u8]>,
@@ -127,7 +127,7 @@ impl Links {
                 }
             }
             let at = arena.0.len();
-            let cut = attributes::write_object(&link, nested, &mut arena.0)?;
+            let cut = attributes::write_object(link, nested, &mut arena.0)?;
             self.attributes.push(arena.view_from(at));
             self.trace_id.push(trace_id);
             self.span_id.push(span_id);

@@ -121,7 +121,8 @@ impl<'a> Rows<'a> for Spans<'a> {
     }
 
     #[inline]
-    fn row(&mut self, mut span: Reader<'a>) -> Wire<Checked> {
+    fn row(&mut self, span: Reader<'a>) -> Wire<Checked> {
+        let mut span = span;
         let scratch = &mut self.scratch;
         scratch.attributes.clear();
         scratch.events.clear();
@@ -179,8 +180,7 @@ impl<'a> Rows<'a> for Spans<'a> {
         let row = self.start.len();
         let hot = &mut self.hot;
         let at = self.arena.0.len();
-        let cut = attributes::write_object_with(
-            &span,
+        let cut = attributes::write_object_with(span,
             &scratch.attributes,
             &mut self.arena.0,
             |key, value, out, _| {
@@ -200,10 +200,10 @@ impl<'a> Rows<'a> for Spans<'a> {
         let arena = &mut self.arena;
         let events = self
             .events
-            .push(&span, events, &mut dropped_events, nested, arena)?;
+            .push(span, events, &mut dropped_events, nested, arena)?;
         let links = self
             .links
-            .push(&span, links, &mut dropped_links, nested, arena)?;
+            .push(span, links, &mut dropped_links, nested, arena)?;
 
         let odd = span.request().plausible.of_interval(start, end);
         if odd != 0 {

@@ -74,6 +74,9 @@ pub mod tag {
 pub type Wire<T> = Result<T, Box<Malformed>>;
 
 /// Walks the fields of one message.
+///
+/// What is not made part of its caller takes it by value: a reader whose address nobody has
+/// stays in registers.
 #[derive(Clone, Copy)]
 pub struct Reader<'a> {
     bytes: &'a [u8],
@@ -130,7 +133,7 @@ impl<'a> Reader<'a> {
             self.at += 1;
             return Ok(Some(u32::from(byte)));
         }
-        match u32::try_from(self.long_varint()?) {
+        match u32::try_from(self.varint()?) {
             Ok(tag) => Ok(Some(tag)),
             Err(_) => Err(self.malformed(NO_TAG)),
         }
@@ -153,21 +156,28 @@ impl<'a> Reader<'a> {
 
     /// The value behind a tag that no arm of a `match` took. It is read over, and its number
     /// given; where the message has a field of this number, its wire type is wrong.
+    #[inline(always)]
+    pub fn other(&mut self, tag: u32, known: impl Fn(u32) -> bool) -> Wire<u32> {
+        let (number, at) = self.passed(tag, known)?;
+        self.at = at;
+        Ok(number)
+    }
+
     #[cold]
     #[inline(never)]
-    pub fn other(&mut self, tag: u32, known: impl Fn(u32) -> bool) -> Wire<u32> {
+    fn passed(mut self, tag: u32, known: impl Fn(u32) -> bool) -> Wire<(u32, usize)> {
         self.value(tag)?;
         let number = tag >> 3;
         if known(number) {
             return Err(self.wrong_type());
         }
-        Ok(number)
+        Ok((number, self.at))
     }
 
     /// A field that was just read has another wire type than OTLP says.
     #[cold]
     #[inline(never)]
-    pub fn wrong_type(&self) -> Box<Malformed> {
+    pub fn wrong_type(self) -> Box<Malformed> {
         self.malformed(WRONG_TYPE)
     }
 
@@ -223,11 +233,13 @@ impl<'a> Reader<'a> {
             self.at += 1;
             return Ok(u64::from(byte));
         }
-        self.long_varint()
+        let (number, at) = self.long_varint()?;
+        self.at = at;
+        Ok(number)
     }
 
     #[inline(never)]
-    fn long_varint(&mut self) -> Wire<u64> {
+    fn long_varint(mut self) -> Wire<(u64, usize)> {
         let mut value = 0u64;
         for shift in (0..64).step_by(7) {
             let Some(&byte) = self.bytes.get(self.at) else {
@@ -239,7 +251,7 @@ impl<'a> Reader<'a> {
             }
             value |= u64::from(byte & 0x7f) << shift;
             if byte < 0x80 {
-                return Ok(value);
+                return Ok((value, self.at));
             }
         }
         Err(self.malformed("a number is longer than 64 bits"))
@@ -265,14 +277,14 @@ impl<'a> Reader<'a> {
     }
 
     /// Distance of what is read next from the start of the request.
-    pub fn position(&self) -> usize {
+    pub fn position(self) -> usize {
         self.request.offset(self.bytes) + self.at
     }
 
     /// An error at the current place.
     #[cold]
     #[inline(never)]
-    pub fn malformed(&self, what: &'static str) -> Box<Malformed> {
+    pub fn malformed(self, what: &'static str) -> Box<Malformed> {
         Box::new(Malformed {
             at: self.position(),
             what,
@@ -282,7 +294,7 @@ impl<'a> Reader<'a> {
 
     #[cold]
     #[inline(never)]
-    fn not_text(&self, bytes: &[u8]) -> Box<Malformed> {
+    fn not_text(self, bytes: &[u8]) -> Box<Malformed> {
         Box::new(Malformed {
             at: self.request.offset(bytes),
             what: "must be UTF-8",
