@@ -159,12 +159,7 @@ impl<'a> AnyValue<'a> {
                     if number == ARRAY {
                         write_element(container.message(field)?, &mut nowhere, bounds)?;
                     } else {
-                        write_entries(
-                            container,
-                            &[container.bytes(field)?],
-                            &mut nowhere,
-                            bounds,
-                        )?;
+                        write_entries(container, &[container.bytes(field)?], &mut nowhere, bounds)?;
                     }
                 }
             }

@@ -435,6 +435,12 @@ impl Offsets {
         self.rows += 1;
     }
 
+    /// Ends a row without elements.
+    #[inline(always)]
+    pub fn push_none(&mut self) {
+        self.rows += 1;
+    }
+
     #[inline(always)]
     fn last(&self) -> i32 {
         self.ends.last().map_or(0, |end| *end)

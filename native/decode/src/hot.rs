@@ -60,7 +60,7 @@ pub struct Hot<'a> {
 
 impl<'a> Hot<'a> {
     /// Adds an attribute of a row; what of its text is plain stands in the arena, up to `end`.
-    #[inline(always)]
+    #[inline(never)]
     pub fn add(&mut self, row: usize, column: usize, value: Any<'a>, end: usize) {
         match value {
             Any::Text(text) if column != STATUS => {

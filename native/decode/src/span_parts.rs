@@ -32,7 +32,15 @@ pub struct Links {
 }
 
 impl Events {
+    /// Adds a span without events.
+    #[inline(always)]
+    pub fn push_none(&mut self) -> Checked {
+        self.offsets.push_none();
+        Ok(())
+    }
+
     /// Adds a span's events; `dropped` counts those that a limit cuts off.
+    #[inline(never)]
     pub fn push<'a>(
         &mut self,
         span: Reader<'a>,
@@ -96,7 +104,15 @@ impl Events {
 }
 
 impl Links {
+    /// Adds a span without links.
+    #[inline(always)]
+    pub fn push_none(&mut self) -> Checked {
+        self.offsets.push_none();
+        Ok(())
+    }
+
     /// Adds a span's links; `dropped` counts those that a limit cuts off.
+    #[inline(never)]
     pub fn push<'a>(
         &mut self,
         span: Reader<'a>,

@@ -180,7 +180,8 @@ impl<'a> Rows<'a> for Spans<'a> {
         let row = self.start.len();
         let hot = &mut self.hot;
         let at = self.arena.0.len();
-        let cut = attributes::write_object_with(span,
+        let cut = attributes::write_object_with(
+            span,
             &scratch.attributes,
             &mut self.arena.0,
             |key, value, out, _| {
@@ -198,12 +199,18 @@ impl<'a> Rows<'a> for Spans<'a> {
             ..
         } = scratch;
         let arena = &mut self.arena;
-        let events = self
-            .events
-            .push(span, events, &mut dropped_events, nested, arena)?;
-        let links = self
-            .links
-            .push(span, links, &mut dropped_links, nested, arena)?;
+        let events = match events.is_empty() {
+            true => self.events.push_none(),
+            false => self
+                .events
+                .push(span, events, &mut dropped_events, nested, arena)?,
+        };
+        let links = match links.is_empty() {
+            true => self.links.push_none(),
+            false => self
+                .links
+                .push(span, links, &mut dropped_links, nested, arena)?,
+        };
 
         let odd = span.request().plausible.of_interval(start, end);
         if odd != 0 {
