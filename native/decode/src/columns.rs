@@ -4,7 +4,7 @@
 //! All text of a batch lies in one arena; a text column is 16-byte views into it (Arrow's
 //! `Utf8View`), so that a resource's text stands once however many rows repeat it.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use arrow::array::builder::make_view;
 use arrow::array::{
@@ -19,11 +19,10 @@ use otlake_base::{Code, Error, Result};
 use crate::notes::Notes;
 use crate::rejections::is_id;
 use crate::request::Request;
+use crate::zeros::{all_null, zero_bytes, zeros};
 
 /// The view of a null: longer than any text can be.
 pub const NULL: u128 = u128::MAX;
-/// As many zeros as the widest column of a usual request needs: 8,192 views.
-const ZERO_BYTES: usize = 8192 * 16;
 /// Text up to this length stands in the view itself.
 const INLINE: usize = 12;
 
@@ -84,6 +83,31 @@ impl Arena {
     }
 }
 
+/// Texts of the request that were copied into the arena lately: the next record often has one of
+/// them again.
+#[derive(Default)]
+pub struct Lately<'a>([(&'a str, u128); LATELY]);
+
+/// A text's place is told by its length.
+const LATELY: usize = 16;
+
+impl<'a> Lately<'a> {
+    /// As `Arena::text`; copies nothing where the text stands in the arena already.
+    #[inline(always)]
+    pub fn text(&mut self, text: &'a str, arena: &mut Arena) -> u128 {
+        let (known, view) = &mut self.0[text.len() % LATELY];
+        if *known != text || text.is_empty() {
+            (*known, *view) = (text, arena.text(text));
+        }
+        *view
+    }
+
+    /// What was copied was cut off again, maybe.
+    pub fn forget(&mut self) {
+        *self = Self::default();
+    }
+}
+
 /// Views to an array; the views must come from the arena that became `arena`.
 pub fn texts(mut views: Vec<u128>, arena: &Buffer) -> ArrayRef {
     let nulls = views.contains(&NULL).then(|| {
@@ -134,6 +158,15 @@ impl Texts {
     #[inline(always)]
     pub fn set(&mut self, row: usize, view: u128) {
         push_at(&mut self.views, row, view, NULL);
+    }
+
+    /// Adds rows of one text, or of none.
+    pub fn repeat(&mut self, view: u128, rows: usize) {
+        self.rows += rows;
+        if view != NULL {
+            self.views.resize(self.rows - rows, NULL);
+            self.views.resize(self.rows, view);
+        }
     }
 
     /// Whether a row was set.
@@ -188,24 +221,6 @@ fn fit<T>(mut values: Vec<T>) -> Vec<T> {
         values.shrink_to_fit();
     }
     values
-}
-
-/// Zeros for columns that hold nothing else, of every request.
-fn zeros<T: ArrowNativeType>(length: usize) -> ScalarBuffer<T> {
-    ScalarBuffer::new(zero_bytes(length * size_of::<T>()), 0, length)
-}
-
-fn zero_bytes(bytes: usize) -> Buffer {
-    static ZEROS: LazyLock<Buffer> =
-        LazyLock::new(|| Buffer::from_vec(vec![0u128; ZERO_BYTES / size_of::<u128>()]));
-    if bytes > ZERO_BYTES {
-        return Buffer::from_vec(vec![0u128; bytes.div_ceil(size_of::<u128>())]);
-    }
-    ZEROS.slice_with_length(0, bytes)
-}
-
-fn all_null(rows: usize) -> NullBuffer {
-    NullBuffer::new(BooleanBuffer::new(zero_bytes(rows.div_ceil(8)), 0, rows))
 }
 
 /// Numbers to an array.

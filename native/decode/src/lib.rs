@@ -9,7 +9,7 @@
 //!   `spans.rs` with `span_parts.rs` and `hot.rs`, `logs.rs`, and `metrics.rs` with `metric_values.rs`,
 //!   `histograms.rs` and `exemplars.rs`: each signal's messages.
 //! - `wire.rs`: protobuf's wire format. `request.rs`: what all readers of a request share, its
-//!   limits among it. `columns.rs`: columns that can be cut back.
+//!   limits among it. `columns.rs` with `zeros.rs`: columns that can be cut back.
 //! - `attributes.rs` with `any_value.rs` and `json_text.rs`: OTLP values as JSON text, and
 //!   `usual.rs`: most attributes, faster. `plain.rs`: text that JSON takes as it is. `origin.rs`: resource and scope, once for their
 //!   rows. `series.rs`: a metric series' id.
@@ -44,6 +44,7 @@ mod span_parts;
 mod spans;
 mod usual;
 mod wire;
+mod zeros;
 
 #[cfg(test)]
 mod cut_test;
@@ -62,9 +63,12 @@ mod reference;
 #[cfg(test)]
 mod reference_test;
 #[cfg(test)]
+mod usual_test;
+#[cfg(test)]
 mod wire_test;
 
 pub use decode::{Decoded, Tables, decode, decode_received};
 pub use json::base64;
 pub use logged::{as_received, replay, to_log};
 pub use rejections::{ByReason, Rejections, message};
+pub use zeros::own_bytes;

@@ -9,7 +9,7 @@ use arrow::datatypes::Int64Type;
 use otlake_base::{Result, Signal, Table};
 
 use crate::attributes;
-use crate::columns::{Arena, Numbers, micros, numbers, texts};
+use crate::columns::{Arena, Numbers, Texts, micros, numbers, texts};
 use crate::decode::Tables;
 use crate::groups::{Group, Records, Rows, add_row, walk};
 use crate::histograms::{Exponentials, Histograms};
@@ -60,10 +60,10 @@ struct PointTables {
 /// The rows of one metric table.
 #[derive(Default)]
 struct Points<V> {
-    name: Vec<u128>,
-    description: Vec<u128>,
-    unit: Vec<u128>,
-    metadata: Vec<u128>,
+    name: Texts,
+    description: Texts,
+    unit: Texts,
+    metadata: Texts,
     series: Vec<i64>,
     start: Vec<i64>,
     time: Vec<i64>,
@@ -291,12 +291,12 @@ impl<V: Values> Points<V> {
         for (index, point) in points.iter().enumerate() {
             add_row(&mut rows, *point, &head.group, Some(index), tally)?;
         }
-        let rows = self.time.len();
-        self.name.resize(rows, head.name_view);
-        self.description.resize(rows, head.description);
-        self.unit.resize(rows, head.unit);
-        self.metadata.resize(rows, head.metadata);
-        self.origins.push(head.group.origin, rows - before);
+        let rows = self.time.len() - before;
+        self.name.repeat(head.name_view, rows);
+        self.description.repeat(head.description, rows);
+        self.unit.repeat(head.unit, rows);
+        self.metadata.repeat(head.metadata, rows);
+        self.origins.push(head.group.origin, rows);
         Ok(())
     }
 
@@ -317,10 +317,10 @@ impl<V: Values> Points<V> {
         }
         let long = numbers::<Int64Type>;
         let mut columns: Vec<ArrayRef> = vec![
-            texts(self.name, arena),
-            texts(self.description, arena),
-            texts(self.unit, arena),
-            texts(self.metadata, arena),
+            self.name.finish(arena),
+            self.description.finish(arena),
+            self.unit.finish(arena),
+            self.metadata.finish(arena),
             long(self.series),
             micros(&self.start),
             micros(&self.time),

@@ -5,7 +5,7 @@ use arrow::datatypes::{Int32Type, Int64Type};
 use otlake_base::{Result, Table};
 
 use crate::attributes;
-use crate::columns::{Arena, Ids, Numbers, Texts, micros, numbers, texts};
+use crate::columns::{Arena, Ids, Lately, Numbers, Texts, micros, numbers, texts};
 use crate::decode::Tables;
 use crate::groups::{Group, Records, Rows, add_row, walk};
 use crate::hot::{self, Hot};
@@ -48,6 +48,7 @@ pub struct Spans<'a> {
     trace_state: Texts,
     flags: Numbers<i64>,
     name: Vec<u128>,
+    names: Lately<'a>,
     kind: Numbers<i32>,
     start: Vec<i64>,
     end: Vec<i64>,
@@ -228,7 +229,7 @@ impl<'a> Rows<'a> for Spans<'a> {
         self.parent_span_id.push(parent);
         self.trace_state.push(self.arena.optional(trace_state));
         self.flags.push(flags);
-        self.name.push(self.arena.text(name));
+        self.name.push(self.names.text(name, &mut self.arena));
         self.kind.push(kind);
         self.status_code.push(status_code);
         self.status_message
@@ -253,6 +254,7 @@ impl<'a> Rows<'a> for Spans<'a> {
 
     #[cold]
     fn cut_back(&mut self, rows: usize) {
+        self.names.forget();
         self.trace_id.truncate(rows);
         self.span_id.truncate(rows);
         self.parent_span_id.truncate(rows);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Date32Type};
 use otlake_base::{Position, Signal, Table};
+use otlake_decode::own_bytes as buffer_bytes;
 
 /// What a batch costs beside its columns: its entry, its lists, its position. Batches without
 /// rows count as this much, so that nothing in the live set is free.
@@ -100,18 +101,20 @@ pub fn memory_bytes(tables: &[(Table, RecordBatch)]) -> usize {
 
 /// Bytes of a column that no other can share; the text buffers, by address, go to `shared`.
 fn own_bytes(column: &ArrayRef, shared: &mut Vec<(usize, usize)>) -> usize {
-    let nulls = column.nulls().map_or(0, |nulls| nulls.buffer().capacity());
+    let nulls = column
+        .nulls()
+        .map_or(0, |nulls| buffer_bytes(nulls.buffer()));
     match column.data_type() {
         DataType::Utf8View => {
             let text = column.as_string_view();
             for buffer in text.data_buffers() {
                 shared.push((buffer.data_ptr().as_ptr() as usize, buffer.capacity()));
             }
-            nulls + text.views().inner().capacity()
+            nulls + buffer_bytes(text.views().inner())
         }
         DataType::List(_) => {
             let list = column.as_list::<i32>();
-            nulls + list.offsets().inner().inner().capacity() + own_bytes(list.values(), shared)
+            nulls + buffer_bytes(list.offsets().inner().inner()) + own_bytes(list.values(), shared)
         }
         DataType::Struct(_) => {
             let children = column.as_struct().columns();
@@ -121,6 +124,14 @@ fn own_bytes(column: &ArrayRef, shared: &mut Vec<(usize, usize)>) -> usize {
                     .map(|child| own_bytes(child, shared))
                     .sum::<usize>()
         }
-        _ => column.get_buffer_memory_size(),
+        _ => {
+            nulls
+                + column
+                    .to_data()
+                    .buffers()
+                    .iter()
+                    .map(buffer_bytes)
+                    .sum::<usize>()
+        }
     }
 }
