@@ -28,25 +28,40 @@ pub fn write_object_with<'a>(
     let limit = request.limits().attributes;
     let (entries, cut) = request.cut_list(entries, limit, notes::ATTRIBUTES_CUT);
     let usual = request.takes_short_text;
-    out.push(b'{');
-    for (index, entry) in entries.iter().enumerate() {
-        if index > 0 {
-            out.push(b',');
-        }
-        let start = out.len();
-        if usual && write_usual(request.from(entry), entry, out, &mut each).is_some() {
-            continue;
-        }
-        let bounds = request.attribute();
-        let (key, value) = key_value(&reader.within(entry), bounds)?;
-        write_json_text(key, out);
-        out.push(b':');
-        let any = value.any(bounds)?;
-        value.write(any, out, bounds)?;
-        each(key.text, any, out, start);
+    let mut before = b'{';
+    for entry in entries {
+        let start = out.len() + 1;
+        let written = match usual {
+            true => write_usual(request.from(entry), entry, before, out),
+            false => None,
+        };
+        let (key, any) = match written {
+            Some(written) => written,
+            None => {
+                out.push(before);
+                write_entry(reader.within(entry), out)?
+            }
+        };
+        each(key, any, out, start);
+        before = b',';
+    }
+    if entries.is_empty() {
+        out.push(b'{');
     }
     out.push(b'}');
     Ok(cut)
+}
+
+/// Writes an entry of an object, whatever it is.
+#[inline(never)]
+fn write_entry<'a>(entry: Reader<'a>, out: &mut Vec<u8>) -> Wire<(&'a str, Any<'a>)> {
+    let bounds = entry.request().attribute();
+    let (key, value) = key_value(&entry, bounds)?;
+    write_json_text(key, out);
+    out.push(b':');
+    let any = value.any(bounds)?;
+    value.write(any, out, bounds)?;
+    Ok((key.text, any))
 }
 
 /// The count of dropped attributes with those that a limit cut off.

@@ -1,222 +1,38 @@
 //! Column builders that can be cut back to an earlier length, so that a refused record leaves
-//! nothing behind.
-//!
-//! All text of a batch lies in one arena; a text column is 16-byte views into it (Arrow's
-//! `Utf8View`), so that a resource's text stands once however many rows repeat it.
+//! nothing behind. `texts.rs` has those of text.
 
 use std::sync::Arc;
 
-use arrow::array::builder::make_view;
-use arrow::array::{
-    ArrayRef, FixedSizeBinaryArray, ListArray, PrimitiveArray, StringViewArray, StructArray,
-};
+use arrow::array::{ArrayRef, FixedSizeBinaryArray, ListArray, PrimitiveArray, StructArray};
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{
     ArrowNativeType, ArrowPrimitiveType, Field, Fields, TimestampMicrosecondType,
 };
-use otlake_base::{Code, Error, Result};
 
 use crate::notes::Notes;
 use crate::rejections::is_id;
 use crate::request::Request;
 use crate::zeros::{all_null, zero_bytes, zeros};
 
-/// The view of a null: longer than any text can be.
-pub const NULL: u128 = u128::MAX;
-/// Text up to this length stands in the view itself.
-const INLINE: usize = 12;
-
-/// The text of a batch.
-#[derive(Default)]
-pub struct Arena(pub Vec<u8>);
-
-impl Arena {
-    /// The view of what was written from `start` to the end. It must be UTF-8.
-    #[inline]
-    pub fn view_from(&mut self, start: usize) -> u128 {
-        let view = make_view(&self.0[start..], 0, start as u32);
-        if self.0.len() - start <= INLINE {
-            self.0.truncate(start);
-        }
-        view
-    }
-
-    /// Copies text in, where it does not stand in the view itself.
-    #[inline]
-    pub fn text(&mut self, text: &str) -> u128 {
-        if text.len() <= INLINE {
-            return make_view(text.as_bytes(), 0, 0);
-        }
-        let start = self.0.len();
-        self.0.extend_from_slice(text.as_bytes());
-        make_view(text.as_bytes(), 0, start as u32)
-    }
-
-    /// The view of text that stands in the arena already, at `at`.
-    #[inline(always)]
-    pub fn view_of(text: &str, at: usize) -> u128 {
-        make_view(text.as_bytes(), 0, at as u32)
-    }
-
-    /// As `text`, but null where it is empty.
-    #[inline]
-    pub fn optional(&mut self, text: &str) -> u128 {
-        if text.is_empty() {
-            NULL
-        } else {
-            self.text(text)
-        }
-    }
-
-    /// The arena as a buffer that arrays share.
-    ///
-    /// # Errors
-    /// `OTLP_TOO_LARGE` where views, which count in 32 bits, cannot reach all of it.
-    pub fn finish(self) -> Result<Buffer> {
-        if u32::try_from(self.0.len()).is_err() {
-            return Err(Error::new(
-                Code::OtlpTooLarge,
-                "the text of a request's rows is longer than 4 GiB",
-            ));
-        }
-        Ok(Buffer::from_vec(self.0))
-    }
-}
-
-/// Texts of the request that were copied into the arena lately: the next record often has one of
-/// them again.
-#[derive(Default)]
-pub struct Lately<'a>([(&'a str, u128); LATELY]);
-
-/// A text's place is told by its length.
-const LATELY: usize = 16;
-
-impl<'a> Lately<'a> {
-    /// As `Arena::text`; copies nothing where the text stands in the arena already.
-    #[inline(always)]
-    pub fn text(&mut self, text: &'a str, arena: &mut Arena) -> u128 {
-        let (known, view) = &mut self.0[text.len() % LATELY];
-        if *known != text || text.is_empty() {
-            (*known, *view) = (text, arena.text(text));
-        }
-        *view
-    }
-
-    /// What was copied was cut off again, maybe.
-    pub fn forget(&mut self) {
-        *self = Self::default();
-    }
-}
-
-/// Views to an array; the views must come from the arena that became `arena`.
-pub fn texts(mut views: Vec<u128>, arena: &Buffer) -> ArrayRef {
-    let nulls = views.contains(&NULL).then(|| {
-        let present = BooleanBuffer::collect_bool(views.len(), |row| views[row] != NULL);
-        for view in &mut views {
-            if *view == NULL {
-                *view = 0;
-            }
-        }
-        NullBuffer::new(present)
-    });
-    view_array(ScalarBuffer::from(fit(views)), arena, nulls)
-}
-
-/// Rows of one text, or of none.
-pub fn same_texts(view: u128, rows: usize, arena: &Buffer) -> ArrayRef {
-    if view == NULL {
-        return view_array(zeros(rows), arena, Some(all_null(rows)));
-    }
-    view_array(ScalarBuffer::from(vec![view; rows]), arena, None)
-}
-
-fn view_array(views: ScalarBuffer<u128>, arena: &Buffer, nulls: Option<NullBuffer>) -> ArrayRef {
-    // SAFETY: each view was made by `Arena` over checked UTF-8, with an offset and a length
-    // within the arena, which only grows or is cut back together with its views; or it is 0.
-    let array = unsafe { StringViewArray::new_unchecked(views, vec![arena.clone()], nulls) };
-    Arc::new(array)
-}
-
-/// Text of which much is absent. The rows behind the last that has some need no memory.
-#[derive(Default)]
-pub struct Texts {
-    rows: usize,
-    views: Vec<u128>,
-}
-
-impl Texts {
-    #[inline(always)]
-    pub fn push(&mut self, view: u128) {
-        if view != NULL {
-            self.set(self.rows, view);
-        }
-        self.rows += 1;
-    }
-
-    /// Gives a row its text, which no row behind it has yet. Who sets says at the end how many
-    /// rows there are.
-    #[inline(always)]
-    pub fn set(&mut self, row: usize, view: u128) {
-        push_at(&mut self.views, row, view, NULL);
-    }
-
-    /// Adds rows of one text, or of none.
-    pub fn repeat(&mut self, view: u128, rows: usize) {
-        self.rows += rows;
-        if view != NULL {
-            self.views.resize(self.rows - rows, NULL);
-            self.views.resize(self.rows, view);
-        }
-    }
-
-    /// Whether a row was set.
-    #[inline(always)]
-    pub fn has(&self, row: usize) -> bool {
-        row < self.views.len()
-    }
-
-    /// Gives the row that was set last another text.
-    pub fn replace_last(&mut self, view: u128) {
-        if let Some(last) = self.views.last_mut() {
-            *last = view;
-        }
-    }
-
-    pub fn of_rows(self, rows: usize) -> Self {
-        Self { rows, ..self }
-    }
-
-    pub fn truncate(&mut self, rows: usize) {
-        self.rows = self.rows.min(rows);
-        self.views.truncate(rows);
-    }
-
-    pub fn finish(mut self, arena: &Buffer) -> ArrayRef {
-        if self.views.is_empty() {
-            return same_texts(NULL, self.rows, arena);
-        }
-        self.views.resize(self.rows, NULL);
-        texts(self.views, arena)
-    }
-}
-
-/// Adds the value of a row; those before it that have none get `unset`.
+/// Adds the value of a row; those before it that have none get `unset`. There is room for as
+/// many as are expected from the first on.
 #[inline(always)]
-fn push_at<T: Copy>(values: &mut Vec<T>, row: usize, value: T, unset: T) {
-    if values.len() < row {
-        fill(values, row, unset);
+pub fn push_at<T: Copy>(values: &mut Vec<T>, row: usize, value: T, unset: T, expected: usize) {
+    if values.len() < row || values.len() == values.capacity() {
+        make_room(values, row, unset, expected);
     }
     values.push(value);
 }
 
 #[cold]
 #[inline(never)]
-fn fill<T: Copy>(values: &mut Vec<T>, rows: usize, unset: T) {
-    values.resize(rows, unset);
+fn make_room<T: Copy>(values: &mut Vec<T>, row: usize, unset: T, expected: usize) {
+    values.reserve(expected.max(row).saturating_sub(values.len()));
+    values.resize(row, unset);
 }
 
 /// Gives back room that is a good part of the whole: the rows are kept until they are written.
-fn fit<T>(mut values: Vec<T>) -> Vec<T> {
+pub fn fit<T>(mut values: Vec<T>) -> Vec<T> {
     if values.capacity() - values.len() > values.len() / 8 {
         values.shrink_to_fit();
     }
@@ -242,14 +58,26 @@ pub fn micros(nanos: &[i64]) -> ArrayRef {
 #[derive(Default)]
 pub struct Numbers<T> {
     rows: usize,
+    expected: usize,
     values: Vec<T>,
 }
 
 impl<T: ArrowNativeType> Numbers<T> {
+    /// So many more rows follow.
+    pub fn expect(&mut self, more: usize) {
+        self.expected = self.rows + more;
+    }
+
     #[inline(always)]
     pub fn push(&mut self, value: T) {
         if value != T::default() {
-            push_at(&mut self.values, self.rows, value, T::default());
+            push_at(
+                &mut self.values,
+                self.rows,
+                value,
+                T::default(),
+                self.expected,
+            );
         }
         self.rows += 1;
     }
@@ -285,12 +113,18 @@ impl<T: ArrowNativeType> Numbers<T> {
 #[derive(Default)]
 pub struct Optional<T> {
     rows: usize,
+    expected: usize,
     values: Vec<T>,
     /// Rows among the values that are absent, in order.
     absent: Vec<u32>,
 }
 
 impl<T: Copy + Default> Optional<T> {
+    /// So many more rows follow.
+    pub fn expect(&mut self, more: usize) {
+        self.expected = self.rows + more;
+    }
+
     #[inline(always)]
     pub fn push(&mut self, value: Option<T>) {
         if let Some(value) = value {
@@ -302,7 +136,7 @@ impl<T: Copy + Default> Optional<T> {
     /// As `Texts::set`.
     #[inline(always)]
     pub fn set(&mut self, row: usize, value: T) {
-        if self.values.len() < row {
+        if self.values.len() < row || self.values.len() == self.values.capacity() {
             self.fill(row);
         }
         self.values.push(value);
@@ -323,7 +157,7 @@ impl<T: Copy + Default> Optional<T> {
     #[inline(never)]
     fn fill(&mut self, rows: usize) {
         self.absent.extend(self.values.len() as u32..rows as u32);
-        self.values.resize(rows, T::default());
+        make_room(&mut self.values, rows, T::default(), self.expected);
     }
 
     pub fn len(&self) -> usize {
@@ -391,8 +225,8 @@ impl<const N: usize> Ids<N> {
         self.0.push(id.try_into().ok().map(Id));
     }
 
-    pub fn reserve(&mut self, rows: usize) {
-        self.0.values.reserve(rows);
+    pub fn expect(&mut self, more: usize) {
+        self.0.expect(more);
     }
 
     /// Adds an id that OTLP allows to be absent: one of another length, or all zero, is noted
@@ -436,18 +270,25 @@ impl<const N: usize> Ids<N> {
 #[derive(Default)]
 pub struct Offsets {
     rows: usize,
+    expected: usize,
+    /// Behind a zero, as Arrow has it.
     ends: Vec<i32>,
 }
 
 impl Offsets {
+    /// So many more rows follow.
+    pub fn expect(&mut self, more: usize) {
+        self.expected = self.rows + more + 1;
+    }
+
     /// Ends a row: its list goes up to `end`.
     #[inline(always)]
     pub fn push(&mut self, end: usize) {
-        let last = self.last();
-        if end as i32 != last {
-            push_at(&mut self.ends, self.rows, end as i32, last);
-        }
+        let (end, last) = (end as i32, self.last());
         self.rows += 1;
+        if end != last {
+            push_at(&mut self.ends, self.rows, end, last, self.expected);
+        }
     }
 
     /// Ends a row without elements.
@@ -469,7 +310,7 @@ impl Offsets {
 
     pub fn truncate(&mut self, rows: usize) {
         self.rows = self.rows.min(rows);
-        self.ends.truncate(rows);
+        self.ends.truncate(rows + 1);
     }
 
     pub fn finish(mut self, element: ArrayRef, present: Option<Vec<bool>>) -> ArrayRef {
@@ -478,19 +319,14 @@ impl Offsets {
             zeros(self.rows + 1)
         } else {
             let last = self.last();
-            self.ends.resize(self.rows, last);
-            self.ends.insert(0, 0);
+            self.ends.resize(self.rows + 1, last);
             ScalarBuffer::from(fit(self.ends))
         };
         let nulls = present
             .map(NullBuffer::from)
             .filter(|nulls| nulls.null_count() > 0);
-        Arc::new(ListArray::new(
-            field,
-            OffsetBuffer::new(offsets),
-            element,
-            nulls,
-        ))
+        let offsets = OffsetBuffer::new(offsets);
+        Arc::new(ListArray::new(field, offsets, element, nulls))
     }
 
     pub fn finish_structs(self, fields: Vec<Field>, columns: Vec<ArrayRef>) -> ArrayRef {

@@ -5,10 +5,11 @@ use arrow::buffer::Buffer;
 use arrow::datatypes::{Float64Type, Int64Type};
 
 use crate::attributes;
-use crate::columns::{Arena, Ids, Offsets, Optional, numbers, texts};
+use crate::columns::{Ids, Offsets, Optional, numbers};
 use crate::notes;
 use crate::rejections::{Checked, Refusal, check_long, reason};
 use crate::schema;
+use crate::texts::{Arena, texts};
 use crate::wire::{Reader, Wire};
 
 /// A value that is a double, an integer, or absent.

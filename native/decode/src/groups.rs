@@ -3,10 +3,10 @@
 //! A scope's records are read when the scope is known, which may follow them: a series is named
 //! by it. What a resource or a scope is refused for, each of its records is refused for.
 
-use crate::columns::Arena;
 use crate::notes::{Notes, REPLACED_FIELD, TEXT_REPLACED};
 use crate::origin::Origin;
 use crate::rejections::{Checked, Place, Refusal, Tally, or_refused};
+use crate::texts::Arena;
 use crate::wire::{Reader, Wire};
 
 /// What the records of one scope have in common.

@@ -5,10 +5,11 @@ use arrow::buffer::Buffer;
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
 use otlake_base::Table;
 
-use crate::columns::{Arena, Offsets, Optional, numbers};
+use crate::columns::{Offsets, Optional, numbers};
 use crate::exemplars::Exemplars;
 use crate::metric_values::{Fields, Values};
 use crate::rejections::{Checked, Refusal, check_long, reason};
+use crate::texts::Arena;
 use crate::wire::{Reader, Value, Wire};
 
 /// The count and the statistics of both kinds of histogram.

@@ -5,8 +5,9 @@ use arrow::buffer::Buffer;
 use arrow::datatypes::Int64Type;
 
 use crate::any_value::Any;
-use crate::columns::{Arena, Optional, Texts};
+use crate::columns::Optional;
 use crate::schema::{SPAN_STATUS_COLUMN, SPAN_TEXT_COLUMNS};
+use crate::texts::{Arena, Texts};
 
 const TEXT_COLUMNS: usize = SPAN_TEXT_COLUMNS.len();
 
@@ -102,6 +103,14 @@ impl<'a> Hot<'a> {
         for (column, text) in self.changed.drain(..) {
             self.text[column].replace_last(arena.text(text));
         }
+    }
+
+    /// There will be so many rows, at most.
+    pub fn expect(&mut self, rows: usize) {
+        for column in &mut self.text {
+            column.expect(rows);
+        }
+        self.status.expect(rows);
     }
 
     pub fn truncate(&mut self, rows: usize) {

@@ -33,6 +33,23 @@ pub fn write_int(value: i64, out: &mut Vec<u8>) {
     out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
 }
 
+/// Integers from 0 up to this have few digits.
+pub const SHORT: i64 = 100_000_000;
+
+/// The digits of a number below `SHORT`, and how many they are. Two numbers, then four, then
+/// eight are divided at once, each in its own part of a word.
+#[inline(always)]
+pub fn short_digits(number: u64) -> ([u8; 8], usize) {
+    let fours = number / 10_000 | (number % 10_000) << 32;
+    let hundreds = (fours * 10_486 >> 20) & 0x0000_007f_0000_007f;
+    let twos = hundreds | (fours - hundreds * 100) << 16;
+    let tens = (twos * 103 >> 10) & 0x000f_000f_000f_000f;
+    let ones = tens | (twos - tens * 10) << 8;
+    let leading = (ones.trailing_zeros() / 8).min(7);
+    let digits = (ones | 0x3030_3030_3030_3030) >> (leading * 8);
+    (digits.to_le_bytes(), 8 - leading as usize)
+}
+
 /// A double always has a point or an exponent, so that it never reads as an integer.
 pub fn write_double(value: f64, out: &mut Vec<u8>) {
     if value.is_finite() {

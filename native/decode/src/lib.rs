@@ -6,13 +6,13 @@
 //!
 //! - `schema.rs`: the columns of the seven tables.
 //! - `decode.rs`: a request to its rows. `groups.rs`: the walk of resources, scopes and records.
-//!   `spans.rs` with `span_parts.rs` and `hot.rs`, `logs.rs`, and `metrics.rs` with `metric_values.rs`,
-//!   `histograms.rs` and `exemplars.rs`: each signal's messages.
+//!   `spans.rs` with `span_parts.rs` and `hot.rs`, `logs.rs`, and `metrics.rs` with
+//!   `metric_values.rs`, `histograms.rs` and `exemplars.rs`: each signal's messages.
 //! - `wire.rs`: protobuf's wire format. `request.rs`: what all readers of a request share, its
-//!   limits among it. `columns.rs` with `zeros.rs`: columns that can be cut back.
-//! - `attributes.rs` with `any_value.rs` and `json_text.rs`: OTLP values as JSON text, and
-//!   `usual.rs`: most attributes, faster. `plain.rs`: text that JSON takes as it is. `origin.rs`: resource and scope, once for their
-//!   rows. `series.rs`: a metric series' id.
+//!   limits among it. `columns.rs` with `texts.rs` and `zeros.rs`: columns that can be cut back.
+//! - `attributes.rs` with `any_value.rs` and `json_text.rs`: OTLP values as JSON text; `usual.rs`
+//!   with `plain.rs`: most of them, faster. `origin.rs`: resource and scope, once for their rows.
+//!   `series.rs`: a metric series' id.
 //! - `rejections.rs`: what is refused, and why. `notes.rs`: what is changed in a kept record, and
 //!   what looks wrong. `path.rs`: where a byte stands. `logged.rs`: a request as the log keeps it.
 //! - `json/`: OTLP/JSON to protobuf and back. `encode/`: rows to OTLP protobuf.
@@ -42,6 +42,7 @@ pub mod schema;
 mod series;
 mod span_parts;
 mod spans;
+mod texts;
 mod usual;
 mod wire;
 mod zeros;

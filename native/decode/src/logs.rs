@@ -6,12 +6,13 @@ use otlake_base::{Result, Table};
 
 use crate::any_value::{Any, AnyValue};
 use crate::attributes;
-use crate::columns::{Arena, Ids, NULL, Numbers, Texts, micros, numbers, texts};
+use crate::columns::{Ids, Numbers, micros, numbers};
 use crate::decode::Tables;
 use crate::groups::{Group, Records, Rows, add_row, walk};
 use crate::notes;
 use crate::origin::{Origin, OriginColumns};
 use crate::rejections::{Checked, Tally, check_long, reason};
+use crate::texts::{Arena, NULL, Texts, texts};
 use crate::wire::{Reader, Wire};
 
 /// The fields of a log record.
@@ -76,6 +77,20 @@ impl<'a> Records<'a> for Logs<'a> {
     }
 
     fn expect(&mut self, records: usize) {
+        self.trace_id.expect(records);
+        self.span_id.expect(records);
+        self.severity_number.expect(records);
+        for column in [&mut self.flags, &mut self.dropped_attributes] {
+            column.expect(records);
+        }
+        for column in [
+            &mut self.severity_text,
+            &mut self.event_name,
+            &mut self.body,
+            &mut self.body_value,
+        ] {
+            column.expect(records);
+        }
         self.time.reserve(records);
         self.observed_time.reserve(records);
         self.attributes.reserve(records);

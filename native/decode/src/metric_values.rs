@@ -8,10 +8,11 @@ use arrow::buffer::Buffer;
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
 use otlake_base::Table;
 
-use crate::columns::{Arena, Offsets, Optional, numbers};
+use crate::columns::{Offsets, Optional, numbers};
 use crate::exemplars::{Exemplars, Number};
 use crate::rejections::{Checked, check_long, reason};
 use crate::schema;
+use crate::texts::Arena;
 use crate::wire::{Reader, Value, Wire};
 
 /// The numbers of the fields that every data point has, but not under the same number.

@@ -9,7 +9,7 @@ use arrow::datatypes::Int64Type;
 use otlake_base::{Result, Signal, Table};
 
 use crate::attributes;
-use crate::columns::{Arena, Numbers, Texts, micros, numbers, texts};
+use crate::columns::{Numbers, micros, numbers};
 use crate::decode::Tables;
 use crate::groups::{Group, Records, Rows, add_row, walk};
 use crate::histograms::{Exponentials, Histograms};
@@ -18,6 +18,7 @@ use crate::notes::{self, LIMITS};
 use crate::origin::{Origin, OriginColumns};
 use crate::rejections::{Checked, Refusal, Tally, check_long, or_refused, reason};
 use crate::series::{Unordered, name_hash, series_id};
+use crate::texts::{Arena, Texts, texts};
 use crate::wire::tag::{bytes, varint};
 use crate::wire::{Reader, Wire};
 

@@ -8,9 +8,10 @@ use arrow::datatypes::{Date32Type, Int64Type};
 
 use crate::any_value::Any;
 use crate::attributes;
-use crate::columns::{Arena, NULL, Numbers, same_texts, texts};
+use crate::columns::Numbers;
 use crate::json_text;
 use crate::series::Unordered;
+use crate::texts::{Arena, NULL, same_texts, texts};
 use crate::wire::{Reader, Wire};
 
 const NANOS_PER_DAY: i64 = 86_400_000_000_000;

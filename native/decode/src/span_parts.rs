@@ -5,10 +5,11 @@ use arrow::buffer::Buffer;
 use arrow::datatypes::Int64Type;
 
 use crate::attributes;
-use crate::columns::{Arena, Ids, Offsets, numbers, texts};
+use crate::columns::{Ids, Offsets, numbers};
 use crate::notes;
 use crate::rejections::{Checked, Refusal, check_long, reason};
 use crate::schema;
+use crate::texts::{Arena, texts};
 use crate::wire::{Reader, Wire};
 
 #[derive(Default)]
@@ -32,6 +33,11 @@ pub struct Links {
 }
 
 impl Events {
+    /// So many more spans follow.
+    pub fn expect(&mut self, more: usize) {
+        self.offsets.expect(more);
+    }
+
     /// Adds a span without events.
     #[inline(always)]
     pub fn push_none(&mut self) -> Checked {
@@ -104,6 +110,11 @@ impl Events {
 }
 
 impl Links {
+    /// So many more spans follow.
+    pub fn expect(&mut self, more: usize) {
+        self.offsets.expect(more);
+    }
+
     /// Adds a span without links.
     #[inline(always)]
     pub fn push_none(&mut self) -> Checked {

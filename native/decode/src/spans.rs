@@ -5,7 +5,7 @@ use arrow::datatypes::{Int32Type, Int64Type};
 use otlake_base::{Result, Table};
 
 use crate::attributes;
-use crate::columns::{Arena, Ids, Lately, Numbers, Texts, micros, numbers, texts};
+use crate::columns::{Ids, Numbers, micros, numbers};
 use crate::decode::Tables;
 use crate::groups::{Group, Records, Rows, add_row, walk};
 use crate::hot::{self, Hot};
@@ -13,6 +13,7 @@ use crate::notes;
 use crate::origin::{Origin, OriginColumns};
 use crate::rejections::{Checked, Refusal, Tally, check_id, check_long, is_id, reason};
 use crate::span_parts::{Events, Links};
+use crate::texts::{Arena, Lately, Texts, texts};
 use crate::wire::{Reader, Wire};
 
 /// The fields of a span.
@@ -97,8 +98,26 @@ impl<'a> Records<'a> for Spans<'a> {
     }
 
     fn expect(&mut self, spans: usize) {
-        self.trace_id.reserve(spans);
-        self.span_id.reserve(spans);
+        self.trace_id.expect(spans);
+        self.span_id.expect(spans);
+        self.parent_span_id.expect(spans);
+        for column in [&mut self.trace_state, &mut self.status_message] {
+            column.expect(spans);
+        }
+        for column in [&mut self.kind, &mut self.status_code] {
+            column.expect(spans);
+        }
+        for column in [
+            &mut self.flags,
+            &mut self.dropped_attributes,
+            &mut self.dropped_events,
+            &mut self.dropped_links,
+        ] {
+            column.expect(spans);
+        }
+        self.hot.expect(self.start.len() + spans);
+        self.events.expect(spans);
+        self.links.expect(spans);
         self.name.reserve(spans);
         self.start.reserve(spans);
         self.end.reserve(spans);

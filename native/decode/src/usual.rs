@@ -8,7 +8,7 @@
 use std::mem::MaybeUninit;
 
 use crate::any_value::Any;
-use crate::json_text::{write_double, write_int};
+use crate::json_text::{SHORT, short_digits, write_double, write_int};
 use crate::plain::odd;
 use crate::wire::{Text, whole_varint};
 
@@ -22,76 +22,80 @@ const LONGEST: usize = 127;
 /// the value's another two.
 const READ: usize = 2 + LONGEST + 4 + LONGEST + BLOCK;
 
-/// Bytes that are written: quotes and a colon around two texts.
-const WRITTEN: usize = 1 + LONGEST + 3 + LONGEST + BLOCK;
+/// Bytes that are written: what stands before the entry, then quotes and a colon around two texts.
+const WRITTEN: usize = 2 + LONGEST + 3 + LONGEST + BLOCK;
 
 type Written = [MaybeUninit<u8>; WRITTEN];
 
-/// Writes `entry`, a `KeyValue`, as JSON and shows it to `each`, as `write_object_with` says.
-/// Where it is not such an attribute, nothing is written, and None returned. `from` is the
-/// request from the entry on.
+/// Writes `before` and then `entry`, a `KeyValue`, as JSON, and gives its key and value. Where it
+/// is not such an attribute, nothing is written, and None returned. `from` is the request from
+/// the entry on.
 #[inline(always)]
 pub fn write_usual<'a>(
     from: &'a [u8],
-    entry: &'a [u8],
+    entry: &[u8],
+    before: u8,
     out: &mut Vec<u8>,
-    each: &mut impl FnMut(&'a str, Any<'a>, &[u8], usize),
-) -> Option<()> {
-    let &[0x0a, key_length @ ..0x80, ref rest @ ..] = entry else {
-        return None;
-    };
-    let key_length = usize::from(key_length);
-    let (key, rest) = rest.split_at_checked(key_length)?;
-    let &[0x12, value_length @ ..0x80, ref value @ ..] = rest else {
-        return None;
-    };
-    if usize::from(value_length) != value.len() {
+) -> Option<(&'a str, Any<'a>)> {
+    // The last entries of a request have too few bytes behind them. What is read behind the
+    // entry's end does not matter: its lengths must come to its own.
+    let from = from.first_chunk::<READ>()?;
+    let key_length = usize::from(from[1]);
+    if from[0] != 0x0a || key_length > LONGEST || from[2 + key_length] != 0x12 {
         return None;
     }
-    // The last entries of a request have too few bytes behind them.
-    let from = from.first_chunk::<READ>()?;
+    let value_at = key_length + 4;
+    let value_length = usize::from(from[key_length + 3]);
+    if value_length > LONGEST || value_at + value_length != entry.len() {
+        return None;
+    }
     let start = out.len();
     out.reserve(WRITTEN);
     let to = out.spare_capacity_mut().first_chunk_mut::<WRITTEN>()?;
-    to[0].write(b'"');
-    if !copy(from, 2, key_length, to, 1) {
+    write(to, 0, &[before, b'"']);
+    if !copy(from, 2, key_length, to, 2) {
         return None;
     }
-    let any = if let [0x0a, length @ ..0x80, text @ ..] = value {
-        if usize::from(*length) != text.len() {
+    let key = plain(&from[2..2 + key_length]);
+    if from[value_at] == 0x0a && value_length >= 2 {
+        let length = usize::from(from[value_at + 1]);
+        if length + 2 != value_length {
             return None;
         }
-        write(to, 1 + key_length, b"\":\"");
-        let at = key_length + 4;
-        if !copy(from, key_length + 6, text.len(), to, at) {
+        write(to, 2 + key_length, b"\":\"");
+        if !copy(from, value_at + 2, length, to, key_length + 5) {
             return None;
         }
-        to[at + text.len()].write(b'"');
+        let end = key_length + 5 + length;
+        write(to, end, b"\"");
         // SAFETY: so many bytes of `to` were written, without a gap.
-        unsafe { out.set_len(start + at + text.len() + 1) };
-        Any::Text(Text {
-            text: plain(text),
-            plain: true,
-        })
-    } else {
-        let any = match value {
-            [0x10, value @ ..=1] => Any::Bool(*value == 1),
-            [0x18, number @ ..] => Any::Int(whole_varint(number)? as i64),
-            [0x21, bits @ ..] => Any::Double(f64::from_le_bytes(bits.try_into().ok()?)),
-            _ => return None,
-        };
-        write(to, 1 + key_length, b"\":");
-        // SAFETY: as above.
-        unsafe { out.set_len(start + key_length + 3) };
-        match any {
-            Any::Int(number) => write_int(number, out),
-            Any::Double(number) => write_double(number, out),
-            _ => out.extend_from_slice(if value[1] == 1 { b"true" } else { b"false" }),
-        }
-        any
+        unsafe { out.set_len(start + end + 1) };
+        let text = plain(&from[value_at + 2..value_at + 2 + length]);
+        return Some((key, Any::Text(Text { text, plain: true })));
+    }
+    write(to, 2 + key_length, b"\":");
+    let mut end = key_length + 4;
+    let any = match &from[value_at..value_at + value_length] {
+        [0x10, value @ ..=1] => Any::Bool(*value == 1),
+        [0x18, number @ ..] => Any::Int(whole_varint(number)? as i64),
+        [0x21, bits @ ..] => Any::Double(f64::from_le_bytes(bits.try_into().ok()?)),
+        _ => return None,
     };
-    each(plain(key), any, out, start);
-    Some(())
+    if let Any::Int(number @ 0..SHORT) = any {
+        let (digits, count) = short_digits(number as u64);
+        write(to, end, &digits);
+        end += count;
+    }
+    // SAFETY: as above.
+    unsafe { out.set_len(start + end) };
+    match any {
+        Any::Int(0..SHORT) => {}
+        Any::Int(number) => write_int(number, out),
+        Any::Double(number) => write_double(number, out),
+        Any::Bool(true) => out.extend_from_slice(b"true"),
+        _ => out.extend_from_slice(b"false"),
+    }
+    Some((key, any))
 }
 
 /// Text of which no byte is odd.

@@ -8,6 +8,7 @@ use otlake_base::Signal;
 use otlake_base::limits::RecordLimits;
 use prost::Message;
 
+use crate::json_text::{SHORT, short_digits};
 use crate::{Tables, decode};
 
 /// The rows of a span with these attributes, and of one behind it: the fast way is not taken at
@@ -107,6 +108,18 @@ fn every_kind_of_value_is_written_the_same_way() {
         let (fast, slow) = (rows(&attributes, 127), rows(&attributes, 126));
         let first = |tables: &Tables| tables[0].1.slice(0, 1);
         assert_eq!(first(&fast), first(&slow), "{value:?}");
+    }
+}
+
+#[test]
+fn short_digits_are_the_digits() {
+    let below = |limit: u64| (0..2000).map(move |step| limit - limit / 2000 * step);
+    for number in (0..20_000)
+        .chain(below(10_000_000))
+        .chain(below(SHORT as u64 - 1))
+    {
+        let (digits, count) = short_digits(number);
+        assert_eq!(&digits[..count], number.to_string().as_bytes());
     }
 }
 
