@@ -31,18 +31,13 @@ pub fn write_object_with<'a>(
     let mut before = b'{';
     for entry in entries {
         let start = out.len() + 1;
-        let written = match usual {
-            true => write_usual(request.from(entry), entry, before, out),
-            false => None,
-        };
-        let (key, any) = match written {
-            Some(written) => written,
-            None => {
-                out.push(before);
-                write_entry(reader.within(entry), out)?
-            }
-        };
-        each(key, any, out, start);
+        if usual && let Some((key, any)) = write_usual(request.from(entry), entry, before, out) {
+            each(key, any, out, start);
+        } else {
+            out.push(before);
+            let (key, any) = write_entry(reader.within(entry), out)?;
+            each(key, any, out, start);
+        }
         before = b',';
     }
     if entries.is_empty() {

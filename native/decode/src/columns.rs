@@ -6,12 +6,13 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, FixedSizeBinaryArray, ListArray, PrimitiveArray, StructArray};
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow::datatypes::{
-    ArrowNativeType, ArrowPrimitiveType, Field, Fields, TimestampMicrosecondType,
+    ArrowNativeType, ArrowPrimitiveType, DataType, Fields, TimestampMicrosecondType,
 };
 
 use crate::notes::Notes;
 use crate::rejections::is_id;
 use crate::request::Request;
+use crate::schema::Element;
 use crate::zeros::{all_null, zero_bytes, zeros};
 
 /// Adds the value of a row; those before it that have none get `unset`. There is room for as
@@ -313,8 +314,13 @@ impl Offsets {
         self.ends.truncate(rows + 1);
     }
 
-    pub fn finish(mut self, element: ArrayRef, present: Option<Vec<bool>>) -> ArrayRef {
-        let field = Arc::new(Field::new("element", element.data_type().clone(), false));
+    /// The column of lists of `values`, each an `element`.
+    pub fn finish(
+        mut self,
+        element: &Element,
+        values: ArrayRef,
+        present: Option<Vec<bool>>,
+    ) -> ArrayRef {
         let offsets = if self.ends.is_empty() {
             zeros(self.rows + 1)
         } else {
@@ -326,11 +332,16 @@ impl Offsets {
             .map(NullBuffer::from)
             .filter(|nulls| nulls.null_count() > 0);
         let offsets = OffsetBuffer::new(offsets);
-        Arc::new(ListArray::new(field, offsets, element, nulls))
+        Arc::new(ListArray::new(Arc::clone(element), offsets, values, nulls))
     }
 
-    pub fn finish_structs(self, fields: Vec<Field>, columns: Vec<ArrayRef>) -> ArrayRef {
-        let elements = Arc::new(StructArray::new(Fields::from(fields), columns, None));
-        self.finish(elements, None)
+    /// The column of lists of structures that have these columns.
+    pub fn finish_structs(self, element: &Element, columns: Vec<ArrayRef>) -> ArrayRef {
+        let fields = match element.data_type() {
+            DataType::Struct(fields) => fields.clone(),
+            _ => Fields::empty(),
+        };
+        let structures = Arc::new(StructArray::new(fields, columns, None));
+        self.finish(element, structures, None)
     }
 }

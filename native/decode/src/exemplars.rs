@@ -108,7 +108,7 @@ impl Exemplars {
 
     pub fn finish(self, arena: &Buffer) -> ArrayRef {
         self.offsets.finish_structs(
-            schema::exemplar_fields(),
+            &schema::EXEMPLAR,
             vec![
                 numbers::<Int64Type>(self.time),
                 self.value.finish::<Float64Type>(),

@@ -9,6 +9,7 @@ use crate::columns::{Offsets, Optional, numbers};
 use crate::exemplars::Exemplars;
 use crate::metric_values::{Fields, Values};
 use crate::rejections::{Checked, Refusal, check_long, reason};
+use crate::schema;
 use crate::texts::Arena;
 use crate::wire::{Reader, Value, Wire};
 
@@ -94,7 +95,7 @@ impl Counts {
 
     fn finish(self, present: Option<Vec<bool>>) -> ArrayRef {
         self.offsets
-            .finish(numbers::<Int64Type>(self.values), present)
+            .finish(&schema::COUNT, numbers::<Int64Type>(self.values), present)
     }
 }
 
@@ -173,7 +174,7 @@ impl Values for Histograms {
         columns.extend([
             self.bucket_counts.finish(None),
             self.bounds_offsets
-                .finish(numbers::<Float64Type>(self.bounds), None),
+                .finish(&schema::BOUND, numbers::<Float64Type>(self.bounds), None),
             self.exemplars.finish(arena),
             numbers::<Int32Type>(self.temporality),
         ]);

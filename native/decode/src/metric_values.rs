@@ -184,8 +184,7 @@ impl Values for Summaries {
         columns.extend([
             numbers::<Int64Type>(self.count),
             numbers::<Float64Type>(self.sum),
-            self.offsets
-                .finish_structs(schema::quantile_fields(), values),
+            self.offsets.finish_structs(&schema::QUANTILE, values),
         ]);
     }
 }

@@ -12,7 +12,7 @@
 
 use std::sync::{Arc, LazyLock};
 
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
 use otlake_base::Table;
 
 /// Partition columns, last in every schema and absent from the files: the tenant, and the UTC
@@ -76,16 +76,32 @@ fn time(name: &str) -> Field {
     )
 }
 
-fn list(name: &str, item: DataType, nullable: bool) -> Field {
-    Field::new(
-        name,
-        DataType::List(Arc::new(Field::new("element", item, false))),
-        nullable,
-    )
+/// What a list column has many of, made once: a batch is known to have the schema's at a glance.
+pub type Element = LazyLock<FieldRef>;
+
+/// An element of `events`.
+pub static EVENT: Element = LazyLock::new(|| element(structure(event())));
+/// An element of `links`.
+pub static LINK: Element = LazyLock::new(|| element(structure(link())));
+/// An element of `exemplars`.
+pub static EXEMPLAR: Element = LazyLock::new(|| element(structure(exemplar())));
+/// An element of `quantile_values`.
+pub static QUANTILE: Element = LazyLock::new(|| element(structure(quantile())));
+/// A count of a bucket.
+pub static COUNT: Element = LazyLock::new(|| element(DataType::Int64));
+/// A bound of a bucket.
+pub static BOUND: Element = LazyLock::new(|| element(DataType::Float64));
+
+fn element(item: DataType) -> FieldRef {
+    Arc::new(Field::new("element", item, false))
 }
 
-fn structs(name: &str, fields: Vec<Field>) -> Field {
-    list(name, DataType::Struct(Fields::from(fields)), false)
+fn structure(fields: Vec<Field>) -> DataType {
+    DataType::Struct(Fields::from(fields))
+}
+
+fn list(name: &str, element: &Element, nullable: bool) -> Field {
+    Field::new(name, DataType::List(Arc::clone(element)), nullable)
 }
 
 /// Who sent it: the same columns in every table.
@@ -138,17 +154,16 @@ fn spans() -> Vec<Field> {
     fields.extend([
         text("attributes"),
         long("dropped_attributes_count"),
-        structs("events", event_fields()),
+        list("events", &EVENT, false),
         long("dropped_events_count"),
-        structs("links", link_fields()),
+        list("links", &LINK, false),
         long("dropped_links_count"),
     ]);
     fields.extend(origin());
     fields
 }
 
-/// The fields of one element of `events`.
-pub fn event_fields() -> Vec<Field> {
+fn event() -> Vec<Field> {
     vec![
         long("time_unix_nano"),
         text("name"),
@@ -157,8 +172,7 @@ pub fn event_fields() -> Vec<Field> {
     ]
 }
 
-/// The fields of one element of `links`.
-pub fn link_fields() -> Vec<Field> {
+fn link() -> Vec<Field> {
     vec![
         id("trace_id", 16, false),
         id("span_id", 8, false),
@@ -169,8 +183,7 @@ pub fn link_fields() -> Vec<Field> {
     ]
 }
 
-/// The fields of one element of `exemplars`.
-pub fn exemplar_fields() -> Vec<Field> {
+fn exemplar() -> Vec<Field> {
     vec![
         long("time_unix_nano"),
         // As in `metrics_gauge`: the number as a double, and exactly where it is an integer.
@@ -182,8 +195,7 @@ pub fn exemplar_fields() -> Vec<Field> {
     ]
 }
 
-/// The fields of one element of `quantile_values`.
-pub fn quantile_fields() -> Vec<Field> {
+fn quantile() -> Vec<Field> {
     vec![
         Field::new("quantile", DataType::Float64, false),
         Field::new("value", DataType::Float64, false),
@@ -240,7 +252,7 @@ fn number() -> Vec<Field> {
         optional("value", DataType::Float64),
         // The exact number of an integer point; null for a double.
         optional("value_int", DataType::Int64),
-        structs("exemplars", exemplar_fields()),
+        list("exemplars", &EXEMPLAR, false),
     ]
 }
 
@@ -261,9 +273,9 @@ fn histogram() -> Vec<Field> {
         optional("sum", DataType::Float64),
         optional("min", DataType::Float64),
         optional("max", DataType::Float64),
-        list("bucket_counts", DataType::Int64, false),
-        list("explicit_bounds", DataType::Float64, false),
-        structs("exemplars", exemplar_fields()),
+        list("bucket_counts", &COUNT, false),
+        list("explicit_bounds", &BOUND, false),
+        list("exemplars", &EXEMPLAR, false),
         int("aggregation_temporality"),
     ])
 }
@@ -279,10 +291,10 @@ fn exponential_histogram() -> Vec<Field> {
         Field::new("zero_threshold", DataType::Float64, false),
         // Null where the `Buckets` message is unset.
         optional("positive_offset", DataType::Int32),
-        list("positive_bucket_counts", DataType::Int64, true),
+        list("positive_bucket_counts", &COUNT, true),
         optional("negative_offset", DataType::Int32),
-        list("negative_bucket_counts", DataType::Int64, true),
-        structs("exemplars", exemplar_fields()),
+        list("negative_bucket_counts", &COUNT, true),
+        list("exemplars", &EXEMPLAR, false),
         int("aggregation_temporality"),
     ])
 }
@@ -291,7 +303,7 @@ fn summary() -> Vec<Field> {
     metric(vec![
         long("count"),
         Field::new("sum", DataType::Float64, false),
-        structs("quantile_values", quantile_fields()),
+        list("quantile_values", &QUANTILE, false),
     ])
 }
 

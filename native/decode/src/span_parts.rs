@@ -98,7 +98,7 @@ impl Events {
 
     pub fn finish(self, arena: &Buffer) -> ArrayRef {
         self.offsets.finish_structs(
-            schema::event_fields(),
+            &schema::EVENT,
             vec![
                 numbers::<Int64Type>(self.time),
                 texts(self.name, arena),
@@ -191,7 +191,7 @@ impl Links {
 
     pub fn finish(self, arena: &Buffer) -> ArrayRef {
         self.offsets.finish_structs(
-            schema::link_fields(),
+            &schema::LINK,
             vec![
                 self.trace_id.finish(),
                 self.span_id.finish(),
