@@ -40,11 +40,11 @@ pub const SHORT: i64 = 100_000_000;
 /// eight are divided at once, each in its own part of a word.
 #[inline(always)]
 pub fn short_digits(number: u64) -> ([u8; 8], usize) {
-    let fours = number / 10_000 | (number % 10_000) << 32;
-    let hundreds = (fours * 10_486 >> 20) & 0x0000_007f_0000_007f;
-    let twos = hundreds | (fours - hundreds * 100) << 16;
-    let tens = (twos * 103 >> 10) & 0x000f_000f_000f_000f;
-    let ones = tens | (twos - tens * 10) << 8;
+    let fours = (number / 10_000) | ((number % 10_000) << 32);
+    let hundreds = ((fours * 10_486) >> 20) & 0x0000_007f_0000_007f;
+    let twos = hundreds | ((fours - hundreds * 100) << 16);
+    let tens = ((twos * 103) >> 10) & 0x000f_000f_000f_000f;
+    let ones = tens | ((twos - tens * 10) << 8);
     let leading = (ones.trailing_zeros() / 8).min(7);
     let digits = (ones | 0x3030_3030_3030_3030) >> (leading * 8);
     (digits.to_le_bytes(), 8 - leading as usize)
