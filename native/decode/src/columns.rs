@@ -42,10 +42,12 @@ pub fn fit<T>(mut values: Vec<T>) -> Vec<T> {
 
 /// Numbers to an array.
 pub fn numbers<T: ArrowPrimitiveType>(values: Vec<T::Native>) -> ArrayRef {
-    Arc::new(PrimitiveArray::<T>::new(
-        ScalarBuffer::from(fit(values)),
-        None,
-    ))
+    kept_numbers::<T>(&fit(values).into())
+}
+
+/// The same of numbers that something else needs, too.
+pub fn kept_numbers<T: ArrowPrimitiveType>(values: &ScalarBuffer<T::Native>) -> ArrayRef {
+    Arc::new(PrimitiveArray::<T>::new(values.clone(), None))
 }
 
 /// Nanoseconds to a timestamp in microseconds.

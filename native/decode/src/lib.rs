@@ -64,6 +64,8 @@ mod reference;
 #[cfg(test)]
 mod reference_test;
 #[cfg(test)]
+mod texts_test;
+#[cfg(test)]
 mod usual_test;
 #[cfg(test)]
 mod wire_test;

@@ -4,12 +4,12 @@
 //! points of every type share is `Points`; what is a type's own is in `metric_values.rs`.
 
 use arrow::array::ArrayRef;
-use arrow::buffer::Buffer;
+use arrow::buffer::{Buffer, ScalarBuffer};
 use arrow::datatypes::Int64Type;
 use otlake_base::{Result, Signal, Table};
 
 use crate::attributes;
-use crate::columns::{Numbers, micros, numbers};
+use crate::columns::{Numbers, fit, kept_numbers, micros, numbers};
 use crate::decode::Tables;
 use crate::groups::{Group, Records, Rows, add_row, walk};
 use crate::histograms::{Exponentials, Histograms};
@@ -317,6 +317,7 @@ impl<V: Values> Points<V> {
             return Ok(Vec::new());
         }
         let long = numbers::<Int64Type>;
+        let time = ScalarBuffer::from(fit(self.time));
         let mut columns: Vec<ArrayRef> = vec![
             self.name.finish(arena),
             self.description.finish(arena),
@@ -324,14 +325,14 @@ impl<V: Values> Points<V> {
             self.metadata.finish(arena),
             long(self.series),
             micros(&self.start),
-            micros(&self.time),
+            micros(&time),
             long(self.start),
-            long(self.time.clone()),
+            kept_numbers::<Int64Type>(&time),
             self.flags.finish::<Int64Type>(),
             texts(self.attributes, arena),
         ];
         self.values.finish(table, arena, &mut columns);
-        self.origins.finish(tenant, &self.time, arena, &mut columns);
+        self.origins.finish(tenant, &time, arena, &mut columns);
         crate::decode::batches(table, columns)
     }
 }

@@ -1,11 +1,12 @@
 //! `ExportTraceServiceRequest` to the columns of `spans`.
 
 use arrow::array::ArrayRef;
+use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::{Int32Type, Int64Type};
 use otlake_base::{Result, Table};
 
 use crate::attributes;
-use crate::columns::{Ids, Numbers, micros, numbers};
+use crate::columns::{Ids, Numbers, fit, kept_numbers, micros, numbers};
 use crate::decode::Tables;
 use crate::groups::{Group, Records, Rows, add_row, walk};
 use crate::hot::{self, Hot};
@@ -313,7 +314,7 @@ impl Spans<'_> {
         }
         let (rows, tenant) = (self.start.len(), self.arena.text(tenant));
         let arena = self.arena.finish()?;
-        let long = numbers::<Int64Type>;
+        let start = ScalarBuffer::from(fit(self.start));
         let mut columns: Vec<ArrayRef> = vec![
             self.trace_id.finish(),
             self.span_id.finish(),
@@ -322,10 +323,10 @@ impl Spans<'_> {
             self.flags.finish::<Int64Type>(),
             texts(self.name, &arena),
             self.kind.finish::<Int32Type>(),
-            micros(&self.start),
+            micros(&start),
             micros(&self.end),
-            long(self.start.clone()),
-            long(durations(self.end, &self.start)),
+            kept_numbers::<Int64Type>(&start),
+            numbers::<Int64Type>(durations(self.end, &start)),
             self.status_code.finish::<Int32Type>(),
             self.status_message.finish(&arena),
         ];
@@ -338,8 +339,7 @@ impl Spans<'_> {
             self.links.finish(&arena),
             self.dropped_links.finish::<Int64Type>(),
         ]);
-        self.origins
-            .finish(tenant, &self.start, &arena, &mut columns);
+        self.origins.finish(tenant, &start, &arena, &mut columns);
         crate::decode::batches(Table::Spans, columns)
     }
 }

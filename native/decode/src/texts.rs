@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use arrow::array::builder::make_view;
 use arrow::array::{ArrayRef, StringViewArray};
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, ScalarBuffer};
 use otlake_base::{Code, Error, Result};
@@ -24,7 +23,7 @@ impl Arena {
     /// The view of what was written from `start` to the end. It must be UTF-8.
     #[inline]
     pub fn view_from(&mut self, start: usize) -> u128 {
-        let view = make_view(&self.0[start..], 0, start as u32);
+        let view = view(&self.0[start..], start);
         if self.0.len() - start <= INLINE {
             self.0.truncate(start);
         }
@@ -35,17 +34,17 @@ impl Arena {
     #[inline]
     pub fn text(&mut self, text: &str) -> u128 {
         if text.len() <= INLINE {
-            return make_view(text.as_bytes(), 0, 0);
+            return short_view(text.as_bytes());
         }
         let start = self.0.len();
         self.0.extend_from_slice(text.as_bytes());
-        make_view(text.as_bytes(), 0, start as u32)
+        view(text.as_bytes(), start)
     }
 
     /// The view of text that stands in the arena already, at `at`.
     #[inline(always)]
     pub fn view_of(text: &str, at: usize) -> u128 {
-        make_view(text.as_bytes(), 0, at as u32)
+        view(text.as_bytes(), at)
     }
 
     /// As `text`, but null where it is empty.
@@ -71,6 +70,52 @@ impl Arena {
         }
         Ok(Buffer::from_vec(self.0))
     }
+}
+
+/// The view of text that stands at `at`: its length, then either its first four bytes, the number
+/// of the buffer, which is 0, and `at`; or, where it is short, all of it.
+#[inline(always)]
+pub fn view(text: &[u8], at: usize) -> u128 {
+    match text.first_chunk() {
+        Some(first) if text.len() > INLINE => {
+            let start = u128::from(u32::from_le_bytes(*first));
+            text.len() as u128 | start << 32 | (at as u128) << 96
+        }
+        _ => short_view(text),
+    }
+}
+
+/// The view of text that stands in it. The text's two ends are taken, which overlap.
+#[inline(always)]
+fn short_view(text: &[u8]) -> u128 {
+    let length = text.len();
+    let (first, last) = match (text.first_chunk(), text.last_chunk()) {
+        (Some(first), Some(last)) => (u64::from_le_bytes(*first), u64::from_le_bytes(*last)),
+        _ => return tiny_view(text),
+    };
+    let shift = 32 + (length - 8) * 8;
+    length as u128 | u128::from(first) << 32 | u128::from(last) << shift
+}
+
+/// The same of less than eight bytes.
+#[inline(always)]
+fn tiny_view(text: &[u8]) -> u128 {
+    let length = text.len();
+    let bits = match (text.first_chunk(), text.last_chunk()) {
+        (Some(first), Some(last)) => {
+            let first = u64::from(u32::from_le_bytes(*first));
+            first | u64::from(u32::from_le_bytes(*last)) << ((length - 4) * 8)
+        }
+        _ => match text {
+            [] => 0,
+            [one] => u64::from(*one),
+            [one, .., last] => {
+                let middle = u64::from(text[length / 2]) << (length / 2 * 8);
+                u64::from(*one) | middle | u64::from(*last) << ((length - 1) * 8)
+            }
+        },
+    };
+    length as u128 | u128::from(bits) << 32
 }
 
 /// Texts of the request that were copied into the arena lately: the next record often has one of
