@@ -108,7 +108,8 @@ async fn run(options: Options) -> Result<String, String> {
                         match sender.send(body).await {
                             Outcome::Acknowledged => {
                                 tally.acknowledged.fetch_add(1, Ordering::Relaxed);
-                                mine.push((clock.monotonic() - sent).as_secs_f64() * 1e3);
+                                let waited = (clock.monotonic() - sent).as_secs_f64() * 1e3;
+                                mine.push((waited, number));
                             }
                             // As an exporter does it: the same request again, a little later.
                             Outcome::Refused => {
@@ -139,14 +140,21 @@ async fn run(options: Options) -> Result<String, String> {
         worker.await.map_err(|error| error.to_string())?;
     }
     let seconds = (clock.monotonic() - started).as_secs_f64();
-    let mut latencies = latencies.lock().await;
+    let (mut latencies, mut numbers): (Vec<f64>, Vec<u64>) =
+        latencies.lock().await.drain(..).unzip();
     latencies.sort_by(f64::total_cmp);
+    numbers.sort_unstable();
     let percentile = |share: f64| {
         let last = latencies.len().saturating_sub(1);
         latencies
             .get((last as f64 * share).round() as usize)
             .copied()
     };
+    // Spread evenly over what was acknowledged.
+    let sampled = options.trace_ids.min(numbers.len());
+    let trace_ids: Vec<String> = (0..sampled)
+        .map(|index| template.trace_id(numbers[index * numbers.len() / sampled]))
+        .collect();
     let acknowledged = tally.acknowledged.load(Ordering::Relaxed);
     let records = acknowledged * options.records as u64;
     Ok(serde_json::json!({
@@ -163,6 +171,7 @@ async fn run(options: Options) -> Result<String, String> {
         "p95_ms": percentile(0.95),
         "p99_ms": percentile(0.99),
         "max_ms": percentile(1.0),
+        "trace_ids": trace_ids,
     })
     .to_string())
 }

@@ -7,6 +7,7 @@ use otlake_base::Signal;
 /// How to call the program.
 pub const USAGE: &str = "\
 otlake-load (--grpc IP:PORT | --http IP:PORT) [options]
+  --path PATH                    before /v1/traces and the like over HTTP (none)
   --signal traces|metrics|logs   what to send (traces)
   --records N                    records in a request (1000)
   --requests N                   requests at the most (unbounded)
@@ -15,12 +16,14 @@ otlake-load (--grpc IP:PORT | --http IP:PORT) [options]
   --connections N                connections (1)
   --rate N                       records per second (as fast as it goes)
   --seed N                       of the ids (1)
+  --trace-ids N                  ids of acknowledged traces in the report (0)
   --keep-going                   count failed requests and say nothing of them";
 
 /// Where and what to send.
 pub struct Options {
     pub address: SocketAddr,
     pub grpc: bool,
+    pub path: String,
     pub signal: Signal,
     pub records: usize,
     pub requests: u64,
@@ -29,6 +32,7 @@ pub struct Options {
     pub connections: usize,
     pub rate: Option<f64>,
     pub seed: u64,
+    pub trace_ids: usize,
     pub keep_going: bool,
 }
 
@@ -39,6 +43,7 @@ impl Options {
         let mut options = Options {
             address: SocketAddr::from(([127, 0, 0, 1], 4317)),
             grpc: true,
+            path: String::new(),
             signal: Signal::Traces,
             records: 1000,
             requests: u64::MAX,
@@ -47,6 +52,7 @@ impl Options {
             connections: 1,
             rate: None,
             seed: 1,
+            trace_ids: 0,
             keep_going: false,
         };
         while let Some(name) = arguments.next() {
@@ -63,6 +69,7 @@ impl Options {
                     options.grpc = name == "--grpc";
                     address = Some(value.parse().map_err(|_| bad())?);
                 }
+                "--path" => options.path = value,
                 "--signal" => options.signal = Signal::from_name(&value).ok_or_else(bad)?,
                 "--records" => options.records = value.parse().map_err(|_| bad())?,
                 "--requests" => options.requests = value.parse().map_err(|_| bad())?,
@@ -71,12 +78,16 @@ impl Options {
                 "--connections" => options.connections = value.parse().map_err(|_| bad())?,
                 "--rate" => options.rate = Some(value.parse().map_err(|_| bad())?),
                 "--seed" => options.seed = value.parse().map_err(|_| bad())?,
+                "--trace-ids" => options.trace_ids = value.parse().map_err(|_| bad())?,
                 _ => return Err(format!("there is no option {name}")),
             }
         }
         options.address = address.ok_or("name a server with --grpc or --http")?;
         if options.records == 0 || options.in_flight == 0 || options.connections == 0 {
             return Err("--records, --in-flight and --connections are at least 1".into());
+        }
+        if options.trace_ids > 0 && options.signal != Signal::Traces {
+            return Err("--trace-ids goes with traces".into());
         }
         options.connections = options.connections.min(options.in_flight);
         Ok(options)

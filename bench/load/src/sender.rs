@@ -29,6 +29,12 @@ enum Connection {
     Http(std::sync::Arc<tokio::sync::Mutex<http1::SendRequest<Full<Bytes>>>>),
 }
 
+/// Whether a response says that all was accepted: it is empty, or its `partial_success` is, which
+/// is how servers in Go say the same.
+fn is_whole(response: &[u8]) -> bool {
+    matches!(response, [] | [0x0a, 0])
+}
+
 /// One connection.
 #[derive(Clone)]
 pub struct Sender {
@@ -71,7 +77,7 @@ impl Sender {
         } else {
             let (sender, connection) = http1::handshake(io).await.map_err(|error| say(&error))?;
             tokio::spawn(connection);
-            let uri = format!("/v1/{}", options.signal.name());
+            let uri = format!("{}/v1/{}", options.path, options.signal.name());
             let sender = std::sync::Arc::new(tokio::sync::Mutex::new(sender));
             Ok(Sender {
                 connection: Connection::Http(sender),
@@ -126,9 +132,9 @@ impl Sender {
                     .unwrap_or("none")
                     .to_owned();
                 let message = body.to_bytes();
-                // A partial success is a message of more than its five bytes of framing.
+                let message = message.get(5..).unwrap_or_default();
                 Ok(match status.as_str() {
-                    "0" if message.len() <= 5 => Outcome::Acknowledged,
+                    "0" if is_whole(message) => Outcome::Acknowledged,
                     "8" | "14" => Outcome::Refused,
                     other => Outcome::Failed(format!("grpc-status {other}")),
                 })
@@ -152,7 +158,7 @@ impl Sender {
                     .await
                     .map_err(|error| error.to_string())?;
                 Ok(match status {
-                    StatusCode::OK if body.to_bytes().is_empty() => Outcome::Acknowledged,
+                    StatusCode::OK if is_whole(&body.to_bytes()) => Outcome::Acknowledged,
                     StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
                         Outcome::Refused
                     }

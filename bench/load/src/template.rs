@@ -53,6 +53,8 @@ pub struct Template {
     ids: Vec<(usize, u64)>,
     /// Offset and distance from `BASE_TIME` of each time.
     times: Vec<(usize, u64)>,
+    /// The halves of the first trace's id; without meaning where there are no traces.
+    trace: [u64; 2],
     seed: u64,
 }
 
@@ -71,6 +73,8 @@ impl Template {
             Signal::Logs => build.logs(records),
         };
         let (ids, times) = (build.ids, build.times);
+        let half = |index: usize| ids.get(index).copied().unwrap_or_default();
+        let trace = [half(0), half(1)];
         // Every id and time is unique in the template, so its bytes are found where they stand.
         let find = |wanted: Vec<u8>| memmem::find_iter(&bytes, &wanted).collect::<Vec<_>>();
         let ids = ids
@@ -93,6 +97,7 @@ impl Template {
             bytes,
             ids,
             times,
+            trace,
             seed: mix(seed),
         }
     }
@@ -104,10 +109,9 @@ impl Template {
 
     /// Makes it request `number`, beginning at `unix_nano`.
     pub fn fill(&mut self, number: u64, unix_nano: u64) -> &[u8] {
-        let salt = mix(number.wrapping_add(self.seed)) | 1;
+        let salt = self.salt(number);
         for (at, id) in &self.ids {
-            // The same template id gives the same new one, so parents and traces stay together.
-            let fresh = mix(id ^ salt) | 1;
+            let fresh = fresh(*id, salt);
             self.bytes[*at..at + 8].copy_from_slice(&fresh.to_be_bytes());
         }
         for (at, time) in &self.times {
@@ -115,6 +119,23 @@ impl Template {
         }
         &self.bytes
     }
+
+    /// The id of the first trace of request `number`, in hexadecimal; of a request of traces.
+    pub fn trace_id(&self, number: u64) -> String {
+        let salt = self.salt(number);
+        self.trace
+            .map(|half| format!("{:016x}", fresh(half, salt)))
+            .concat()
+    }
+
+    fn salt(&self, number: u64) -> u64 {
+        mix(number.wrapping_add(self.seed)) | 1
+    }
+}
+
+/// The same template id gives the same new one, so parents and traces stay together.
+fn fresh(id: u64, salt: u64) -> u64 {
+    mix(id ^ salt) | 1
 }
 
 struct Build<'a> {
