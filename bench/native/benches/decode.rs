@@ -1,10 +1,10 @@
 //! Decoding on one core: records a second of the decoder, of a prost decode of the same bytes,
 //! and of a plain scan that reads every tag and length and nothing else.
-
-use std::hint::black_box;
-use std::time::Duration;
+//!
+//! `cargo bench --profile release --bench decode` in `bench/native`.
 
 use bytes::Bytes;
+use criterion::{BenchmarkId, Criterion, Throughput};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::any_value::Value;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue};
@@ -16,63 +16,41 @@ use opentelemetry_proto::tonic::metrics::v1::{
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::span::{Event, Link};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use otlake_base::Signal;
 use otlake_base::limits::RecordLimits;
-use otlake_base::{Clock, Signal, SystemClock};
 use prost::Message;
 
 const RECORDS: usize = 1000;
-const RUN: Duration = Duration::from_millis(1500);
 
 fn main() {
-    println!(
-        "signal   bytes/record   otlake M/s   prost M/s   scan M/s   otlake/prost   otlake/scan"
-    );
+    let mut criterion = Criterion::default().configure_from_args();
+    let mut group = criterion.benchmark_group("decode");
     for (signal, body, nested) in [
         (Signal::Traces, traces(), &otlp::TRACES),
         (Signal::Logs, logs(), &otlp::LOGS),
         (Signal::Metrics, metrics(), &otlp::METRICS),
     ] {
         let body = Bytes::from(body);
-        let ours = rate(|| {
-            let decoded = otlake_decode::decode(signal, &body, "default", &RecordLimits::default())
-                .expect("it is OTLP");
-            assert_eq!(decoded.accepted, RECORDS as u64);
-            black_box(decoded);
+        group.throughput(Throughput::Elements(RECORDS as u64));
+        let name = |what| BenchmarkId::new(what, signal.name());
+        group.bench_function(name("otlake"), |bencher| {
+            bencher.iter(|| {
+                let limits = RecordLimits::default();
+                let decoded =
+                    otlake_decode::decode(signal, &body, "default", &limits).expect("it is OTLP");
+                assert_eq!(decoded.accepted, RECORDS as u64);
+                decoded
+            });
         });
-        let prost = rate(|| match signal {
-            Signal::Traces => {
-                black_box(ExportTraceServiceRequest::decode(&body[..]).expect("it is OTLP"));
-            }
-            Signal::Logs => {
-                black_box(LogsData::decode(&body[..]).expect("it is OTLP"));
-            }
-            Signal::Metrics => {
-                black_box(MetricsData::decode(&body[..]).expect("it is OTLP"));
-            }
+        group.bench_function(name("prost"), |bencher| match signal {
+            Signal::Traces => bencher.iter(|| ExportTraceServiceRequest::decode(&body[..])),
+            Signal::Logs => bencher.iter(|| LogsData::decode(&body[..])),
+            Signal::Metrics => bencher.iter(|| MetricsData::decode(&body[..])),
         });
-        let scan = rate(|| {
-            black_box(scan(&body, nested));
-        });
-        println!(
-            "{:7} {:14} {ours:12.2} {prost:11.2} {scan:10.2} {:14.2} {:13.2}",
-            signal.name(),
-            body.len() / RECORDS,
-            ours / prost,
-            ours / scan,
-        );
+        group.bench_function(name("scan"), |bencher| bencher.iter(|| scan(&body, nested)));
     }
-}
-
-/// Millions of records a second.
-fn rate(mut work: impl FnMut()) -> f64 {
-    let clock = SystemClock;
-    let began = clock.monotonic();
-    let mut rounds = 0;
-    while clock.monotonic() - began < RUN {
-        work();
-        rounds += 1;
-    }
-    (rounds * RECORDS) as f64 / (clock.monotonic() - began).as_secs_f64() / 1e6
+    group.finish();
+    criterion.final_summary();
 }
 
 /// Reads every tag and length of a message and of those in it, and nothing else; the sum of the

@@ -1,15 +1,17 @@
-//! What receiving costs with nothing stored: requests of 1,000 spans over real sockets, and the
-//! CPU time of the server's one thread, by transport and compression.
+//! What receiving costs with nothing stored: requests of 1,000 spans over real sockets, by
+//! transport and compression. What is measured is the CPU time of the server's threads, so that
+//! the client beside it does not count.
 //!
-//! `cargo run --release -p otlake-receive --example bench-receive [seconds for each]`
+//! `cargo bench --profile release --bench receive` in `bench/native`; on Linux.
 
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use criterion::{BenchmarkId, Criterion, Throughput};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::Request;
@@ -28,8 +30,6 @@ use tokio::runtime::{Builder, Runtime};
 const SPANS: usize = 1000;
 const IN_FLIGHT: usize = 8;
 const SERVER: &str = "bench-server";
-/// What Linux counts a thread's time in.
-const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Takes every request and keeps none.
 struct Nothing;
@@ -53,8 +53,6 @@ impl Ingest for Nothing {
 }
 
 fn main() {
-    let seconds = std::env::args().nth(1).and_then(|text| text.parse().ok());
-    let measured = Duration::from_secs_f64(seconds.unwrap_or(5.0));
     let (server, client) = (runtime(SERVER), runtime("bench-client"));
     let any = Some(([127, 0, 0, 1], 0).into());
     let config = ReceiverConfig {
@@ -71,11 +69,9 @@ fn main() {
     let (grpc, http) = (receiver.grpc_addr().unwrap(), receiver.http_addr().unwrap());
 
     let plain = spans();
-    println!(
-        "{SPANS} spans a request, {} bytes a span",
-        plain.len() / SPANS
-    );
-    println!("transport  encoding  requests/s     spans/s  CPU-s per million spans");
+    let mut criterion = Criterion::default().configure_from_args();
+    let mut group = criterion.benchmark_group("receive");
+    group.throughput(Throughput::Elements(SPANS as u64));
     for encoding in ["identity", "gzip", "zstd"] {
         let body = compressed(encoding, &plain);
         let framed = framed(encoding != "identity", &body);
@@ -86,25 +82,21 @@ fn main() {
                 .header("grpc-encoding", encoding)
                 .body(Full::new(framed))
                 .unwrap();
-        report(
-            "gRPC",
-            encoding,
-            measured,
-            load(&client, grpc, true, call, measured),
-        );
+        group.bench_function(BenchmarkId::new("gRPC", encoding), |bencher| {
+            bencher.iter_custom(|requests| load(&client, grpc, true, &call, requests));
+        });
         let post = Request::post("/v1/traces")
             .header("host", "x")
             .header("content-type", "application/x-protobuf")
             .header("content-encoding", encoding)
             .body(Full::new(body))
             .unwrap();
-        report(
-            "HTTP",
-            encoding,
-            measured,
-            load(&client, http, false, post, measured),
-        );
+        group.bench_function(BenchmarkId::new("HTTP", encoding), |bencher| {
+            bencher.iter_custom(|requests| load(&client, http, false, &post, requests));
+        });
     }
+    group.finish();
+    criterion.final_summary();
     server.block_on(receiver.stop(Duration::from_secs(1)));
 }
 
@@ -117,21 +109,25 @@ fn runtime(name: &str) -> Runtime {
         .unwrap()
 }
 
-/// Requests answered and CPU seconds of the server in the time.
+/// CPU time of the server's threads for so many requests, several of them at once.
 fn load(
     client: &Runtime,
     address: SocketAddr,
     http2: bool,
-    request: Request<Full<Bytes>>,
-    measured: Duration,
-) -> (u64, f64) {
-    let (answered, stop) = (
-        Arc::new(AtomicU64::new(0)),
-        Arc::new(AtomicBool::new(false)),
-    );
+    request: &Request<Full<Bytes>>,
+    requests: u64,
+) -> Duration {
+    let left = Arc::new(AtomicU64::new(requests));
+    let another = |left: &AtomicU64| {
+        left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
+            left.checked_sub(1)
+        })
+        .is_ok()
+    };
+    let before = server_time();
     let senders: Vec<_> = (0..IN_FLIGHT)
         .map(|_| {
-            let (answered, stop, request) = (answered.clone(), stop.clone(), request.clone());
+            let (left, request) = (left.clone(), request.clone());
             client.spawn(async move {
                 let stream = TcpStream::connect(address).await.unwrap();
                 let io = TokioIo::new(stream);
@@ -142,65 +138,48 @@ fn load(
                         .await
                         .unwrap();
                     tokio::spawn(connection);
-                    while !stop.load(Ordering::Relaxed) {
+                    while another(&left) {
                         let answer = sender.send_request(request.clone()).await.unwrap();
                         let body = answer.into_body().collect().await.unwrap();
                         assert_eq!(body.trailers().unwrap()["grpc-status"], "0");
-                        answered.fetch_add(1, Ordering::Relaxed);
                     }
                 } else {
                     let (mut sender, connection) =
                         hyper::client::conn::http1::handshake(io).await.unwrap();
                     tokio::spawn(connection);
-                    while !stop.load(Ordering::Relaxed) {
+                    while another(&left) {
                         sender.ready().await.unwrap();
                         let answer = sender.send_request(request.clone()).await.unwrap();
                         assert_eq!(answer.status(), 200);
                         answer.into_body().collect().await.unwrap();
-                        answered.fetch_add(1, Ordering::Relaxed);
                     }
                 }
             })
         })
         .collect();
-    // What the first requests set up is not what is measured.
-    std::thread::sleep(Duration::from_millis(500));
-    let before = (answered.load(Ordering::Relaxed), server_seconds());
-    std::thread::sleep(measured);
-    let after = (answered.load(Ordering::Relaxed), server_seconds());
-    stop.store(true, Ordering::Relaxed);
     for sender in senders {
         client.block_on(sender).unwrap();
     }
-    (after.0 - before.0, after.1 - before.1)
+    server_time() - before
 }
 
-fn report(transport: &str, encoding: &str, measured: Duration, (requests, cpu): (u64, f64)) {
-    let rate = requests as f64 / measured.as_secs_f64();
-    let millions = requests as f64 * SPANS as f64 / 1e6;
-    println!(
-        "{transport:<9}  {encoding:<8}  {rate:>10.0}  {:>10.0}  {:>10.3}",
-        rate * SPANS as f64,
-        cpu / millions
-    );
-}
-
-/// CPU seconds of the server's threads until now, the ones that decompress included: they have
-/// the runtime's name. Only Linux tells.
-fn server_seconds() -> f64 {
-    let mut ticks = 0;
+/// CPU time of the server's threads until now, the ones that decompress included: they have the
+/// runtime's name. Only Linux tells.
+fn server_time() -> Duration {
+    let mut nanos = 0;
     for thread in std::fs::read_dir("/proc/self/task").unwrap().flatten() {
-        let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
-        // `pid (name) state …`, in which user and system time are the 12th and 13th after it.
-        if let Some((name, rest)) = stat.rsplit_once(')')
-            && name.ends_with(SERVER)
-        {
-            let fields: Vec<&str> = rest.split_whitespace().collect();
-            let field = |index: usize| fields[index].parse::<u64>().unwrap_or(0);
-            ticks += field(11) + field(12);
+        let read = |file| std::fs::read_to_string(thread.path().join(file)).unwrap_or_default();
+        if read("comm").trim_end() == SERVER {
+            // The first number is the time on a processor.
+            let first = read("schedstat");
+            let first = first
+                .split_whitespace()
+                .next()
+                .and_then(|text| text.parse().ok());
+            nanos += first.unwrap_or(0);
         }
     }
-    ticks as f64 / TICKS_PER_SECOND
+    Duration::from_nanos(nanos)
 }
 
 fn spans() -> Bytes {
