@@ -3,7 +3,13 @@ import { defineConfig } from 'vitest/config'
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: 'unit', include: ['ts/**/*.test.ts'], exclude: ['ts/**/*.e2e.test.ts'] } },
+      {
+        test: {
+          name: 'unit',
+          include: ['ts/**/*.test.ts', 'bench/*.test.mjs'],
+          exclude: ['ts/**/*.e2e.test.ts'],
+        },
+      },
       {
         test: {
           name: 'e2e',

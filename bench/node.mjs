@@ -1,57 +1,59 @@
 /**
- * A node under test: pinned to processors, with what it has used so far.
+ * A node under test, and the load client.
  */
 
-import { execFileSync, spawn } from 'node:child_process'
-import { once } from 'node:events'
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
-import { homedir, tmpdir } from 'node:os'
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { credentials } from '@grpc/grpc-js'
+import { controlService } from '../dist/node/control.js'
+import { cargoEnvironment } from '../scripts/places.mjs'
+import { ask } from './http.mjs'
+import { CLIENT, output, SERVER, Server, spawnPinned } from './server.mjs'
 
 export const ROOT = fileURLToPath(new URL('..', import.meta.url))
 const MAIN = join(ROOT, 'dist/cli/main.js')
-const TARGET = process.env.CARGO_TARGET_DIR ?? join(homedir(), '.cache/otlake/target')
-/** Clock ticks a second in /proc/<pid>/stat; 100 on every Linux that Node.js runs on. */
-const TICKS = 100
-const FLUSHED_TIMEOUT_S = 120
+/**
+ * Jobs run only when told, and then as fast as it goes: their cost is measured apart. What was
+ * merged can be deleted at once, so that other engines read the table's files and no others.
+ */
+export const JOBS_WHEN_TOLD = [
+  ...['--set', 'jobs.schedule=off'],
+  ...['--set', 'jobs.bytes_per_second=1073741824'],
+  ...['--set', 'jobs.vacuum_after_ms=0'],
+]
 
-/** @param {string} cpus a list as `taskset -c` takes it */
-const pinned = (cpus, command) => ['taskset', ['-c', cpus, ...command]]
-
-export class Node {
-  /** Starts a node in a folder of its own. `server` is its list of processors. */
-  static async start({ server = '0', args = [] } = {}) {
-    const dataDir = mkdtempSync(join(tmpdir(), 'otlake-bench-'))
-    const any = '127.0.0.1:0'
-    const [program, argv] = pinned(server, [
-      process.execPath,
-      MAIN,
-      'serve',
-      '--data-dir',
-      dataDir,
-      '--otlp-grpc',
-      any,
-      '--otlp-http',
-      any,
-      '--http',
-      any,
-      '--flight',
-      any,
-      '--cluster',
-      any,
-      ...args,
+export class Node extends Server {
+  /**
+   * Starts a node. `server` is its list of processors; without `dataDir` it has a folder of its
+   * own, which `remove` deletes.
+   */
+  static async start({ server = SERVER, args = [], dataDir } = {}) {
+    const folder = dataDir ?? mkdtempSync(join(tmpdir(), 'otlake-bench-'))
+    const listen = ['otlp-grpc', 'otlp-http', 'http', 'flight', 'cluster'].flatMap((name) => [
+      `--${name}`,
+      '127.0.0.1:0',
     ])
-    const child = spawn(program, argv, { stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawnPinned(
+      server,
+      [process.execPath, MAIN, 'serve', '--data-dir', folder, ...listen, ...args],
+      { stdio: ['ignore', 'pipe', 'pipe'] },
+    )
     const lines = []
     const addresses = await new Promise((resolve, reject) => {
+      let ready = false
       const read = (line) => {
+        // Later lines are read, so that the node never waits for us, and dropped.
+        if (ready) return
         lines.push(line)
         try {
           const event = JSON.parse(line)
-          if (event.msg === 'ready') resolve(event.addresses)
+          if (event.msg !== 'ready') return
+          ready = true
+          resolve(event.addresses)
         } catch {
           // Not every line is an event.
         }
@@ -62,8 +64,8 @@ export class Node {
         reject(new Error(`the node ended (${code})\n${lines.join('\n')}`)),
       )
     })
-    const node = new Node()
-    Object.assign(node, { child, addresses, dataDir })
+    const node = new Node(child)
+    Object.assign(node, { addresses, dataDir: folder, own: dataDir === undefined })
     return node
   }
 
@@ -71,20 +73,13 @@ export class Node {
     return `http://${this.addresses.http}${path}`
   }
 
-  /** User and system seconds of the whole process since it started. */
-  cpuSeconds() {
-    const stat = readFileSync(`/proc/${this.child.pid}/stat`, 'utf8')
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-    return (Number(fields[11]) + Number(fields[12])) / TICKS
-  }
-
-  peakMegabytes() {
-    const status = readFileSync(`/proc/${this.child.pid}/status`, 'utf8')
-    return Math.round(Number(/VmHWM:\s+(\d+)/.exec(status)?.[1] ?? 0) / 1024)
+  /** The status and text of an answer of the HTTP API. */
+  ask(path, body) {
+    return ask(this.addresses.http, path, body)
   }
 
   async metrics() {
-    const text = await (await fetch(this.url('/metrics'))).text()
+    const { text } = await this.ask('/metrics')
     const values = new Map()
     for (const line of text.split('\n')) {
       if (line.startsWith('#') || line === '') continue
@@ -98,53 +93,56 @@ export class Node {
     return (await this.metrics()).get(name) ?? 0
   }
 
+  files(table = 'spans') {
+    return this.metric(`otlake_table_files{table="${table}"}`)
+  }
+
   async sql(query, format = 'json') {
-    const response = await fetch(this.url('/api/v1/sql'), {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ query, format }),
-    })
-    const text = await response.text()
-    if (!response.ok) throw new Error(text)
+    const body = JSON.stringify({ query, format })
+    const { status, text } = await this.ask('/api/v1/sql', body)
+    if (status !== 200) throw new Error(text)
     return format === 'json' ? JSON.parse(text).rows : text
   }
 
-  async count(table) {
+  async count(table = 'spans') {
     const [row] = await this.sql(`SELECT count(*) AS n FROM ${table}`)
     return Number(row.n)
   }
 
-  /** Waits until no row is live: what was acknowledged is in committed files. */
-  async flushed() {
-    for (let waited = 0; waited < FLUSHED_TIMEOUT_S * 10; waited++) {
-      const metrics = await this.metrics()
-      const live = ['traces', 'metrics', 'logs'].reduce(
-        (sum, signal) => sum + (metrics.get(`otlake_live_rows{signal="${signal}"}`) ?? 0),
-        0,
+  /** Fails unless SQL counts just what was acknowledged. */
+  async expect(acknowledged, table = 'spans') {
+    const counted = await this.count(table)
+    if (counted !== acknowledged) {
+      throw new Error(
+        `${acknowledged} records of ${table} were acknowledged, SQL counts ${counted}`,
       )
-      if (live === 0) return
-      await sleep(100)
     }
-    throw new Error('rows were still live after two minutes')
   }
 
-  /** Runs a regular job at once, from processor 1; resolves when it is done. */
+  /** Has all that was acknowledged written to committed files: then no row is live. */
+  async flushed() {
+    const Control = controlService()
+    const client = new Control(this.addresses.cluster, credentials.createInsecure())
+    await new Promise((resolve, reject) => {
+      client.Flush({}, (error) => (error ? reject(error) : resolve()))
+    })
+    client.close()
+    const metrics = await this.metrics()
+    for (const signal of ['traces', 'metrics', 'logs']) {
+      const live = metrics.get(`otlake_live_rows{signal="${signal}"}`) ?? 0
+      if (live > 0) throw new Error(`${live} rows of ${signal} are live after a flush`)
+    }
+  }
+
+  /** Runs a regular job at once, from the client's processor; resolves when it is done. */
   async job(name) {
     const command = [process.execPath, MAIN, 'job', 'run', name, '--url', this.addresses.cluster]
-    const [program, argv] = pinned('1', command)
-    const [code] = await once(spawn(program, argv, { stdio: 'ignore' }), 'exit')
-    if (code !== 0) throw new Error(`the job ${name} ended with ${code}`)
-  }
-
-  async stop() {
-    const ended = once(this.child, 'exit')
-    this.child.kill('SIGTERM')
-    await ended
+    await output(`the job ${name}`, CLIENT, command)
   }
 
   async remove() {
-    if (this.child.exitCode === null) await this.stop()
-    rmSync(this.dataDir, { recursive: true, force: true })
+    await this.stop()
+    if (this.own) rmSync(this.dataDir, { recursive: true, force: true })
   }
 }
 
@@ -153,26 +151,12 @@ export function buildLoad() {
   execFileSync('cargo', ['build', '--release', '-q', '-p', 'otlake-load'], {
     cwd: ROOT,
     stdio: 'inherit',
-    env: { ...process.env, CARGO_TARGET_DIR: TARGET },
+    env: cargoEnvironment(),
   })
 }
 
-/** Runs the load client on `cpus`; resolves with its report. */
-export async function load(cpus, args) {
-  const [program, argv] = pinned(cpus, [join(TARGET, 'release/otlake-load'), ...args.map(String)])
-  const child = spawn(program, argv, { stdio: ['ignore', 'pipe', 'inherit'] })
-  let output = ''
-  child.stdout.on('data', (chunk) => {
-    output += chunk
-  })
-  const [code] = await once(child, 'exit')
-  if (code !== 0) throw new Error(`the load client ended with ${code}`)
-  return JSON.parse(output)
+/** Runs the load client on `processors`; resolves with its report. */
+export async function load(processors, args) {
+  const program = join(cargoEnvironment().CARGO_TARGET_DIR, 'release/otlake-load')
+  return JSON.parse(await output('the load client', processors, [program, ...args]))
 }
-
-export function percentile(values, share) {
-  const sorted = [...values].sort((a, b) => a - b)
-  return sorted[Math.round((sorted.length - 1) * share)]
-}
-
-export const round = (value, digits = 2) => Number(value.toFixed(digits))

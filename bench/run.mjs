@@ -1,105 +1,113 @@
 /**
- * The benchmark: prints what it measured with the machine, the revision and the durability
- * mode, and writes the same as JSON. `--quick` runs each stage for a short time.
+ * The benchmark: runs the stages in turns, prints the table of figures with the machine, the
+ * revision and the durability mode, writes the same as JSON, and adds a line to the history.
+ *
+ * A stage that fails does not end the run: the others still tell what they measured, and the exit
+ * status says it.
  */
 
-import { execFileSync } from 'node:child_process'
-import { mkdirSync, writeFileSync } from 'node:fs'
-import { cpus, totalmem } from 'node:os'
-import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { allSettings } from '../dist/node/config.js'
-import { buildLoad, ROOT } from './node.mjs'
+import { machine } from './machine.mjs'
+import { buildLoad } from './node.mjs'
+import { Report } from './report.mjs'
+import { core } from './stages/core.mjs'
 import { durability } from './stages/durability.mjs'
-import { ingest } from './stages/ingest.mjs'
+import { growth } from './stages/growth.mjs'
 import { jobs } from './stages/jobs.mjs'
+import { wholeMachine } from './stages/machine.mjs'
 import { parts } from './stages/parts.mjs'
+import { peers } from './stages/peers.mjs'
 import { queries } from './stages/queries.mjs'
+import { shapes } from './stages/shapes.mjs'
+import { soak } from './stages/soak.mjs'
 import { visible } from './stages/visible.mjs'
+
+/** Each with what it is part of: `quick` and `check` runs, and a whole run (`full`). */
+const STAGES = {
+  parts: { run: parts, in: ['full', 'quick'] },
+  core: { run: core, in: ['full', 'quick', 'check'] },
+  machine: { run: wholeMachine, in: ['full', 'quick', 'check'] },
+  queries: { run: queries, in: ['full', 'quick', 'check'] },
+  peers: { run: peers, in: ['full'] },
+  shapes: { run: shapes, in: ['full'] },
+  durability: { run: durability, in: ['full'] },
+  jobs: { run: jobs, in: ['full', 'check'] },
+  visible: { run: visible, in: ['full'] },
+  growth: { run: growth, in: ['check'] },
+  soak: { run: soak, in: ['check'] },
+}
+const USAGE = `npm run bench -- [options]
+  --only A,B      these stages alone: ${Object.keys(STAGES).join(', ')}
+  --quick         short runs, in less than 3 minutes; not remembered in the history
+  --check         one very short run of each, to see that no record is lost or doubled
+  --rounds N      runs of each figure (5)
+  --spans N       spans of the queries' store (10000000), or up to which growth goes (100000000)
+  --minutes N     of the soak (30)
+  --data FOLDER   keeps the store of queries and growth there, and goes on from what is in it
+growth and soak run when they are named.`
 
 const { values: options } = parseArgs({
   options: {
-    quick: { type: 'boolean', default: false },
     only: { type: 'string' },
+    quick: { type: 'boolean', default: false },
+    check: { type: 'boolean', default: false },
+    rounds: { type: 'string' },
+    spans: { type: 'string' },
+    minutes: { type: 'string' },
+    data: { type: 'string' },
     help: { type: 'boolean', default: false },
   },
 })
 if (options.help) {
-  console.log('npm run bench -- [--quick] [--only parts|ingest|durability|jobs|visible|queries]')
+  console.log(USAGE)
   process.exit(0)
 }
-const quick = options.quick
-const wanted = (stage) => !options.only || options.only === stage
-
-const git = (...args) => execFileSync('git', args, { cwd: ROOT, encoding: 'utf8' }).trim()
-const machine = {
-  processor: cpus()[0]?.model ?? 'unknown',
-  cores: cpus().length,
-  memory_gib: Math.round(totalmem() / 2 ** 30),
-  node: process.version,
-  revision: `${git('rev-parse', '--short', 'HEAD')}${git('status', '--porcelain') ? '+' : ''}`,
-  // The default, which every stage but `durability` has.
-  durability: allSettings().durability.default,
+const mode = options.check ? 'check' : options.quick ? 'quick' : 'full'
+const wanted =
+  options.only?.split(',') ?? Object.keys(STAGES).filter((name) => STAGES[name].in.includes(mode))
+const unknown = wanted.find((name) => !(name in STAGES))
+if (unknown !== undefined) {
+  console.error(`There is no stage ${unknown}.\n${USAGE}`)
+  process.exit(2)
 }
-const results = { machine }
-console.log(
-  Object.entries(machine)
-    .map(([name, value]) => `${name}: ${value}`)
-    .join('\n'),
-)
 
-function show(title, value) {
-  console.log(`\n${title}`)
-  if (Array.isArray(value) && typeof value[0] === 'object') console.table(value)
-  else if (Array.isArray(value)) console.log(value.join('\n'))
-  else console.dir(value, { depth: 5 })
+/** What a whole run, a quick one and a check take of something. */
+const length = (full, quick, check) => ({ full, quick, check })[mode]
+const number = (text, otherwise) => (text === undefined ? otherwise : Number(text))
+const SPANS = {
+  growth: [100_000_000, 2_000_000, 200_000],
+  queries: [10_000_000, 1_000_000, 200_000],
 }
+
+// How many spans the questions' store has is part of what their figures mean.
+const spansOf = (name) => number(options.spans, length(...(SPANS[name] ?? [0, 0, 0])))
+const head = { ...machine(), mode, query_spans: spansOf('queries') }
+const report = new Report(head)
+for (const [name, value] of Object.entries(head)) console.log(`${name}: ${value}`)
 
 buildLoad()
-if (wanted('parts')) {
-  results.parts = parts(['decode', 'log', 'shard'])
-  show('Native parts, one core', results.parts)
+for (const name of wanted) {
+  const began = performance.now()
+  try {
+    await STAGES[name].run({
+      report,
+      length,
+      rounds: number(options.rounds, length(5, 5, 1)),
+      spans: spansOf(name),
+      minutes: number(options.minutes, length(30, 0.5, 0.1)),
+      data: options.data,
+    })
+    console.log(`\n${name}: done in ${Math.round((performance.now() - began) / 1000)} s`)
+  } catch (error) {
+    report.failures.push({ stage: name, message: error.message })
+    console.error(`\n${name}: FAILED`, error)
+    process.exitCode = 1
+  }
+  report.write()
 }
-if (wanted('ingest')) {
-  const seconds = quick ? 4 : 15
-  const shapes = [
-    { transport: 'grpc', records: 1000 },
-    { transport: 'grpc', records: 8192 },
-    { transport: 'http', records: 1000 },
-    { transport: 'http', records: 8192 },
-    { transport: 'grpc', records: 1000, signal: 'logs', table: 'logs' },
-    { transport: 'grpc', records: 1000, signal: 'metrics', table: 'metrics_sum' },
-  ]
-  results.ingest = []
-  for (const shape of shapes) results.ingest.push(await ingest({ ...shape, seconds }))
-  show('OTLP to durable and committed, server on one core', results.ingest)
-}
-if (wanted('durability')) {
-  results.durability = await durability({ rounds: quick ? 2 : 5, seconds: quick ? 3 : 8 })
-  show('Both durability modes in turns, server on one core, medians', results.durability)
-}
-if (wanted('jobs')) {
-  results.jobs = await jobs({ rate: 150_000, rounds: quick ? 2 : 6, seconds: quick ? 3 : 8 })
-  show(
-    'Acknowledgements at 150,000 spans/s, compaction and server on one core',
-    results.jobs.rounds,
-  )
-}
-if (wanted('visible')) {
-  results.visible = await visible(quick ? 20 : 100)
-  show('From acknowledgement to visible at `strong` (first query always sees it)', results.visible)
-}
-if (wanted('queries')) {
-  results.queries = await queries({
-    spans: quick ? 1_000_000 : 5_000_000,
-    rounds: quick ? 5 : 20,
-    seconds: quick ? 2 : 10,
-  })
-  show('Queries, both cores, warm', results.queries)
-}
-
-const folder = join(ROOT, 'bench/results')
-mkdirSync(folder, { recursive: true })
-const file = join(folder, `${new Date().toISOString().replaceAll(':', '-')}.json`)
-writeFileSync(file, `${JSON.stringify(results, null, 2)}\n`)
-console.log(`\nwritten to ${file}`)
+const comparable = report.figures().length > 0 && mode !== 'check'
+if (comparable) console.log(`\n${report.table()}`)
+console.log(`\nwritten to ${report.write()}`)
+// A run that failed has figures that may be of lost records.
+if (mode === 'full' && report.failures.length === 0) report.remember()
+for (const { stage, message } of report.failures) console.log(`${stage} failed: ${message}`)

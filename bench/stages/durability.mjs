@@ -3,33 +3,32 @@
  * load. Every round has a new folder. The server has one core and the client the other.
  */
 
-import { load, Node, percentile, round } from '../node.mjs'
+import { load, Node } from '../node.mjs'
+import { median, round } from '../numbers.mjs'
+import { CLIENT } from '../server.mjs'
 
 const MODES = ['fsync', 'relaxed']
 
 /** One round of one mode: what was acknowledged, how fast, and the processor seconds of it all. */
 async function measure(mode, { records, inFlight, seconds, seed }) {
-  const node = await Node.start({ server: '0', args: ['--durability', mode] })
+  const node = await Node.start({ args: ['--durability', mode] })
   try {
     const to = ['--grpc', node.addresses.otlpGrpc, '--records', records, '--in-flight', inFlight]
-    const warm = await load('1', [...to, '--seconds', 1, '--seed', seed + 1])
+    const warm = await load(CLIENT, [...to, '--seconds', 1, '--seed', seed + 1])
     await node.flushed()
     const before = node.cpuSeconds()
-    const report = await load('1', [...to, '--seconds', seconds, '--seed', seed])
+    const report = await load(CLIENT, [...to, '--seconds', seconds, '--seed', seed])
     await node.flushed()
     const cpu = node.cpuSeconds() - before
-    const expected = warm.records_acknowledged + report.records_acknowledged
-    const counted = await node.count('spans')
-    if (counted !== expected) {
-      throw new Error(`acknowledged ${expected} records, SQL counts ${counted}`)
-    }
+    await node.expect(warm.records_acknowledged + report.records_acknowledged)
     return { ...report, cpu: (cpu / report.records_acknowledged) * 1e6 }
   } finally {
     await node.remove()
   }
 }
 
-export async function durability({ rounds, seconds }) {
+export async function durability({ report, rounds, length }) {
+  const seconds = length(8, 3, 1)
   const shapes = [
     // A node at its limit, and one client that waits for each acknowledgement.
     { records: 1000, inFlight: 8 },
@@ -45,24 +44,17 @@ export async function durability({ rounds, seconds }) {
       }
     }
     for (const mode of MODES) {
-      const median = (name, digits) =>
-        round(
-          percentile(
-            reports[mode].map((report) => report[name]),
-            0.5,
-          ),
-          digits,
-        )
+      const middle = (name, digits) => round(median(reports[mode].map((one) => one[name])), digits)
       rows.push({
         durability: mode,
         records_per_request: shape.records,
         in_flight: shape.inFlight,
-        records_per_second: median('records_per_second', 0),
-        cpu_seconds_per_million: median('cpu'),
-        ack_p50_ms: median('p50_ms'),
-        ack_p99_ms: median('p99_ms'),
+        records_per_second: middle('records_per_second', 0),
+        cpu_seconds_per_million: middle('cpu'),
+        ack_p50_ms: middle('p50_ms'),
+        ack_p99_ms: middle('p99_ms'),
       })
     }
   }
-  return rows
+  report.show('Both durability modes in turns, server on one core, medians', rows)
 }

@@ -1,128 +1,112 @@
 /**
- * Queries over many spans, beside DuckDB on the same files, and the HTTP API under autocannon.
+ * Queries over many spans, all processors: the group-by beside DuckDB, one trace by its id warm
+ * and cold, and the HTTP API under autocannon.
  */
 
-import { join } from 'node:path'
-import { DuckDBInstance } from '@duckdb/node-api'
 import autocannon from 'autocannon'
-import { load, Node, percentile, round } from '../node.mjs'
+import { median, round } from '../numbers.mjs'
+import { ALL } from '../server.mjs'
+import { Store } from '../store.mjs'
+import { absent, cold, dropper, shares, warm } from './by-id.mjs'
+import { duckdb, groupBy, timed } from './group-by.mjs'
 
-const GROUP_BY = `SELECT service_name, name, count(*) AS spans,
-    count(*) FILTER (WHERE status_code = 2) AS errors,
-    avg(duration_ns) AS mean, max(duration_ns) AS most
-  FROM spans GROUP BY service_name, name ORDER BY service_name, name`
+const CONNECTIONS = 16
+/** Traces that are asked for over HTTP, in turns. */
+const HTTP_IDS = 200
 
-async function timed(rounds, ask) {
-  await ask()
-  const times = []
-  for (let number = 0; number < rounds; number++) {
-    const began = performance.now()
-    await ask(number)
-    times.push(performance.now() - began)
+export async function queries({ report, rounds, length, spans, data }) {
+  const store = await Store.open({ server: ALL, client: ALL, folder: data })
+  try {
+    const rows = []
+    const grouped = Math.min(spans, length(10_000_000, 1_000_000, 200_000))
+    if (store.spans > grouped) {
+      console.log(`group-by: skipped, because the store has ${store.spans} spans already`)
+    } else {
+      await store.grow(grouped)
+      await groupBy({ report, rounds, node: store.node })
+      const over = { spans: store.spans, files: await store.node.files() }
+      const times = shares(report.values('group_by'))
+      rows.push({ what: 'group-by', ...over, p50_ms: round(times.p50), p99_ms: round(times.p99) })
+    }
+    await store.grow(spans)
+    await byId({ report, rounds, length, store, rows })
+    report.show('Queries, all processors', rows)
+    report.show('HTTP, 16 connections', await http({ report, rounds, length, store }))
+    await store.node.expect(store.spans)
+  } finally {
+    await store.close()
   }
-  return { p50_ms: round(percentile(times, 0.5)), p99_ms: round(percentile(times, 0.99)) }
 }
 
-export async function queries({ spans, rounds, seconds }) {
-  const node = await Node.start({ server: '0,1' })
-  try {
-    const report = await load('0,1', [
-      '--grpc',
-      node.addresses.otlpGrpc,
-      '--records',
-      8192,
-      '--requests',
-      Math.ceil(spans / 8192),
-      '--seconds',
-      600,
-    ])
-    await node.flushed()
-    const counted = await node.count('spans')
-    if (counted !== report.records_acknowledged) {
-      throw new Error(`acknowledged ${report.records_acknowledged} spans, SQL counts ${counted}`)
-    }
-    const metrics = await node.metrics()
-    const ids = (await node.sql('SELECT DISTINCT trace_id FROM spans LIMIT 200')).map(
-      (row) => row.trace_id,
-    )
+async function byId({ report, rounds, length, store, rows }) {
+  const number = length(200, 50, 20)
+  const over = { spans: store.spans, files: await store.node.files() }
+  const shown = (what, { p50, p99 }) =>
+    rows.push({ what, ...over, p50_ms: round(p50), p99_ms: round(p99) })
+  for (let turn = 0; turn < rounds; turn++) {
+    const { fresh, again } = await warm(store, number)
+    report.add('trace_warm_p50', fresh.p50)
+    report.add('trace_warm_p99', fresh.p99)
+    report.add('trace_again_p50', again.p50)
+    shown('a trace by id, warm', fresh)
+    shown('the same again', again)
+  }
+  shown('an id that no span has', await absent(store, number))
+  const other = await duckdb(store.node)
+  const asked = []
+  for (const id of store.askedIds(5)) {
+    const question = `SELECT * FROM spans WHERE trace_id = unhex('${id}')`
+    asked.push((await timed(() => other.ask(question))).ms)
+  }
+  other.close()
+  shown('a trace by id, DuckDB', { p50: median(asked), p99: Math.max(...asked) })
+  // A check is about answers: it leaves the machine's page cache to others.
+  const drop = report.head.mode === 'check' ? () => {} : dropper(store.node.dataDir)
+  if (drop === null) {
+    console.log('cold: skipped, because the page cache can be emptied by nobody here')
+    return
+  }
+  for (let turn = 0; turn < rounds; turn++) {
+    const times = await cold(store, drop, length(20, 5, 3))
+    report.add('trace_cold_p99', times.p99)
+    shown('a trace by id, cold', times)
+  }
+}
 
-    const duckdb = await (await DuckDBInstance.create(':memory:', { threads: '2' })).connect()
-    const files = join(node.dataDir, 'tables/spans/**/*.parquet')
-    await duckdb.run(
-      `CREATE VIEW spans AS SELECT * FROM read_parquet('${files}', hive_partitioning = true)`,
-    )
-    const duck = async (sql) => (await duckdb.runAndReadAll(sql)).getRowObjects()
-
-    const ours = await node.sql(GROUP_BY)
-    const theirs = await duck(GROUP_BY)
-    const figures = (rows) =>
-      JSON.stringify(
-        rows.map((row) => [
-          row.service_name,
-          row.name,
-          Number(row.spans),
-          Number(row.errors),
-          Number(row.most),
-        ]),
-      )
-    if (figures(ours) !== figures(theirs)) throw new Error('DuckDB answers otherwise')
-
-    const group = await timed(rounds, () => node.sql(GROUP_BY))
-    const groupDuck = await timed(rounds, () => duck(GROUP_BY))
-    const lookUp = async (number = 0) => {
-      const answer = await fetch(node.url(`/api/v1/traces/${ids[number % ids.length]}`))
-      if (!answer.ok) throw new Error(`the trace ${ids[number % ids.length]}: ${answer.status}`)
-      return answer.arrayBuffer()
-    }
-    // Each id once, then each once more.
-    const trace = await timed(ids.length - 1, (number = -1) => lookUp(number + 1))
-    const traceAgain = await timed(ids.length, lookUp)
-    const absent = await timed(ids.length, (number = 0) =>
-      fetch(node.url(`/api/v1/traces/${String(number).padStart(32, 'f')}`)).then((r) => r.text()),
-    )
-    const traceDuck = await timed(rounds, (number = 0) =>
-      duck(`SELECT * FROM spans WHERE trace_id = unhex('${ids[number % ids.length]}')`),
-    )
-
-    const cannon = (options) =>
-      new Promise((resolve, reject) => {
-        autocannon({ connections: 16, duration: seconds, ...options }, (error, result) =>
-          error ? reject(error) : resolve(result),
-        )
-      })
-    const byId = await cannon({ url: node.url(`/api/v1/traces/${ids[0]}`) })
-    const small = await cannon({
-      url: node.url('/api/v1/sql'),
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ query: 'SELECT 1 AS one', format: 'json' }),
+async function http({ report, rounds, length, store }) {
+  const seconds = length(5, 1, 1)
+  const cannon = (options) =>
+    autocannon({
+      url: store.node.url('/'),
+      connections: CONNECTIONS,
+      duration: seconds,
+      ...options,
     })
-    const health = await cannon({ url: node.url('/health') })
-    const http = (result) => ({
+  const row = (what, result) => {
+    if (result.non2xx + result.errors > 0) throw new Error(`${what}: not every answer was good`)
+    return {
+      what,
       requests_per_second: Math.round(result.requests.average),
       p50_ms: result.latency.p50,
       p99_ms: result.latency.p99,
-      not_2xx: result.non2xx,
-    })
-    return {
-      spans: counted,
-      files: metrics.get('otlake_table_files{table="spans"}'),
-      load_spans_per_second: Math.round(report.records_per_second),
-      group_by: {
-        otlake: group,
-        duckdb: groupDuck,
-        duckdb_over_otlake: round(groupDuck.p50_ms / group.p50_ms),
-      },
-      trace_by_id: {
-        otlake: trace,
-        otlake_again: traceAgain,
-        otlake_absent: absent,
-        duckdb: traceDuck,
-        duckdb_over_otlake: round(traceDuck.p50_ms / trace.p50_ms),
-      },
-      http: { trace_by_id: http(byId), sql_select_1: http(small), health: http(health) },
     }
-  } finally {
-    await node.remove()
   }
+  const traces = store.askedIds(HTTP_IDS).map((id) => ({ path: `/api/v1/traces/${id}` }))
+  const rows = []
+  // Once for each connection to have had every trace.
+  await cannon({ requests: traces, amount: CONNECTIONS * traces.length })
+  for (let turn = 0; turn < rounds; turn++) {
+    const result = await cannon({ requests: traces })
+    rows.push(row('one trace by id', result))
+    report.add('trace_queries_per_second', result.requests.average)
+  }
+  const select = {
+    path: '/api/v1/sql',
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ query: 'SELECT 1 AS one', format: 'json' }),
+  }
+  rows.push(row('SELECT 1', await cannon({ requests: [select] })))
+  rows.push(row('/health', await cannon({ requests: [{ path: '/health' }] })))
+  return rows
 }

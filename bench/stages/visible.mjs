@@ -1,33 +1,27 @@
-/** From acknowledgement to a strong query that sees it, under a light load. */
+/** Freshness of an idle node: the same probe as at half load, with nothing beside it. */
 
-import { load, Node, percentile, round } from '../node.mjs'
+import { Node } from '../node.mjs'
+import { percentile, round } from '../numbers.mjs'
+import { probe } from '../probe.mjs'
 
-export async function visible(rounds) {
-  const node = await Node.start({ server: '0' })
+export async function visible({ report, length }) {
+  const node = await Node.start()
   try {
-    const waits = []
-    let expected = 0
-    for (let number = 0; number < rounds; number++) {
-      const report = await load('1', [
-        '--grpc',
-        node.addresses.otlpGrpc,
-        '--requests',
-        1,
-        '--records',
-        1000,
-        '--in-flight',
-        1,
-        '--seed',
-        number + 1,
-      ])
-      expected += report.records_acknowledged
-      const began = performance.now()
-      let queries = 1
-      while ((await node.count('spans')) < expected) queries++
-      waits.push(performance.now() - began)
-      if (queries !== 1) throw new Error('an acknowledged span was not visible to the first query')
+    const probed = await probe(node.addresses, length(10, 2, 1))
+    await node.expect(probed.spans)
+    const row = (what, { sent_ms: sent, acknowledged_ms: acknowledged, missed }) => ({
+      what,
+      probes: sent.length,
+      missed_by_the_first_query: missed,
+      acknowledged_to_answer_p50_ms: round(percentile(acknowledged, 0.5)),
+      acknowledged_to_answer_p99_ms: round(percentile(acknowledged, 0.99)),
+      sent_to_answer_p95_ms: round(percentile(sent, 0.95)),
+    })
+    const rows = [row('SQL', probed.sql), row('trace by id', probed.trace)]
+    if (rows.some((one) => one.missed_by_the_first_query > 0)) {
+      throw new Error('a span that was acknowledged was missing from a query begun after it')
     }
-    return { rounds, p50_ms: round(percentile(waits, 0.5)), p99_ms: round(percentile(waits, 0.99)) }
+    report.show('Freshness of an idle node, at `strong`', rows)
   } finally {
     await node.remove()
   }

@@ -1,5 +1,6 @@
 // Program collector is an OpenTelemetry Collector of upstream's parts, and only those that the
-// tests configure: what the Collector Builder would write, kept small so that it builds quickly.
+// tests and the benchmark configure: what the Collector Builder would write, kept small so that it
+// builds quickly.
 // collector.yaml is the configuration that docs/clients.md shows.
 package main
 
@@ -12,6 +13,7 @@ import (
 	"go.opentelemetry.io/collector/confmap/provider/envprovider"
 	"go.opentelemetry.io/collector/confmap/provider/fileprovider"
 	"go.opentelemetry.io/collector/exporter"
+	"go.opentelemetry.io/collector/exporter/nopexporter"
 	"go.opentelemetry.io/collector/exporter/otlpexporter"
 	"go.opentelemetry.io/collector/exporter/otlphttpexporter"
 	"go.opentelemetry.io/collector/extension"
@@ -38,7 +40,7 @@ func components() (factories otelcol.Factories, err error) {
 		return factories, err
 	}
 	factories.Exporters, err = otelcol.MakeFactoryMap[exporter.Factory](
-		otlpexporter.NewFactory(), otlphttpexporter.NewFactory())
+		nopexporter.NewFactory(), otlpexporter.NewFactory(), otlphttpexporter.NewFactory())
 	return factories, err
 }
 

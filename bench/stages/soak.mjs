@@ -1,0 +1,128 @@
+/**
+ * Soak: for `--minutes`, 80% of what the node keeps up with on one core, with its jobs as they are
+ * by default. Samples memory, files, acknowledgements and questions; the last third has to be
+ * where the first was.
+ */
+
+import { write } from '../chart.mjs'
+import { load, Node } from '../node.mjs'
+import { median, round } from '../numbers.mjs'
+import { CLIENT } from '../server.mjs'
+import { lookUp } from './by-id.mjs'
+
+const SHARE = 0.8
+const SAMPLE_S = 10
+/** Questions of each kind in a sample. */
+const QUESTIONS = 10
+/** Files that were merged go soon: half an hour of them beside what replaced them fills a disk. */
+const SETTINGS = ['--set', 'jobs.vacuum_after_ms=60000']
+/** Over the last minute alone, so that the answer does not grow with the store. */
+const RECENT = `SELECT service_name, count(*) AS n FROM spans
+  WHERE start_time > now() - INTERVAL '1 minute' GROUP BY service_name`
+
+export async function soak({ report, length, minutes }) {
+  const node = await Node.start({ args: SETTINGS })
+  const samples = []
+  try {
+    const slice = length(SAMPLE_S, 2, 1)
+    const full = await keptUp(node, length(20, 3, 1))
+    let expected = full.acknowledged
+    const rate = Math.round(full.rate * SHARE)
+    const number = Math.max(6, Math.round((minutes * 60) / slice))
+    console.log(`${rate} spans/s for ${round((number * slice) / 60)} minutes`)
+    let ids = full.ids
+    // The first minute fills what is to keep its level.
+    const filling = length(6, 1, 0)
+    for (let index = 0; index < filling + number; index++) {
+      const pace = ['--rate', rate, '--seconds', slice, '--seed', index + 2]
+      const [sent, asked] = await Promise.all([
+        load(CLIENT, ['--grpc', node.addresses.otlpGrpc, ...pace, '--trace-ids', QUESTIONS]),
+        questions(node, ids),
+      ])
+      expected += sent.records_acknowledged
+      ids = sent.trace_ids
+      await node.expect(expected)
+      if (index < filling) continue
+      samples.push({
+        second: (index + 1) * slice,
+        per_second: Math.round(sent.records_per_second),
+        refused: sent.requests_refused,
+        rss_mb: node.residentMegabytes(),
+        files: await node.files(),
+        ack_p50_ms: round(sent.p50_ms),
+        ack_p99_ms: round(sent.p99_ms),
+        ...asked,
+      })
+    }
+    await node.flushed()
+    await node.expect(expected)
+  } finally {
+    await node.remove()
+  }
+  report.show('Soak, server on one core', thirds(report, samples))
+  report.stages['Soak, samples'] = samples
+  for (const file of plots(report.head.revision, samples)) console.log(`plotted to ${file}`)
+}
+
+/** What the node keeps up with: until the last of it was committed. */
+async function keptUp(node, seconds) {
+  const began = performance.now()
+  const sent = await load(CLIENT, [
+    ...['--grpc', node.addresses.otlpGrpc, '--seconds', seconds, '--trace-ids', QUESTIONS],
+  ])
+  await node.flushed()
+  const acknowledged = sent.records_acknowledged
+  const rate = (acknowledged / (performance.now() - began)) * 1000
+  return { rate, acknowledged, ids: sent.trace_ids }
+}
+
+/** Traces of the sample before, and the last minute by SQL; medians. */
+async function questions(node, ids) {
+  const [traces, recent] = [[], []]
+  for (const id of ids) {
+    traces.push(await lookUp(node, id))
+    const asked = performance.now()
+    await node.sql(RECENT)
+    recent.push(performance.now() - asked)
+  }
+  return { trace_ms: round(median(traces)), recent_ms: round(median(recent)) }
+}
+
+/** The level of each third; the last over the first becomes a figure. */
+function thirds(report, samples) {
+  const size = Math.floor(samples.length / 3)
+  const parts = [samples.slice(0, size), samples.slice(size, -size), samples.slice(-size)]
+  const figures = {
+    rss_mb: 'soak_rss',
+    files: 'soak_files',
+    ack_p50_ms: 'soak_ack_p50',
+    ack_p99_ms: 'soak_ack_p99',
+    trace_ms: 'soak_trace',
+    recent_ms: 'soak_recent',
+  }
+  return Object.entries(figures).map(([name, id]) => {
+    const values = parts.map((part) => part.map((sample) => sample[name]))
+    const [first, middle, last] = values.map(median)
+    // A store that has no file yet in its first third has nothing to compare with.
+    if (first > 0) report.add(id, last / first)
+    return { what: name, first, middle, last, max: Math.max(...values.flat()) }
+  })
+}
+
+function plots(revision, samples) {
+  const over = (name) => samples.map((sample) => [sample.second / 60, sample[name]])
+  const minutes = { label: 'minutes' }
+  return [
+    ['rss', 'Resident memory', 'MB', ['rss_mb']],
+    ['files', 'Files of the table', 'files', ['files']],
+    ['ack', 'Acknowledgements', 'ms', ['ack_p50_ms', 'ack_p99_ms']],
+    ['questions', 'Questions under load', 'ms', ['trace_ms', 'recent_ms']],
+  ].map(([name, title, unit, columns]) =>
+    write(`soak-${name}`, {
+      title: `Soak at 80% load: ${title.toLowerCase()} (${revision})`,
+      x: minutes,
+      y: { label: unit },
+      series: columns.map((column) => ({ name: column, points: over(column) })),
+    }),
+  )
+}
