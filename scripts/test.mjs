@@ -1,6 +1,7 @@
 /**
  * Runs every check and test, goes on after a failure, and ends with one line `N passed, N failed`.
- * A lint step counts as one. `--lint`, or `--only lint|rust|vitest`, runs a part.
+ * A lint step counts as one, and so does the benchmark's check, which times nothing: it sees that
+ * no record is lost or doubled. `--lint`, or `--only lint|rust|vitest|bench`, runs a part.
  */
 
 import { spawn } from 'node:child_process'
@@ -13,7 +14,9 @@ import { cargoEnvironment } from './places.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const temporary = mkdtempSync(join(tmpdir(), 'otlake-test-'))
-const PARTS = ['lint', 'rust', 'vitest']
+/** A workspace of its own. */
+const NATIVE_BENCHES = ['--manifest-path', 'bench/native/Cargo.toml']
+const PARTS = ['lint', 'rust', 'vitest', 'bench']
 
 const only = process.argv.includes('--only')
   ? process.argv[process.argv.indexOf('--only') + 1]
@@ -47,7 +50,8 @@ function run(command, args, onLine) {
   })
 }
 
-async function lint(command, args) {
+/** A command that passes or fails as a whole. */
+async function whole(command, args) {
   const ok = (await run(command, args)) === 0
   return { passed: ok ? 1 : 0, failed: ok ? 0 : 1 }
 }
@@ -107,15 +111,31 @@ function judged(count, status) {
 
 const node = process.execPath
 const steps = [
-  ['lint', () => lint(node, ['node_modules/@biomejs/biome/bin/biome', 'ci', '.'])],
-  ['lint', () => lint(node, ['node_modules/typescript/bin/tsc', '--noEmit'])],
-  ['lint', () => lint('cargo', ['fmt', '--all', '--check'])],
+  ['lint', () => whole(node, ['node_modules/@biomejs/biome/bin/biome', 'ci', '.'])],
+  ['lint', () => whole(node, ['node_modules/typescript/bin/tsc', '--noEmit'])],
+  ['lint', () => whole('cargo', ['fmt', '--all', '--check'])],
   [
     'lint',
     () =>
-      lint('cargo', [
+      whole('cargo', [
         'clippy',
         '--workspace',
+        '--all-targets',
+        '--locked',
+        '--profile',
+        'release',
+        '--',
+        '-D',
+        'warnings',
+      ]),
+  ],
+  ['lint', () => whole('cargo', ['fmt', ...NATIVE_BENCHES, '--check'])],
+  [
+    'lint',
+    () =>
+      whole('cargo', [
+        'clippy',
+        ...NATIVE_BENCHES,
         '--all-targets',
         '--locked',
         '--profile',
@@ -129,6 +149,10 @@ const steps = [
   ['vitest', () => vitest('unit')],
   ['vitest', () => vitest('e2e')],
 ]
+// The benchmark reads what a process has used from /proc.
+if (process.platform === 'linux') {
+  steps.push(['bench', () => whole(node, ['bench/run.mjs', '--check'])])
+}
 
 let passed = 0
 let failed = 0
