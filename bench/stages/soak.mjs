@@ -4,6 +4,7 @@
  * where the first was.
  */
 
+import { statfsSync } from 'node:fs'
 import { write } from '../chart.mjs'
 import { load, Node } from '../node.mjs'
 import { median, round } from '../numbers.mjs'
@@ -14,6 +15,8 @@ const SHARE = 0.8
 const SAMPLE_S = 10
 /** Questions of each kind in a sample. */
 const QUESTIONS = 10
+/** What a span takes on disk at the most, files that wait for their deletion counted. */
+const DISK_BYTES = 40
 /** Files that were merged go soon: half an hour of them beside what replaced them fills a disk. */
 const SETTINGS = ['--set', 'jobs.vacuum_after_ms=60000']
 /** Over the last minute alone, so that the answer does not grow with the store. */
@@ -30,6 +33,15 @@ export async function soak({ report, length, minutes }) {
     const rate = Math.round(full.rate * SHARE)
     const number = Math.max(6, Math.round((minutes * 60) / slice))
     console.log(`${rate} spans/s for ${round((number * slice) / 60)} minutes`)
+    // Before it fills the disk that others need too.
+    const needed = number * slice * rate * DISK_BYTES
+    const { bavail, bsize } = statfsSync(node.dataDir)
+    if (needed > bavail * bsize) {
+      const [gigabytes, free] = [needed, bavail * bsize].map((bytes) => round(bytes / 1e9, 1))
+      throw new Error(
+        `the soak may take ${gigabytes} GB, ${free} are free: set TMPDIR or --minutes`,
+      )
+    }
     let ids = full.ids
     // The first minute fills what is to keep its level.
     const filling = length(6, 1, 0)
