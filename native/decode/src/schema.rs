@@ -5,7 +5,7 @@
 //! type, hence: `start_time` and its like are microseconds for people, beside exact
 //! `…_unix_nano` columns; unsigned 32-bit fields are `Int64`; ids are fixed binary in Arrow and
 //! Parquet, `binary` in Delta. Attributes are one JSON text column that keeps each value's OTLP
-//! type (`attributes.rs` has the mapping). `docs/adr/` has the reasons.
+//! type (`any_value.rs` has the mapping). `docs/adr/` has the reasons.
 //!
 //! Text is `Utf8View`: a resource's text is one buffer that each of its rows points to, and
 //! sorting or joining batches moves 16-byte views, not text.

@@ -1,3 +1,5 @@
+//! The views of text are those that Arrow makes.
+
 use arrow::array::builder::make_view;
 
 use crate::texts::view;

@@ -8,7 +8,7 @@ use otlake_base::limits::RecordLimits;
 use otlake_base::{Code, Signal, Table};
 
 use crate::encode::wire_writer::WireWriter;
-use crate::plain::plain_text;
+use crate::plain::{odd, odd_anywhere, plain_text};
 use crate::request::Request;
 use crate::wire::{Reader, whole_varint};
 use crate::{Decoded, decode};
@@ -341,6 +341,23 @@ fn i5_parts_of_a_record_are_counted_before_they_are_kept() {
         (Signal::Metrics, nested(&[1, 2], many(2))),
     ] {
         assert_eq!(code(signal, body), Code::OtlpTooLarge);
+    }
+}
+
+#[test]
+fn every_processor_finds_the_same_bytes_odd() {
+    for byte in 0..=u8::MAX {
+        for at in 0..16 {
+            let mut block = [b'x'; 16];
+            block[at] = byte;
+            let plain = (0x20..0x80).contains(&byte) && byte != b'"' && byte != b'\\';
+            let expected = if plain { 0 } else { 1 << at };
+            assert_eq!(
+                (odd(block), odd_anywhere(block)),
+                (expected, expected),
+                "{byte}"
+            );
+        }
     }
 }
 
