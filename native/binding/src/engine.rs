@@ -300,18 +300,7 @@ impl Engine {
         let consistency = Consistency::parse(consistency, session)?;
         let answer = self
             .asking
-            .spawn(async move {
-                // Taken before the read: what comes after it makes the answer forgotten.
-                let moment = queries.moment(&consistency).ok();
-                let found = queries
-                    .trace(form.trace_id, form.tenant.as_deref(), consistency)
-                    .await?;
-                let answer = trace::encode(found.stream, form.json).await?;
-                if let (Some(Answer::Whole(answer)), Some(moment)) = (&answer, moment) {
-                    queries.keep_trace(form, moment, answer);
-                }
-                Ok::<_, Error>(answer)
-            })
+            .spawn(async move { trace::look_up(&queries, form, consistency).await })
             .await??;
         Ok(answer.map(|answer| match answer {
             Answer::Whole(answer) => Either::A(Buffer::from(answer)),

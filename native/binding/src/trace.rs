@@ -3,9 +3,9 @@
 
 use arrow::array::RecordBatch;
 use futures::{StreamExt, stream};
-use otlake_base::{Code, Error, Result, Signal, Table};
+use otlake_base::{Code, Consistency, Error, Result, Signal, Table};
 use otlake_query::pieces::fitting;
-use otlake_query::{BatchStream, TraceForm};
+use otlake_query::{BatchStream, QueryEngine, TraceForm};
 
 use crate::byte_stream::Chunks;
 
@@ -61,8 +61,30 @@ fn parse_trace_id(text: &str) -> Result<[u8; 16]> {
     }
 }
 
+/// The trace in its form, which is kept for the next time if it is not large; `None` where there is
+/// none.
+///
+/// # Errors
+/// As `QueryEngine::trace`.
+pub async fn look_up(
+    queries: &QueryEngine,
+    form: TraceForm,
+    consistency: Consistency,
+) -> Result<Option<Answer>> {
+    // Taken before the read: what comes after it makes the answer forgotten.
+    let moment = queries.moment(&consistency).ok();
+    let found = queries
+        .trace(form.trace_id, form.tenant.as_deref(), consistency)
+        .await?;
+    let answer = encode(found.stream, form.json).await?;
+    if let (Some(Answer::Whole(answer)), Some(moment)) = (&answer, moment) {
+        queries.keep_trace(form, moment, answer);
+    }
+    Ok(answer)
+}
+
 /// The spans as one `TracesData`, protobuf or JSON; `None` where there are none.
-pub async fn encode(rows: BatchStream, json: bool) -> Result<Option<Answer>> {
+async fn encode(rows: BatchStream, json: bool) -> Result<Option<Answer>> {
     let mut parts = Parts {
         rows,
         next: None,

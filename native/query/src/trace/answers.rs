@@ -23,7 +23,10 @@ pub struct TraceForm {
     pub json: bool,
 }
 
-pub(crate) struct TraceAnswers(Mutex<Bounded<TraceForm, (Moment, Arc<[u8]>)>>);
+/// An answer, and the moment that it is of.
+type Kept = (Moment, Arc<[u8]>);
+
+pub(crate) struct TraceAnswers(Mutex<Bounded<TraceForm, Kept>>);
 
 impl TraceAnswers {
     pub(crate) fn new() -> Self {

@@ -141,7 +141,8 @@ impl Reading {
             .position(|leaf| leaf.path().string() == TRACE_ID);
         let id = id.ok_or_else(|| external(Error::new(Code::TableCorrupt, "no trace_id")))?;
         let (start, length) = chunks.column(id).byte_range();
-        let pages = self.read(vec![start..start + length]).await?;
+        let end = start + length;
+        let pages = self.read(vec![Range { start, end }]).await?;
         let Some(selection) = self.select(group, id, pages)? else {
             return Ok(None);
         };
