@@ -10,6 +10,7 @@ mod random_otlp;
 #[path = "../../decode/src/encode/whole_records_test.rs"]
 mod whole_records;
 
+use std::collections::HashSet;
 use std::fs::File;
 
 use arrow::array::RecordBatch;
@@ -134,6 +135,13 @@ fn stored(node: &Processor, table: Table) -> Vec<(Table, RecordBatch)> {
         .collect()
 }
 
+/// Whether a table has several files of one day.
+fn has_mergeable(node: &Processor, table: Table) -> bool {
+    let files = capture(node, table).files;
+    let days: HashSet<i32> = files.iter().map(|file| file.day).collect();
+    days.len() < files.len()
+}
+
 /// Sends random messages, and compares what the merged files give back with what came in.
 async fn return_as_they_came<M, S>(signal: Signal, strategy: S, whole: impl Fn(&M) -> Vec<Whole>)
 where
@@ -156,18 +164,21 @@ where
         }
         node.flush().await.expect("a flush");
     }
+    // Few random requests have every kind of point in every flush.
+    let tables = signal.tables().iter().copied();
+    let mergeable: Vec<Table> = tables
+        .filter(|table| has_mergeable(&node, *table))
+        .collect();
+    assert!(!mergeable.is_empty(), "nothing is merged");
     let report = node.run_job(Job::Compact).await.expect("a run");
-    for table in signal.tables() {
-        let (_, work) = report
-            .tables
-            .iter()
-            .find(|(of, _)| of == table)
-            .expect("it");
-        assert!(
-            work.files_in > work.files_out && work.files_out > 0,
-            "files of {} were merged: {work:?}",
-            table.name()
-        );
+    for (table, work) in &report.tables {
+        if mergeable.contains(table) {
+            assert!(
+                work.files_in > work.files_out && work.files_out > 0,
+                "files of {} were merged: {work:?}",
+                table.name()
+            );
+        }
         assert_eq!(work.duplicates, 0, "no two spans are equal");
     }
     let tables = signal.tables().iter();
