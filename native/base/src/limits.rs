@@ -37,7 +37,7 @@ pub const LOG_GROUP_RECORDS: usize = 1024;
 /// Bytes that one group commit may take, beyond its first record.
 pub const LOG_GROUP_BYTES: usize = 8 * 1024 * 1024;
 /// Live batches of all signals in memory, in bytes; at it, requests are refused (I5).
-pub const LIVE_MAX_BYTES: usize = 384 * 1024 * 1024;
+pub const LIVE_MAX_BYTES: usize = 320 * 1024 * 1024;
 /// How long an identical request is known for a resend, in milliseconds: longer than SDKs and
 /// Collectors go on retrying by default (60 s and 300 s).
 pub const DEDUPE_WINDOW_MS: u64 = 600_000;

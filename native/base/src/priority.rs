@@ -6,7 +6,7 @@
 pub const QUERIES: i32 = 10;
 /// Flushes: each gets about a third of what one of ingest's threads does (335 against 1024), so that
 /// no acknowledgement waits behind them; a node that takes in more than it can flush refuses.
-pub const FLUSHES: i32 = 5;
+pub const FLUSHES: i32 = 19;
 /// Jobs: the least that there is, for they have all the time.
 pub const JOBS: i32 = 19;
 
