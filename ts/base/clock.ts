@@ -11,6 +11,15 @@ export interface Clock {
   sleep(ms: number): Promise<void>
 }
 
+/** Time that never goes back, for time-outs; it has no date. */
+export interface Monotonic {
+  /** Milliseconds since some moment. */
+  monotonic(): number
+}
+
+/** The machine's monotonic time. */
+export const systemMonotonic: Monotonic = { monotonic: () => performance.now() }
+
 /** The machine's clock. Its timers do not keep the process alive. */
 export const systemClock: Clock = {
   now: () => Date.now(),

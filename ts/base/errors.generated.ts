@@ -23,6 +23,7 @@ export type ErrorCode =
   | 'JOB_UNKNOWN'
   | 'JOB_STOPPED'
   | 'HANDLE_CLOSED'
+  | 'CLUSTER_UNREACHABLE'
   | 'HTTP_NOT_FOUND'
   | 'HTTP_METHOD'
   | 'HTTP_MALFORMED'
@@ -73,6 +74,7 @@ export const ERRORS: Record<ErrorCode, { kind: ErrorKind; fix: string }> = {
   JOB_UNKNOWN: { kind: 'invalid', fix: 'Name one of the jobs: compact, retain or vacuum.' },
   JOB_STOPPED: { kind: 'unavailable', fix: 'The node is stopping; what was left is done by a run after the next start.' },
   HANDLE_CLOSED: { kind: 'invalid', fix: 'The handle was closed before this call: open a new one.' },
+  CLUSTER_UNREACHABLE: { kind: 'unavailable', fix: 'Start one of the named nodes, and check the cluster\'s name, its keys, and the way of UDP and TCP to their ports.' },
   HTTP_NOT_FOUND: { kind: 'not_found', fix: 'Open GET / for the paths that this node serves.' },
   HTTP_METHOD: { kind: 'invalid', fix: 'Use a method that the `allow` header of the answer names.' },
   HTTP_MALFORMED: { kind: 'invalid', fix: 'Send the JSON object and the headers that docs/http.md describes.' },

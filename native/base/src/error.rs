@@ -81,6 +81,7 @@ codes! {
     JobUnknown = "JOB_UNKNOWN", Invalid, "Name one of the jobs: compact, retain or vacuum.";
     JobStopped = "JOB_STOPPED", Unavailable, "The node is stopping; what was left is done by a run after the next start.";
     HandleClosed = "HANDLE_CLOSED", Invalid, "The handle was closed before this call: open a new one.";
+    ClusterUnreachable = "CLUSTER_UNREACHABLE", Unavailable, "Start one of the named nodes, and check the cluster's name, its keys, and the way of UDP and TCP to their ports.";
 
     HttpNotFound = "HTTP_NOT_FOUND", NotFound, "Open GET / for the paths that this node serves.";
     HttpMethod = "HTTP_METHOD", Invalid, "Use a method that the `allow` header of the answer names.";
