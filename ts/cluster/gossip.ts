@@ -85,7 +85,7 @@ export class Gossip {
       this.health,
       this.#news.members,
       this.#emit,
-      () => this.#restate(),
+      (before) => this.#restate(before),
     )
     this.#prober = new Prober(settings, this.health, {
       send: (to, body) => this.#send(to, body),
@@ -137,13 +137,14 @@ export class Gossip {
   setState(key: string, value: string | null): boolean {
     const { name, generation } = this.members.self
     const entry = this.states.set(name, generation, key, value)
-    if (entry === null) return (this.states.of(name).get(key) ?? null) === value
+    if (entry === null) return (this.states.of({ name, generation }).get(key) ?? null) === value
     this.#news.states.add(entry)
     return true
   }
 
   /** Adds to a counter of the cluster's. False where there is no room. */
   count(counter: string, amount: number, expires: number): boolean {
+    if (amount === 0) return true
     const { name: member, generation } = this.members.self
     const entry = this.counters.add({ counter, member, generation, expires }, amount)
     if (entry === null) return false
@@ -250,11 +251,10 @@ export class Gossip {
     return true
   }
 
-  /** Writes the node's state anew under a generation that stands before any other. */
-  #restate(): void {
+  /** Writes the node's state anew under its new generation. */
+  #restate(before: number): void {
     const { name, generation } = this.members.self
-    const own = this.states.of(name)
-    this.states.forget(name)
+    const own = this.states.of({ name, generation: before })
     for (const [key, value] of own) {
       const entry = this.states.set(name, generation, key, value)
       if (entry) this.#news.states.add(entry)

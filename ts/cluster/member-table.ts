@@ -50,7 +50,7 @@ export class MemberTable {
     private readonly queue: BroadcastQueue<MemberUpdate>,
     private readonly emit: (event: MemberEvent) => void,
     /** The node has a new generation: what it says of itself has to be said anew. */
-    private readonly onReborn: () => void,
+    private readonly onReborn: (before: number) => void,
   ) {
     this.roster = new Roster(random)
     this.#self = { ...self, incarnation: self.generation, status: 'alive' }
@@ -82,9 +82,10 @@ export class MemberTable {
 
   /** Starts a generation that stands before `seen`, which somebody took for this node's. */
   rebear(seen: number): void {
+    const before = this.#self.generation
     this.#self = { ...this.#self, generation: seen + 1, incarnation: seen + 1 }
     this.announce()
-    this.onReborn()
+    this.onReborn(before)
   }
 
   learn(now: number, told: MemberUpdate, source: Source): void {

@@ -174,7 +174,8 @@ export class Membership extends EventEmitter<MembershipEvents> {
 
   /** Everything a member says of itself, the keys of `LocalState` and others. */
   registers(name: string): ReadonlyMap<string, string> {
-    return this.#gossip.states.of(name)
+    const record = this.member(name)
+    return record ? this.#gossip.states.of(record) : new Map()
   }
 
   /**
@@ -347,7 +348,7 @@ export class Membership extends EventEmitter<MembershipEvents> {
   }
 
   #member(record: MemberRecord): Member {
-    return { ...record, state: fromRegisters(this.#gossip.states.of(record.name)) }
+    return { ...record, state: fromRegisters(this.#gossip.states.of(record)) }
   }
 
   #tell(event: MemberEvent): void {

@@ -29,9 +29,10 @@ const NOTHING: Writer = { generation: 0, version: 0, registers: new Map() }
 export class StateStore {
   readonly #writers = new Map<string, Writer>()
 
-  /** What `member` says of itself now. */
-  of(member: string): Map<string, string> {
-    const registers = this.#writers.get(member)?.registers ?? new Map<string, Register>()
+  /** What this start of `member` says of itself; of another start nothing is told. */
+  of({ name, generation }: { name: string; generation: number }): Map<string, string> {
+    const writer = this.#writers.get(name)
+    const registers = writer?.generation === generation ? writer.registers : NOTHING.registers
     const present = [...registers].filter(([, { value }]) => value !== null)
     return new Map(present.map(([key, { value }]) => [key, value as string]))
   }
