@@ -22,6 +22,21 @@ test.each([3, 5, 10])(
   },
 )
 
+test.each([3, 5, 10])(
+  '%i nodes that are slow at times are never declared dead',
+  {
+    timeout: 600_000,
+  },
+  (size) => {
+    const broken: string[] = []
+    for (let seed = first; seed < first + count; seed++) {
+      const { violation } = storm({ seed, size, isMild: true })
+      if (violation) broken.push(`OTLAKE_CLUSTER_SEED=${seed} size ${size}: ${violation.message}`)
+    }
+    expect(broken).toEqual([])
+  },
+)
+
 test('the same seed twice is the same course of events', { timeout: 600_000 }, () => {
   for (const size of [3, 5, 10]) {
     for (const seed of [first, first + 1, first + 2]) {

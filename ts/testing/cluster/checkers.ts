@@ -4,6 +4,7 @@
  * - `incarnations only grow`: nobody ever hears a lower one of a member than before.
  * - `a left member stays gone`: no start that said goodbye is alive to who has heard it.
  * - `clusters stay apart`: nobody knows a member of a cluster of another name.
+ * - `the living stay` (in mild weather): nobody who runs is declared dead.
  * - `all know all` (after healing): who runs is alive to everyone who runs; who does not is not.
  * - `all know the same` (after healing): state and counters are the same everywhere.
  */
@@ -24,8 +25,11 @@ export class Violation extends Error {
 export class Watcher {
   readonly found: Violation[] = []
 
-  /** `note` hears of every event, for the trace. */
-  constructor(private readonly note: (text: string) => void) {}
+  /** `note` hears of every event, for the trace; `mayFail` says whose death may be declared. */
+  constructor(
+    private readonly note: (text: string) => void,
+    private readonly mayFail: (name: string) => boolean,
+  ) {}
 
   watch(node: SimNode): void {
     const highest = new Map<string, number>()
@@ -38,6 +42,9 @@ export class Watcher {
         this.#violated('incarnations only grow', `${node.name}: ${name} fell to ${incarnation}`)
       }
       highest.set(name, Math.max(before, incarnation))
+      if (what === 'failed' && !this.mayFail(name)) {
+        this.#violated('the living stay', `${node.name} declared ${name} dead`)
+      }
       if (what === 'left') gone.set(name, generation)
       if ((what === 'alive' || what === 'suspect') && gone.get(name) === generation) {
         this.#violated('a left member stays gone', `${node.name}: ${name} is ${what} again`)

@@ -17,8 +17,10 @@ export interface StormOptions {
   /** A broken protocol, made of what its nodes would send. */
   tamper?: Tamper
   settings?: Partial<ClusterSettings>
-  /** Of another cluster's name on the same addresses. */
+  /** Of another cluster's name, told the same addresses. */
   foreign?: number
+  /** Only what a healthy cluster sees: loss up to 5%, delays up to 50 ms, pauses up to 1 s. */
+  isMild?: boolean
 }
 
 export interface StormResult {
@@ -54,7 +56,10 @@ class Storm {
     const sim = new SimCluster(options.seed)
     this.#sim = sim
     this.#random = sim.random.fork()
-    this.#watcher = new Watcher((text) => this.#hash.update(`${sim.time.now} ${text}\n`))
+    this.#watcher = new Watcher(
+      (text) => this.#hash.update(`${sim.time.now} ${text}\n`),
+      () => options.isMild !== true,
+    )
     sim.settings = options.settings ?? {}
     // Tampering reads what is sent.
     if (options.tamper) sim.network.tamper = options.tamper
@@ -71,7 +76,8 @@ class Storm {
     for (let index = 0; index < foreign; index++) this.#start(`b${index}`, { cluster: 'other' })
     this.#sim.time.run(3000)
     for (const end = this.#sim.time.now + STORM_MS; this.#sim.time.now < end; ) {
-      this.#mischief()
+      if (this.options.isMild) this.#mildWeather()
+      else this.#mischief()
       this.#sim.time.run(this.#random.between(200, 5000))
       this.#watcher.checkClusters(this.#sim)
     }
@@ -120,7 +126,7 @@ class Storm {
       },
       () => this.#partition(),
       () => network.mend(),
-      () => node && this.#pause(node),
+      () => node && this.#pause(node, 8000),
       () => node && this.#crash(node),
       () => this.#restart(),
       () => this.#leave(node),
@@ -129,6 +135,19 @@ class Storm {
       () => node && this.#talk(node),
     ]
     kinds[pick(this.#random, kinds.length)]?.()
+  }
+
+  #mildWeather(): void {
+    const node = this.#any(this.#present)
+    if (node === undefined) return
+    this.#sim.network.conditions = {
+      loss: this.#random.between(0, 0.05),
+      duplication: 0,
+      minDelayMs: 0.1,
+      maxDelayMs: this.#random.between(0.2, 50),
+    }
+    if (this.#random.chance(0.3)) this.#talk(node)
+    else this.#pause(node, 1000)
   }
 
   #partition(): void {
@@ -146,9 +165,11 @@ class Storm {
     }
   }
 
-  #pause(node: SimNode): void {
+  #pause(node: SimNode, upToMs: number): void {
+    // Two pauses that meet would be a longer one.
+    if (node.isPaused) return
     node.pause()
-    this.#sim.time.after(this.#random.between(100, 8000), () => node.resume())
+    this.#sim.time.after(this.#random.between(100, upToMs), () => node.resume())
   }
 
   #crash(node: SimNode): void {
