@@ -102,8 +102,9 @@ export class FaultClassifier {
     this.#set(now, 'degradation', name, 'health', state.health >= ILL_HEALTH)
     const known = this.#corruptions.get(name)
     const before = known?.generation === generation ? known.found : 0
-    if (state.corruptions === before) return
     this.#corruptions.set(name, { generation, found: state.corruptions })
+    if (known?.generation === generation && state.corruptions === before) return
+    // More damage is another fault of the same kind.
     this.#set(now, 'corruption', name, '', false)
     this.#set(now, 'corruption', name, '', state.corruptions > before)
   }
@@ -170,6 +171,7 @@ export class FaultClassifier {
 
   #forget(name: string): void {
     this.#suspicions.delete(name)
+    this.#corruptions.delete(name)
     for (const [key, { member }] of this.#open) if (member === name) this.#open.delete(key)
   }
 }

@@ -93,6 +93,11 @@ export class SimNetwork {
     this.#cut.clear()
   }
 
+  /** Hands a node a datagram at once, as if somebody had sent it. */
+  inject(to: string, bytes: Uint8Array): void {
+    this.#hosts.get(to)?.handlers?.onPacket(bytes)
+  }
+
   #isCut(from: string, to: string): boolean {
     return this.#cut.size > 0 && this.#cut.has(`${from} ${to}`)
   }
