@@ -3,6 +3,7 @@
  * out. SWIM (Das, Gupta, Motivala, 2002) with Lifeguard's additions (Dadgar, Phillips, Currey, 2018).
  */
 
+import { createHash } from 'node:crypto'
 import { pick, type Random } from '../base/random.js'
 import { Counters } from './counters.js'
 import { LocalHealth } from './health.js'
@@ -46,6 +47,8 @@ export interface GossipOptions {
 
 /** How many heartbeats lie between two sweeps for what is to be forgotten. */
 const SWEEP_HEARTBEATS = 10
+const FINGERPRINT_BYTES = 16
+const NONE = new Uint8Array()
 
 export class Gossip {
   readonly health: LocalHealth
@@ -89,7 +92,7 @@ export class Gossip {
     )
     this.#prober = new Prober(settings, this.health, {
       send: (to, body) => this.#send(to, body),
-      stream: (to, body) => this.#stream(to, { body }),
+      stream: (to, body) => this.#stream(to, this.#message(body)),
       helpers: (count, except) =>
         this.members.roster.sample(
           count,
@@ -193,12 +196,8 @@ export class Gossip {
       case 'ping_request':
         this.#prober.relay(now, sender, body)
         return
-      case 'sync': {
-        const states = this.states.newerThan(body.digest)
-        if (body.step === 'answer' && states.length > 0) {
-          this.#stream(message.address, { body: this.#syncBody('push'), states })
-        }
-      }
+      case 'sync':
+        if (body.step === 'answer') this.#stream(message.address, this.#whole(now, 'push', body))
     }
   }
 
@@ -207,18 +206,20 @@ export class Gossip {
     const { body } = message
     if (message.from === this.members.self.name) return null
     this.#learnAll(now, message, body.kind === 'sync')
-    if (body.kind === 'ping') {
-      if (body.target !== this.members.self.name) return null
+    if (body.kind === 'ping' && body.target === this.members.self.name) {
       return this.#message({ kind: 'ack', sequence: body.sequence })
     }
     if (body.kind !== 'sync') return null
-    if (body.step === 'push') return this.#message({ kind: 'ack', sequence: body.sequence })
-    return {
-      ...this.#message({ ...this.#syncBody('answer'), sequence: body.sequence }),
-      members: this.members.updates(now),
-      states: this.states.newerThan(body.digest),
-      counters: this.counters.all(),
+    const { step, sequence, fingerprint } = body
+    if (step === 'ask') {
+      const isSame = Buffer.compare(fingerprint, this.#fingerprint()) === 0
+      if (isSame) return this.#message({ kind: 'ack', sequence })
+      return { ...this.#whole(now, 'answer', body), states: [] }
     }
+    if (step === 'join') return this.#whole(now, 'answer', body)
+    if (step !== 'push') return null
+    const states = this.states.newerThan(body.digest)
+    return { ...this.#message({ ...body, step: 'done', digest: [] }), states }
   }
 
   #learnAll(now: number, message: Message, isSync: boolean): void {
@@ -330,17 +331,42 @@ export class Gossip {
     this.counters.expire(date)
   }
 
-  #sync(address: string, step: SyncStep): void {
-    this.#stream(address, {
-      body: this.#syncBody(step),
-      members: this.members.updates(this.#lastTick),
-      counters: this.counters.all(),
-    })
+  /** Compares with another node; with `join`, one that does not know this node yet. */
+  #sync(address: string, step: 'ask' | 'join'): void {
+    const sequence = this.#prober.nextSequence()
+    const body = { kind: 'sync', sequence, step, digest: [], fingerprint: NONE } as const
+    this.#stream(
+      address,
+      step === 'join'
+        ? this.#whole(this.#lastTick, step, body)
+        : this.#message({ ...body, fingerprint: this.#fingerprint() }),
+    )
   }
 
-  #syncBody(step: SyncStep): Extract<Body, { kind: 'sync' }> {
-    const sequence = this.#prober.nextSequence()
-    return { kind: 'sync', sequence, step, digest: this.states.digest() }
+  /** All that is compared, with the states that the other side's digest lacks. */
+  #whole(now: number, step: SyncStep, other: Extract<Body, { kind: 'sync' }>): Message {
+    const { sequence } = other
+    const digest = this.states.digest()
+    return {
+      ...this.#message({ kind: 'sync', sequence, step, digest, fingerprint: NONE }),
+      members: this.members.updates(now),
+      states: step === 'join' ? [] : this.states.newerThan(other.digest),
+      counters: this.counters.all(),
+    }
+  }
+
+  #fingerprint(): Uint8Array {
+    const { self, roster } = this.members
+    const records = [self, ...[...roster.all()].map(({ record }) => record)]
+    const lines = [
+      ...records.map(({ name, incarnation, status }) => `${name} ${incarnation} ${status}`),
+      ...this.states.digest().map((known) => `${known.member} ${known.generation} ${known.version}`),
+      ...this.counters
+        .all()
+        .map((known) => `${known.counter} ${known.member} ${known.added} ${known.taken}`),
+    ]
+    const hash = createHash('sha256').update(lines.sort().join('\n')).digest()
+    return hash.subarray(0, FINGERPRINT_BYTES)
   }
 
   #send(target: { name: string; address: string }, body: Body): void {
@@ -350,8 +376,8 @@ export class Gossip {
     this.#outputs.push({ to: target.address, via: 'packet', message })
   }
 
-  #stream(to: string, parts: Partial<Message> & { body: Body }): void {
-    this.#outputs.push({ to, via: 'stream', message: { ...this.#message(parts.body), ...parts } })
+  #stream(to: string, message: Message): void {
+    this.#outputs.push({ to, via: 'stream', message })
   }
 
   #message(body: Body): Message {

@@ -359,11 +359,12 @@ export class Membership extends EventEmitter<MembershipEvents> {
       return
     }
     this.#faults.happened(now, event, this.#gossip.members.present)
+    if (event.kind === 'updated') {
+      this.#faults.says(now, event.member, this.#member(event.member).state)
+    }
+    if (this.listenerCount(event.kind) === 0) return
     const member = this.#member(event.member)
     if (event.kind === 'alive') this.emit('alive', member, event.previous)
     else this.emit(event.kind, member)
-    if (event.kind === 'updated' || event.kind === 'alive') {
-      this.#faults.says(now, member, member.state)
-    }
   }
 }

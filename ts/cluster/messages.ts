@@ -50,7 +50,7 @@ export interface CounterEntry {
   readonly expires: number
 }
 
-export type SyncStep = 'ask' | 'join' | 'answer' | 'push'
+export type SyncStep = 'ask' | 'join' | 'answer' | 'push' | 'done'
 
 export type Body =
   | { readonly kind: 'ping'; readonly sequence: number; readonly target: string }
@@ -67,6 +67,8 @@ export type Body =
       readonly sequence: number
       readonly step: SyncStep
       readonly digest: readonly StateVersion[]
+      /** A hash over everything that is compared; empty but to ask. */
+      readonly fingerprint: Uint8Array
     }
   | { readonly kind: 'gossip' }
 

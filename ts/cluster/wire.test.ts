@@ -6,7 +6,7 @@ import { expect, test } from 'vitest'
 import { SeededRandom } from '../testing/seeded-random.js'
 import { EnvelopeSchema } from './generated/v1/gossip_pb.js'
 import { KeyRing } from './keyring.js'
-import type { Body, CounterEntry, MemberUpdate, Message, StateEntry } from './messages.js'
+import type { Body, CounterEntry, MemberUpdate, Message, StateEntry, SyncStep } from './messages.js'
 import { News } from './news.js'
 import { MAX_KEY_BYTES, MAX_NAME_BYTES, MAX_VALUE_BYTES, PACKET_BYTES } from './settings.js'
 import { Wire } from './wire.js'
@@ -74,7 +74,8 @@ const body: fc.Arbitrary<Body> = fc.oneof(
   fc.record({
     kind: fc.constant('sync' as const),
     sequence,
-    step: fc.constantFrom('ask' as const, 'join' as const, 'answer' as const, 'push' as const),
+    step: fc.constantFrom<SyncStep>('ask', 'join', 'answer', 'push', 'done'),
+    fingerprint: fc.uint8Array({ maxLength: 16 }),
     digest: fc.array(fc.record({ member: name, generation: count, version: count }), {
       maxLength: 5,
     }),

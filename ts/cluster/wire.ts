@@ -45,6 +45,7 @@ const STEP_TO_WIRE: Record<SyncStep, Sync_Step> = {
   join: Sync_Step.JOIN,
   answer: Sync_Step.ANSWER,
   push: Sync_Step.PUSH,
+  done: Sync_Step.DONE,
 }
 const STEP_FROM_WIRE = new Map(
   Object.entries(STEP_TO_WIRE).map(([step, wire]) => [wire, step as SyncStep]),
@@ -153,7 +154,12 @@ function bodyToWire(body: Body): MessageInitShape<typeof MessageSchema>['body'] 
       }))
       return {
         case: 'sync',
-        value: { sequence: body.sequence, step: STEP_TO_WIRE[body.step], digest },
+        value: {
+          sequence: body.sequence,
+          step: STEP_TO_WIRE[body.step],
+          digest,
+          fingerprint: body.fingerprint,
+        },
       }
     }
     default:
@@ -195,7 +201,9 @@ function bodyFromWire(body: MessagePb['body']): Body {
         generation: Number(generation),
         version: Number(version),
       }))
-      return { kind: 'sync', sequence: body.value.sequence, step, digest }
+      const { sequence } = body.value
+      const fingerprint = Uint8Array.from(body.value.fingerprint)
+      return { kind: 'sync', sequence, step, digest, fingerprint }
     }
   }
 }

@@ -157,7 +157,8 @@ export class SimCluster {
       const { name, address, generation, incarnation } = self
       return { name, address, generation, incarnation, status: 'alive' as const, ...TOLD }
     })
-    const body = { kind: 'sync' as const, sequence: 0, step: 'answer' as const, digest: [] }
+    const about = { sequence: 0, digest: [], fingerprint: new Uint8Array() }
+    const body = { kind: 'sync' as const, step: 'done' as const, ...about }
     const message = { from: 'a', address: '10.0.0.1:0', body, members, states: [], counters: [] }
     const everyone = new Wire('sim', null).encode(message)
     for (const { address } of nodes) this.network.inject(address, everyone)

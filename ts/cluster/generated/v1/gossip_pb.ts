@@ -13,7 +13,7 @@ import type { Message as Message$1 } from "@bufbuild/protobuf";
  * Describes the file v1/gossip.proto.
  */
 export const file_v1_gossip: GenFile = /*@__PURE__*/
-  fileDesc("Cg92MS9nb3NzaXAucHJvdG8SCW90bGFrZS52MSJYCghFbnZlbG9wZRIPCgd2ZXJzaW9uGAEgASgNEhAKBnNlYWxlZBgCIAEoDEgAEiEKBWNsZWFyGAMgASgLMhAub3RsYWtlLnYxLkNsZWFySABCBgoEYm9keSI9CgVDbGVhchIPCgdjbHVzdGVyGAEgASgJEiMKB21lc3NhZ2UYAiABKAsyEi5vdGxha2UudjEuTWVzc2FnZSLeAgoHTWVzc2FnZRIMCgRmcm9tGAEgASgJEg8KB2FkZHJlc3MYAiABKAkSHwoEcGluZxgDIAEoCzIPLm90bGFrZS52MS5QaW5nSAASHQoDYWNrGAQgASgLMg4ub3RsYWtlLnYxLkFja0gAEh8KBG5hY2sYBSABKAsyDy5vdGxha2UudjEuTmFja0gAEi4KDHBpbmdfcmVxdWVzdBgGIAEoCzIWLm90bGFrZS52MS5QaW5nUmVxdWVzdEgAEh8KBHN5bmMYByABKAsyDy5vdGxha2UudjEuU3luY0gAEigKB21lbWJlcnMYCCADKAsyFy5vdGxha2UudjEuTWVtYmVyVXBkYXRlEiUKBnN0YXRlcxgJIAMoCzIVLm90bGFrZS52MS5TdGF0ZUVudHJ5EikKCGNvdW50ZXJzGAogAygLMhcub3RsYWtlLnYxLkNvdW50ZXJFbnRyeUIGCgRib2R5IigKBFBpbmcSEAoIc2VxdWVuY2UYASABKA0SDgoGdGFyZ2V0GAIgASgJIhcKA0FjaxIQCghzZXF1ZW5jZRgBIAEoDSIYCgROYWNrEhAKCHNlcXVlbmNlGAEgASgNIkcKC1BpbmdSZXF1ZXN0EhAKCHNlcXVlbmNlGAEgASgNEg4KBnRhcmdldBgCIAEoCRIWCg50YXJnZXRfYWRkcmVzcxgDIAEoCSLAAQoEU3luYxIQCghzZXF1ZW5jZRgBIAEoDRIiCgRzdGVwGAIgASgOMhQub3RsYWtlLnYxLlN5bmMuU3RlcBInCgZkaWdlc3QYAyADKAsyFy5vdGxha2UudjEuU3RhdGVWZXJzaW9uIlkKBFN0ZXASFAoQU1RFUF9VTlNQRUNJRklFRBAAEgwKCFNURVBfQVNLEAESDQoJU1RFUF9KT0lOEAISDwoLU1RFUF9BTlNXRVIQAxINCglTVEVQX1BVU0gQBCKlAQoMTWVtYmVyVXBkYXRlEgwKBG5hbWUYASABKAkSDwoHYWRkcmVzcxgCIAEoCRISCgpnZW5lcmF0aW9uGAMgASgEEhMKC2luY2FybmF0aW9uGAQgASgEEicKBnN0YXR1cxgFIAEoDjIXLm90bGFrZS52MS5NZW1iZXJTdGF0dXMSDwoHYWNjdXNlchgGIAEoCRITCgthZ2Vfc2Vjb25kcxgHIAEoDSJDCgxTdGF0ZVZlcnNpb24SDgoGbWVtYmVyGAEgASgJEhIKCmdlbmVyYXRpb24YAiABKAQSDwoHdmVyc2lvbhgDIAEoBCJ7CgpTdGF0ZUVudHJ5Eg4KBm1lbWJlchgBIAEoCRISCgpnZW5lcmF0aW9uGAIgASgEEg8KB3ZlcnNpb24YAyABKAQSDQoFYWZ0ZXIYBCABKAQSCwoDa2V5GAUgASgJEhIKBXZhbHVlGAYgASgJSACIAQFCCAoGX3ZhbHVlInIKDENvdW50ZXJFbnRyeRIPCgdjb3VudGVyGAEgASgJEg4KBm1lbWJlchgCIAEoCRISCgpnZW5lcmF0aW9uGAMgASgEEg0KBWFkZGVkGAQgASgEEg0KBXRha2VuGAUgASgEEg8KB2V4cGlyZXMYBiABKAQqkQEKDE1lbWJlclN0YXR1cxIdChlNRU1CRVJfU1RBVFVTX1VOU1BFQ0lGSUVEEAASFwoTTUVNQkVSX1NUQVRVU19BTElWRRABEhkKFU1FTUJFUl9TVEFUVVNfU1VTUEVDVBACEhYKEk1FTUJFUl9TVEFUVVNfREVBRBADEhYKEk1FTUJFUl9TVEFUVVNfTEVGVBAEYgZwcm90bzM");
+  fileDesc("Cg92MS9nb3NzaXAucHJvdG8SCW90bGFrZS52MSJYCghFbnZlbG9wZRIPCgd2ZXJzaW9uGAEgASgNEhAKBnNlYWxlZBgCIAEoDEgAEiEKBWNsZWFyGAMgASgLMhAub3RsYWtlLnYxLkNsZWFySABCBgoEYm9keSI9CgVDbGVhchIPCgdjbHVzdGVyGAEgASgJEiMKB21lc3NhZ2UYAiABKAsyEi5vdGxha2UudjEuTWVzc2FnZSLeAgoHTWVzc2FnZRIMCgRmcm9tGAEgASgJEg8KB2FkZHJlc3MYAiABKAkSHwoEcGluZxgDIAEoCzIPLm90bGFrZS52MS5QaW5nSAASHQoDYWNrGAQgASgLMg4ub3RsYWtlLnYxLkFja0gAEh8KBG5hY2sYBSABKAsyDy5vdGxha2UudjEuTmFja0gAEi4KDHBpbmdfcmVxdWVzdBgGIAEoCzIWLm90bGFrZS52MS5QaW5nUmVxdWVzdEgAEh8KBHN5bmMYByABKAsyDy5vdGxha2UudjEuU3luY0gAEigKB21lbWJlcnMYCCADKAsyFy5vdGxha2UudjEuTWVtYmVyVXBkYXRlEiUKBnN0YXRlcxgJIAMoCzIVLm90bGFrZS52MS5TdGF0ZUVudHJ5EikKCGNvdW50ZXJzGAogAygLMhcub3RsYWtlLnYxLkNvdW50ZXJFbnRyeUIGCgRib2R5IigKBFBpbmcSEAoIc2VxdWVuY2UYASABKA0SDgoGdGFyZ2V0GAIgASgJIhcKA0FjaxIQCghzZXF1ZW5jZRgBIAEoDSIYCgROYWNrEhAKCHNlcXVlbmNlGAEgASgNIkcKC1BpbmdSZXF1ZXN0EhAKCHNlcXVlbmNlGAEgASgNEg4KBnRhcmdldBgCIAEoCRIWCg50YXJnZXRfYWRkcmVzcxgDIAEoCSLkAQoEU3luYxIQCghzZXF1ZW5jZRgBIAEoDRIiCgRzdGVwGAIgASgOMhQub3RsYWtlLnYxLlN5bmMuU3RlcBInCgZkaWdlc3QYAyADKAsyFy5vdGxha2UudjEuU3RhdGVWZXJzaW9uEhMKC2ZpbmdlcnByaW50GAQgASgMImgKBFN0ZXASFAoQU1RFUF9VTlNQRUNJRklFRBAAEgwKCFNURVBfQVNLEAESDQoJU1RFUF9KT0lOEAISDwoLU1RFUF9BTlNXRVIQAxINCglTVEVQX1BVU0gQBBINCglTVEVQX0RPTkUQBSKlAQoMTWVtYmVyVXBkYXRlEgwKBG5hbWUYASABKAkSDwoHYWRkcmVzcxgCIAEoCRISCgpnZW5lcmF0aW9uGAMgASgEEhMKC2luY2FybmF0aW9uGAQgASgEEicKBnN0YXR1cxgFIAEoDjIXLm90bGFrZS52MS5NZW1iZXJTdGF0dXMSDwoHYWNjdXNlchgGIAEoCRITCgthZ2Vfc2Vjb25kcxgHIAEoDSJDCgxTdGF0ZVZlcnNpb24SDgoGbWVtYmVyGAEgASgJEhIKCmdlbmVyYXRpb24YAiABKAQSDwoHdmVyc2lvbhgDIAEoBCJ7CgpTdGF0ZUVudHJ5Eg4KBm1lbWJlchgBIAEoCRISCgpnZW5lcmF0aW9uGAIgASgEEg8KB3ZlcnNpb24YAyABKAQSDQoFYWZ0ZXIYBCABKAQSCwoDa2V5GAUgASgJEhIKBXZhbHVlGAYgASgJSACIAQFCCAoGX3ZhbHVlInIKDENvdW50ZXJFbnRyeRIPCgdjb3VudGVyGAEgASgJEg4KBm1lbWJlchgCIAEoCRISCgpnZW5lcmF0aW9uGAMgASgEEg0KBWFkZGVkGAQgASgEEg0KBXRha2VuGAUgASgEEg8KB2V4cGlyZXMYBiABKAQqkQEKDE1lbWJlclN0YXR1cxIdChlNRU1CRVJfU1RBVFVTX1VOU1BFQ0lGSUVEEAASFwoTTUVNQkVSX1NUQVRVU19BTElWRRABEhkKFU1FTUJFUl9TVEFUVVNfU1VTUEVDVBACEhYKEk1FTUJFUl9TVEFUVVNfREVBRBADEhYKEk1FTUJFUl9TVEFUVVNfTEVGVBAEYgZwcm90bzM");
 
 /**
  * @generated from message otlake.v1.Envelope
@@ -242,8 +242,8 @@ export const PingRequestSchema: GenMessage<PingRequest> = /*@__PURE__*/
   messageDesc(file_v1_gossip, 6);
 
 /**
- * Push-pull, over a stream. The members, and the states that are newer than the other side's digest,
- * stand in the message around it.
+ * Push-pull, over a stream. Members, and states that are newer than the other side's digest, stand in
+ * the message around it. An asker whose fingerprint is the other's own gets an Ack, and that is all.
  *
  * @generated from message otlake.v1.Sync
  */
@@ -262,6 +262,13 @@ export type Sync = Message$1<"otlake.v1.Sync"> & {
    * @generated from field: repeated otlake.v1.StateVersion digest = 3;
    */
   digest: StateVersion[];
+
+  /**
+   * A hash over everything that push-pull compares.
+   *
+   * @generated from field: bytes fingerprint = 4;
+   */
+  fingerprint: Uint8Array;
 };
 
 /**
@@ -281,32 +288,39 @@ export enum Sync_Step {
   UNSPECIFIED = 0,
 
   /**
-   * Asks, with the asker's members and digest.
+   * Asks, with the fingerprint alone.
    *
    * @generated from enum value: STEP_ASK = 1;
    */
   ASK = 1,
 
   /**
-   * The same from a node that knows nobody yet.
+   * Asks, with members, counters and digest, for somebody who is new.
    *
    * @generated from enum value: STEP_JOIN = 2;
    */
   JOIN = 2,
 
   /**
-   * Answers with members, digest, and states that the asker lacks.
+   * Answers either, with members, counters and digest; to a join also the states.
    *
    * @generated from enum value: STEP_ANSWER = 3;
    */
   ANSWER = 3,
 
   /**
-   * Brings the states that the answer's digest lacked; answered by an Ack.
+   * Brings the asker's own, with the states that the answer's digest lacked.
    *
    * @generated from enum value: STEP_PUSH = 4;
    */
   PUSH = 4,
+
+  /**
+   * Answers that, with the states that its digest lacked.
+   *
+   * @generated from enum value: STEP_DONE = 5;
+   */
+  DONE = 5,
 }
 
 /**
