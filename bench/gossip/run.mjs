@@ -29,18 +29,18 @@ const CONDITIONS = [3, 10].flatMap((nodes) =>
   })),
 )
 
+const machine = { processor: cpus()[0]?.model, cores: cpus().length, node: process.version }
 const rows = []
 const show = (row) => {
   rows.push(row)
   console.log(`${row.what}: ${row.nodes} nodes, ${row.condition}`)
+  mkdirSync(`${root}bench/results`, { recursive: true })
+  const text = JSON.stringify({ machine, rows }, null, 2)
+  writeFileSync(`${root}bench/results/gossip.json`, `${text}\n`)
 }
 
 const compiler = 'node_modules/typescript/bin/tsc'
 execFileSync(process.execPath, [compiler, '-p', 'bench/gossip/tsconfig.json'], inherit)
-if (wanted('simulated')) {
-  const { simulated } = await import('./simulated.mjs')
-  simulated(options.quick ? 0.1 : 1, show)
-}
 if (wanted('real')) {
   execFileSync(process.execPath, ['scripts/build-ts.mjs'], inherit)
   const { real } = await import('./real.mjs')
@@ -48,6 +48,10 @@ if (wanted('real')) {
   for (const [index, runs] of (await memberlist()).entries()) {
     show(summary('memberlist, real', CONDITIONS[index], runs))
   }
+}
+if (wanted('simulated')) {
+  const { simulated } = await import('./simulated.mjs')
+  simulated(options.quick ? 0.1 : 1, show)
 }
 
 /** The same conditions with memberlist; without Go there are none. */
@@ -74,6 +78,3 @@ async function memberlist() {
 }
 
 console.table(rows)
-const machine = { processor: cpus()[0]?.model, cores: cpus().length, node: process.version }
-mkdirSync(`${root}bench/results`, { recursive: true })
-writeFileSync(`${root}bench/results/gossip.json`, `${JSON.stringify({ machine, rows }, null, 2)}\n`)

@@ -5,15 +5,15 @@ import { summary } from './summary.mjs'
 
 /** How many clusters of a size, and for how long each is watched, in seconds. */
 const SIZES = [
-  { nodes: 3, clusters: 40, seconds: 300 },
-  { nodes: 10, clusters: 10, seconds: 300 },
-  { nodes: 100, clusters: 2, seconds: 60 },
-  { nodes: 1000, clusters: 1, seconds: 20 },
+  { nodes: 3, clusters: 20, seconds: 300 },
+  { nodes: 10, clusters: 6, seconds: 200 },
+  { nodes: 100, clusters: 2, seconds: 30 },
+  { nodes: 1000, clusters: 1, seconds: 10 },
 ]
 const LOSSES = [0, 0.01, 0.05, 0.2]
 /** A datagram's way takes up to this long, in milliseconds. */
 const MAX_DELAY_MS = 5
-const SETTLE_MS = 10_000
+const SETTLE_MS = 6000
 /** How long a dead node may take to be known to all. */
 const DETECT_MS = 60_000
 /** One member of ten, one at least, stands still for a second in every five. */
