@@ -1,12 +1,15 @@
 /** State and counters end the same everywhere, in whatever order, however often, they come. */
 
 import fc from 'fast-check'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, test, vi } from 'vitest'
 import { Counters } from './counters.js'
 import type { CounterEntry, MemberRecord, StateEntry } from './messages.js'
 import { supersedes } from './messages.js'
 import { MAX_COUNTERS, MAX_STATE_KEYS } from './settings.js'
 import { StateStore } from './state-store.js'
+
+// Many courses of events in one test; nothing in it waits for real.
+vi.setConfig({ testTimeout: 60_000 })
 
 const RUNS = { numRuns: 300 }
 const MEMBERS = ['a', 'b', 'c']

@@ -1,7 +1,10 @@
 /** How few nodes find out that one is dead, and do not when it, or they, are only slow. */
 
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { SimCluster, type SimNode } from '../testing/cluster/sim-cluster.js'
+
+// Many courses of events in one test; nothing in it waits for real.
+vi.setConfig({ testTimeout: 60_000 })
 
 const SEEDS = 60
 

@@ -360,7 +360,9 @@ export class Gossip {
     const records = [self, ...[...roster.all()].map(({ record }) => record)]
     const lines = [
       ...records.map(({ name, incarnation, status }) => `${name} ${incarnation} ${status}`),
-      ...this.states.digest().map((known) => `${known.member} ${known.generation} ${known.version}`),
+      ...this.states
+        .digest()
+        .map((known) => `${known.member} ${known.generation} ${known.version}`),
       ...this.counters
         .all()
         .map((known) => `${known.counter} ${known.member} ${known.added} ${known.taken}`),

@@ -10,6 +10,7 @@
  * - `faults.ts`: kinds of faults told apart and counted.
  * - `messages.ts`, `wire.ts`, `keyring.ts`: what is said, as bytes (`gossip.proto`), sealed.
  * - `transport.ts`, `node-transport.ts`: the port to the network, and UDP with TCP behind it.
+ * - `ring.ts`: which nodes hold which shard.
  * - `settings.ts`: every number.
  *
  * ```
@@ -39,5 +40,19 @@ export {
 } from './membership.js'
 export type { MemberRecord, Status } from './messages.js'
 export { type NodeTransportOptions, openNodeTransport } from './node-transport.js'
+export {
+  type Assignment,
+  allShards,
+  assign,
+  type PlacementRule,
+  type Rebalance,
+  Ring,
+  type RingNode,
+  rebalance,
+  type Shard,
+  type Signal,
+  shardName,
+  shardOf,
+} from './ring.js'
 export { type ClusterSettings, DEFAULT_SETTINGS } from './settings.js'
 export type { ExchangeFailure, Transport, TransportHandlers } from './transport.js'

@@ -2,7 +2,7 @@
 
 import { create, toBinary } from '@bufbuild/protobuf'
 import fc from 'fast-check'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import { SeededRandom } from '../testing/seeded-random.js'
 import { EnvelopeSchema } from './generated/v1/gossip_pb.js'
 import { KeyRing } from './keyring.js'
@@ -10,6 +10,9 @@ import type { Body, CounterEntry, MemberUpdate, Message, StateEntry, SyncStep } 
 import { News } from './news.js'
 import { MAX_KEY_BYTES, MAX_NAME_BYTES, MAX_VALUE_BYTES, PACKET_BYTES } from './settings.js'
 import { Wire } from './wire.js'
+
+// Many courses of events in one test; nothing in it waits for real.
+vi.setConfig({ testTimeout: 60_000 })
 
 const RUNS = { numRuns: 200 }
 const random = new SeededRandom(1)
