@@ -102,6 +102,7 @@ export class Membership extends EventEmitter<MembershipEvents> {
   readonly #stopTicks: () => void
   readonly #stopHeartbeats: () => void
   readonly #joins = new Set<Join>()
+  #leaving: Promise<void> | null = null
   #gone: (() => void) | null = null
   #closed = false
 
@@ -244,11 +245,12 @@ export class Membership extends EventEmitter<MembershipEvents> {
    */
   leave(): Promise<void> {
     if (this.#closed) return Promise.resolve()
-    this.#gossip.leave()
-    return new Promise((resolve) => {
+    this.#leaving ??= new Promise((resolve) => {
       this.#gone = resolve
+      this.#gossip.leave()
       this.#tick()
     })
+    return this.#leaving
   }
 
   /** Ends everything at once; who has not left is soon taken for dead. */

@@ -68,7 +68,7 @@ export const STREAM_BYTES = 16 * 1024 ** 2
 /** How long an exchange over a stream may take, in milliseconds. */
 export const STREAM_TIMEOUT_MS = 10_000
 /** Streams that others may have open to a node at once. */
-export const MAX_STREAMS = 128
+export const MAX_STREAMS = 64
 /** How often the protocol looks at the time, in milliseconds. */
 export const TICK_MS = 50
 /** A tick that is this much late means that the process stood still, in milliseconds. */
