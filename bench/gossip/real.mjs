@@ -7,15 +7,12 @@ const DETECT_MS = 30_000
 const SETTLE_MS = 5000
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms))
 
-/** All conditions at once: each is idle most of the time. */
+/** All clusters of one condition at once: each is idle most of the time. */
 export async function real(conditions, show) {
-  const rows = await Promise.all(
-    conditions.map(async (condition) => {
-      const runs = Array.from({ length: condition.clusters }, () => run(condition))
-      return summary('otlake, real', condition, await Promise.all(runs))
-    }),
-  )
-  for (const row of rows) show(row)
+  for (const condition of conditions) {
+    const runs = Array.from({ length: condition.clusters }, () => run(condition))
+    show(summary('otlake, real', condition, await Promise.all(runs)))
+  }
 }
 
 async function run({ nodes: size, seconds, loss }) {

@@ -19,13 +19,13 @@ const here = fileURLToPath(new URL('.', import.meta.url))
 const wanted = (part) => options.only === undefined || options.only === part
 const inherit = { cwd: root, stdio: 'inherit' }
 
-const seconds = options.quick ? 10 : 60
+const seconds = options.quick ? 10 : 20
 const CONDITIONS = [3, 10].flatMap((nodes) =>
   [0, 0.01, 0.05, 0.2].map((loss) => ({
     nodes,
     loss,
     seconds,
-    clusters: Math.ceil((nodes === 3 ? 10 : 4) * (options.quick ? 0.1 : 1)),
+    clusters: Math.ceil((nodes === 3 ? 10 : 3) * (options.quick ? 0.1 : 1)),
   })),
 )
 

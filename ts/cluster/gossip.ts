@@ -80,7 +80,7 @@ export class Gossip {
       onEvent(event)
     }
     this.#news = new News(cluster)
-    this.health = new LocalHealth(settings.heartbeatMs)
+    this.health = new LocalHealth()
     this.members = new MemberTable(
       { name, address, generation },
       settings,

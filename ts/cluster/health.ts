@@ -1,24 +1,26 @@
 /**
  * Local health: how far a node doubts itself before it doubts others (Lifeguard, Dadgar et al.,
  * 2018, "local health multiplier"). 0 is well. Each point makes probes and suspicions take as much
- * longer again. It falls with every probe that is answered and rises when helpers stay silent too,
- * when others suspect this node, and when its own event loop is late.
+ * longer again. A part of it falls with every probe that is answered and rises when helpers stay
+ * silent too and when others suspect this node. The rest says how late the node's own event loop
+ * was in the last heartbeat; it has a bound of its own, because a node that is busy for long must
+ * still find out who is dead.
  */
 
-import { LOOP_DELAY_MS, MAX_LOCAL_HEALTH } from './settings.js'
+import { LOOP_DELAY_MS, MAX_LOCAL_HEALTH, MAX_LOOP_HEALTH } from './settings.js'
 
 export class LocalHealth {
-  #score = 0
-
-  constructor(private readonly heartbeatMs: number) {}
+  #probes = 0
+  #loop = 0
+  #worstDelayMs = 0
 
   get score(): number {
-    return this.#score
+    return Math.min(MAX_LOCAL_HEALTH, this.#probes + this.#loop)
   }
 
   /** What time-outs are multiplied by. */
   get multiplier(): number {
-    return this.#score + 1
+    return this.score + 1
   }
 
   probeAnswered(): void {
@@ -35,13 +37,23 @@ export class LocalHealth {
     this.#add(1)
   }
 
-  /** The longest delay of the event loop within a heartbeat, or how long the process stood still. */
+  /** How late the event loop was, or for how long the process stood still. Counts at once. */
   loopDelayed(delayMs: number): void {
-    if (delayMs < LOOP_DELAY_MS) return
-    this.#add(Math.ceil(delayMs / this.heartbeatMs))
+    this.#worstDelayMs = Math.max(this.#worstDelayMs, delayMs)
+    this.#loop = Math.max(this.#loop, points(delayMs))
   }
 
-  #add(points: number): void {
-    this.#score = Math.min(MAX_LOCAL_HEALTH, Math.max(0, this.#score + points))
+  /** A heartbeat is over: what was late before it is forgotten. */
+  heartbeat(): void {
+    this.#loop = points(this.#worstDelayMs)
+    this.#worstDelayMs = 0
   }
+
+  #add(change: number): void {
+    this.#probes = Math.min(MAX_LOCAL_HEALTH, Math.max(0, this.#probes + change))
+  }
+}
+
+function points(delayMs: number): number {
+  return Math.min(MAX_LOOP_HEALTH, Math.floor(delayMs / LOOP_DELAY_MS))
 }

@@ -286,6 +286,7 @@ export class Membership extends EventEmitter<MembershipEvents> {
 
   #heartbeat(): void {
     this.#gossip.health.loopDelayed(this.#loopDelay.takeMaxMs())
+    this.#gossip.health.heartbeat()
     this.#faults.tick(this.#monotonic.monotonic())
     const health = this.#gossip.health.score
     if (health !== this.self.state.health) this.setLocalState({ health })

@@ -9,6 +9,7 @@ import {
   checkSettings,
   DEFAULT_SETTINGS,
   MAX_LOCAL_HEALTH,
+  MAX_LOOP_HEALTH,
   MAX_MEMBERS,
   MAX_QUEUED,
   suspicionBounds,
@@ -96,23 +97,32 @@ describe('suspicion', () => {
 })
 
 test('local health has bounds, and falls and rises with what a node sees of itself', () => {
-  const health = new LocalHealth(1000)
+  const health = new LocalHealth()
   health.probeAnswered()
   expect(health.score).toBe(0)
-  health.loopDelayed(99)
-  expect(health.score).toBe(0)
-  health.loopDelayed(150)
-  expect(health.score).toBe(1)
-  health.loopDelayed(2500)
-  expect(health.score).toBe(4)
   health.helpersSilent(2)
   health.refuted()
-  expect(health.score).toBe(7)
-  health.helpersSilent(5)
+  expect(health.score).toBe(3)
+  health.helpersSilent(9)
   expect(health.score).toBe(MAX_LOCAL_HEALTH)
   expect(health.multiplier).toBe(MAX_LOCAL_HEALTH + 1)
   health.probeAnswered()
   expect(health.score).toBe(MAX_LOCAL_HEALTH - 1)
+})
+
+test('a late event loop counts at once, for a heartbeat, and never for much', () => {
+  const health = new LocalHealth()
+  health.loopDelayed(249)
+  expect(health.score).toBe(0)
+  health.loopDelayed(300)
+  expect(health.score).toBe(1)
+  for (let times = 0; times < 20; times++) {
+    health.loopDelayed(10_000)
+    health.heartbeat()
+  }
+  expect(health.score, 'who is busy for long still finds the dead').toBe(MAX_LOOP_HEALTH)
+  health.heartbeat()
+  expect(health.score).toBe(0)
 })
 
 describe('the roster', () => {

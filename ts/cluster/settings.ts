@@ -73,8 +73,8 @@ export const MAX_STREAMS = 64
 export const TICK_MS = 50
 /** A tick that is this much late means that the process stood still, in milliseconds. */
 export const STALL_MS = 200
-/** The event loop's delay from which a node counts itself as less healthy, in milliseconds. */
-export const LOOP_DELAY_MS = 100
+/** Each time as much delay of the event loop is a point of local health, in milliseconds. */
+export const LOOP_DELAY_MS = 250
 
 /** Members in one cluster, the dead included. */
 export const MAX_MEMBERS = 4096
@@ -105,6 +105,8 @@ export const NACK_SHARE = 0.5
 export const MAX_RELAYS = 1024
 /** Lifeguard's bound of the local health multiplier. */
 export const MAX_LOCAL_HEALTH = 8
+/** How much of it the event loop's delay can be. */
+export const MAX_LOOP_HEALTH = 2
 /** The longest suspicion as a multiple of the shortest. */
 export const SUSPICION_MAX_FACTOR = 6
 /** How long news still goes to a member that was declared dead, in heartbeats: it may be alive. */

@@ -93,7 +93,7 @@ const mutations: {
     name: 'nobody tries the dead again',
     finds: 'all know all',
     within: 40,
-    size: 5,
+    size: 3,
     options: { settings: { reconnectIntervalMs: 1e9 } },
   },
   {
