@@ -1,5 +1,10 @@
 /** Messages as bytes: they come back as they were, fit into a datagram, and others' are refused. */
 
+import { execFileSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { create, toBinary } from '@bufbuild/protobuf'
 import fc from 'fast-check'
 import { expect, test, vi } from 'vitest'
@@ -169,6 +174,19 @@ test('another version of the wire is told apart', () => {
   const envelope = { version: 2, body: { case: 'sealed' as const, value: key } }
   const bytes = toBinary(EnvelopeSchema, create(EnvelopeSchema, envelope))
   expect(new Wire('c', ring(key)).decode(bytes)).toBe('version')
+})
+
+test('the generated code is what the protocol file says: run `npm run generate:proto`', () => {
+  const root = fileURLToPath(new URL('../..', import.meta.url))
+  const out = mkdtempSync(join(tmpdir(), 'otlake-proto-'))
+  try {
+    const script = join(root, 'scripts/generate-proto.mjs')
+    execFileSync(process.execPath, [script, '--out', out], { stdio: 'pipe' })
+    const file = 'ts/cluster/generated/v1/gossip_pb.ts'
+    expect(readFileSync(join(root, file), 'utf8')).toBe(readFileSync(join(out, file), 'utf8'))
+  } finally {
+    rmSync(out, { recursive: true })
+  }
 })
 
 test('no bytes make decoding throw, and records past a limit are refused', () => {
