@@ -20,7 +20,7 @@ export interface LocalState {
   readonly services: Readonly<Record<string, ServiceStatus>>
   /** Damages to stored bytes that it has found since its start. */
   readonly corruptions: number
-  /** Its local health multiplier; 0 is well. */
+  /** Its local health, roughly: 0 (well), 4 or 8. The node sets it itself. */
   readonly health: number
 }
 

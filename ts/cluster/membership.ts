@@ -16,6 +16,7 @@ import {
   checkSettings,
   MAX_CLUSTER_BYTES,
   MAX_KEY_BYTES,
+  MAX_LOCAL_HEALTH,
   MAX_SEEDS,
   MAX_VALUE_BYTES,
   PACKET_BYTES,
@@ -77,6 +78,9 @@ interface Join {
   readonly resolve: (answered: number) => void
   readonly reject: (error: OtlakeError) => void
 }
+
+/** Others are told of the node's local health in steps of this: each change goes to everyone. */
+const HEALTH_STEP = MAX_LOCAL_HEALTH / 2
 
 /** Deaths within this many time-outs belong together (`faults.ts`). */
 const FAULT_WINDOW_TIMEOUTS = 2
@@ -288,7 +292,7 @@ export class Membership extends EventEmitter<MembershipEvents> {
     this.#gossip.health.loopDelayed(this.#loopDelay.takeMaxMs())
     this.#gossip.health.heartbeat()
     this.#faults.tick(this.#monotonic.monotonic())
-    const health = this.#gossip.health.score
+    const health = Math.floor(this.localHealth / HEALTH_STEP) * HEALTH_STEP
     if (health !== this.self.state.health) this.setLocalState({ health })
   }
 
