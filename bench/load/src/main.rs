@@ -93,18 +93,26 @@ async fn run(options: Options) -> Result<String, String> {
                     if number >= options.requests || now >= deadline {
                         break;
                     }
-                    // At a fixed rate a request counts from the time it was due: else one that
-                    // waited behind a slow answer would be left out (coordinated omission).
+                    // Filled before it is due, which takes as long as sending does.
+                    let body = template.fill(number, clock.unix_nano());
                     let due = options.rate.map(|rate| {
                         let after = number as f64 * options.records as f64 / rate;
                         started + Duration::from_secs_f64(after)
                     });
-                    if let Some(wait) = due.and_then(|due| due.checked_sub(clock.monotonic())) {
-                        tokio::time::sleep(wait).await;
-                    }
-                    let body = template.fill(number, clock.unix_nano());
+                    // At a fixed rate a request that waited behind a slow answer counts from the
+                    // time it was due: else that wait would be left out (coordinated omission). One
+                    // that was early counts from when the timer let it go, which is up to some
+                    // milliseconds late by itself.
+                    let wait = due.and_then(|due| due.checked_sub(clock.monotonic()));
+                    let begun = match wait {
+                        Some(wait) => {
+                            tokio::time::sleep(wait).await;
+                            None
+                        }
+                        None => due,
+                    };
                     loop {
-                        let sent = due.unwrap_or_else(|| clock.monotonic());
+                        let sent = begun.unwrap_or_else(|| clock.monotonic());
                         match sender.send(body).await {
                             Outcome::Acknowledged => {
                                 tally.acknowledged.fetch_add(1, Ordering::Relaxed);

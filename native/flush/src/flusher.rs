@@ -9,7 +9,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use otlake_base::invariant::Invariant;
 use otlake_base::metrics::{by_signal, by_table};
-use otlake_base::{Clock, Code, Error, Metrics, Result, Signal, StreamId, Table};
+use otlake_base::{Clock, Code, Error, Metrics, Result, Signal, StreamId, Table, priority, worker};
 use otlake_log::Log;
 use otlake_shard::{WriteOptions, Written};
 use tokio::sync::watch;
@@ -192,12 +192,19 @@ impl Worker {
             }
             backoff = (backoff * 2).min(parts.first_retry * RETRY_GROWTH);
         }
+        let (signal, log, live) = (self.signal, Arc::clone(&parts.log), Arc::clone(&parts.live));
         // The log first: whoever waits for this flush is told by the removal, and finds room in
-        // the log by then.
-        for position in &seal.upto {
-            parts.log.release(self.signal, *position);
+        // the log by then. On a thread of its own, for taking a segment off the disk and giving
+        // memory back take tens of milliseconds, in which acknowledgements would wait.
+        let release = move || {
+            for position in &seal.upto {
+                log.release(signal, *position);
+            }
+            live.remove(seal);
+        };
+        if let Err(error) = worker::run("otlake-flush", priority::FLUSHES, release).await {
+            tracing::error!(target: "otlake::flush", %error, "rows of a flush stay live");
         }
-        parts.live.remove(seal);
         let seconds = (parts.clock.monotonic().saturating_sub(started)).as_secs_f64();
         parts
             .metrics

@@ -3,13 +3,13 @@
 //! the one before it ends: without it, a reader would take the hole for damage, and records that
 //! were refused for acknowledged ones.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use otlake_base::{Disk, Metrics, Position, Signal, StreamId};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 /// One segment on disk.
 struct Segment {
@@ -36,8 +36,10 @@ pub struct Retention {
     metrics: Arc<Metrics>,
     folder: PathBuf,
     streams: Mutex<BTreeMap<StreamId, Stream>>,
-    /// Held while segments are deleted, so that they go in order and the writer can go on.
+    /// Held while segments are deleted, so that they go in order.
     sweeping: Mutex<()>,
+    /// Streams that are to be looked at.
+    due: Mutex<BTreeSet<StreamId>>,
 }
 
 impl Retention {
@@ -48,6 +50,7 @@ impl Retention {
             folder,
             streams: Mutex::default(),
             sweeping: Mutex::default(),
+            due: Mutex::default(),
         }
     }
 
@@ -108,7 +111,7 @@ impl Retention {
                 segment.bytes = bytes.unwrap_or(segment.bytes);
             }
         }
-        self.sweep(stream);
+        self.sweep_or_leave(stream);
     }
 
     /// The tables hold everything of `signal` up to `upto`.
@@ -143,10 +146,42 @@ impl Retention {
             .sum()
     }
 
-    /// Deletes the stream's first segments as far as they have passed. The disk is not waited for
-    /// under the lock that the writer needs.
+    /// Deletes the stream's first segments as far as they have passed; when it returns, they are
+    /// gone.
     fn sweep(&self, id: StreamId) {
-        let _sweeping = self.sweeping.lock();
+        self.due.lock().insert(id);
+        self.sweep_due(self.sweeping.lock());
+    }
+
+    /// The same for the writer, which does not wait for somebody else's: whoever is at it looks
+    /// again afterwards.
+    fn sweep_or_leave(&self, id: StreamId) {
+        self.due.lock().insert(id);
+        if let Some(sweeping) = self.sweeping.try_lock() {
+            self.sweep_due(sweeping);
+        }
+    }
+
+    fn sweep_due<'a>(&'a self, mut sweeping: MutexGuard<'a, ()>) {
+        loop {
+            let due = std::mem::take(&mut *self.due.lock());
+            for id in due {
+                self.sweep_stream(id);
+            }
+            drop(sweeping);
+            // What came due before the lock was given back was left to this call.
+            if self.due.lock().is_empty() {
+                return;
+            }
+            match self.sweeping.try_lock() {
+                Some(again) => sweeping = again,
+                None => return,
+            }
+        }
+    }
+
+    /// The disk is not waited for under the lock that the writer needs.
+    fn sweep_stream(&self, id: StreamId) {
         while let Some((ordinal, path)) = self.first_passed(id) {
             if let Err(error) = self.remove(id, &path) {
                 // It is tried again with the next release; until then it only costs space.
