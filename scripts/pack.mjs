@@ -34,7 +34,15 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 /** What users need of the checkout's manifest; scripts and development packages stay behind. */
 const PUBLISHED_FIELDS = [
   ...['name', 'version', 'description', 'keywords', 'license', 'type', 'engines', 'bin', 'types'],
-  ...['main', 'exports', 'files', 'dependencies', 'peerDependencies', 'peerDependenciesMeta'],
+  ...[
+    'main',
+    'exports',
+    'typesVersions',
+    'files',
+    'dependencies',
+    'peerDependencies',
+    'peerDependenciesMeta',
+  ],
 ]
 
 function checkout() {
