@@ -201,6 +201,7 @@ impl Worker {
                 log.release(signal, *position);
             }
             live.remove(seal);
+            otlake_base::allocator::give_back();
         };
         if let Err(error) = worker::run("otlake-flush", priority::FLUSHES, release).await {
             tracing::error!(target: "otlake::flush", %error, "rows of a flush stay live");
