@@ -2,7 +2,7 @@
 //!
 //! One level: a file is small, or it has reached the target and is left alone for good. Of the
 //! small ones of a tenant's day the smallest are taken first, and a larger one only when those
-//! before it amount to a quarter of it. So a file grows by a quarter at least each time it is
+//! before it amount to a quarter of it; one that is much smaller than all others is passed over. So a file grows by a quarter at least each time it is
 //! written again, and a row is written about six times on its way to the target, however often
 //! the job runs; a day keeps a handful of small files meanwhile.
 
@@ -68,8 +68,16 @@ fn choose<'a>(mut small: Vec<&'a DataFile>, limits: &CompactLimits) -> Vec<&'a D
         let full = chosen.len() >= MERGE_FILES
             || bytes >= limits.target_bytes
             || rows >= limits.target_rows;
-        if full || (!chosen.is_empty() && file.size > GROWTH * bytes) {
+        if full {
             break;
+        }
+        if !chosen.is_empty() && file.size > GROWTH * bytes {
+            if chosen.len() > 1 {
+                break;
+            }
+            // One by itself waits for others of its size, and keeps no larger ones from meeting.
+            chosen.clear();
+            (bytes, rows) = (0, 0);
         }
         bytes += file.size;
         rows += file.rows;

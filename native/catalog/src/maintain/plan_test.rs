@@ -69,6 +69,14 @@ fn a_larger_file_waits_until_the_smaller_ones_amount_to_a_quarter_of_it() {
 }
 
 #[test]
+fn a_file_much_smaller_than_the_others_does_not_keep_them_from_meeting() {
+    assert_eq!(sizes(&files(&[10, 50, 60])), Some(vec![50, 60]));
+    assert_eq!(sizes(&files(&[1, 10, 50, 60])), Some(vec![50, 60]));
+    assert_eq!(sizes(&files(&[1, 2, 50, 60])), Some(vec![1, 2]));
+    assert_eq!(sizes(&files(&[1, 10, 50, 999])), None);
+}
+
+#[test]
 fn only_files_of_one_tenant_and_day_meet() {
     let apart = [file("a", 1, 5, 0), file("a", 2, 5, 1), file("b", 1, 5, 2)];
     assert_eq!(sizes(&apart), None);
