@@ -56,6 +56,12 @@ async function whole(command, args) {
   return { passed: ok ? 1 : 0, failed: ok ? 0 : 1 }
 }
 
+/** Clippy over some of the crates, in the profile that everything is built with. */
+function clippy(...crates) {
+  const profile = ['--all-targets', '--locked', '--profile', 'release']
+  return whole('cargo', ['clippy', ...crates, ...profile, '--', '-D', 'warnings'])
+}
+
 async function cargoTest() {
   const count = { passed: 0, failed: 0 }
   const status = await run(
@@ -114,37 +120,9 @@ const steps = [
   ['lint', () => whole(node, ['node_modules/@biomejs/biome/bin/biome', 'ci', '.'])],
   ['lint', () => whole(node, ['node_modules/typescript/bin/tsc', '--noEmit'])],
   ['lint', () => whole('cargo', ['fmt', '--all', '--check'])],
-  [
-    'lint',
-    () =>
-      whole('cargo', [
-        'clippy',
-        '--workspace',
-        '--all-targets',
-        '--locked',
-        '--profile',
-        'release',
-        '--',
-        '-D',
-        'warnings',
-      ]),
-  ],
+  ['lint', () => clippy('--workspace')],
   ['lint', () => whole('cargo', ['fmt', ...NATIVE_BENCHES, '--check'])],
-  [
-    'lint',
-    () =>
-      whole('cargo', [
-        'clippy',
-        ...NATIVE_BENCHES,
-        '--all-targets',
-        '--locked',
-        '--profile',
-        'release',
-        '--',
-        '-D',
-        'warnings',
-      ]),
-  ],
+  ['lint', () => clippy(...NATIVE_BENCHES)],
   ['rust', cargoTest],
   ['vitest', () => vitest('unit')],
   ['vitest', () => vitest('e2e')],
