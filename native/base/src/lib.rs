@@ -12,6 +12,7 @@
 //! - `metrics`: the counters and histograms of the process, in one registry.
 //! - `position`: where a batch stands: (stream, sequence); session tokens.
 //! - `priority`: how much of the processor a thread gets.
+//! - `shard_set`: shards of one signal.
 //! - `signal`: the three signals and the seven tables.
 //! - `source`: what a query sees of a table: live batches and files, captured consistently.
 //! - `worker`: threads for work that takes long and is in no hurry.
@@ -29,6 +30,7 @@ pub mod limits;
 pub mod metrics;
 pub mod position;
 pub mod priority;
+pub mod shard_set;
 pub mod signal;
 pub mod source;
 pub mod worker;
@@ -39,8 +41,11 @@ pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::{Code, Error, Kind, Result};
 pub use metrics::Metrics;
 pub use position::{Position, StreamId};
+pub use shard_set::ShardSet;
 pub use signal::{Signal, Table};
 pub use source::{Capture, Consistency, DataFile, LiveRows, Moment, TableSource};
 
 #[cfg(test)]
 mod budget_test;
+#[cfg(test)]
+mod shard_set_test;

@@ -15,6 +15,7 @@
 //!   `series.rs`: a metric series' id.
 //! - `rejections.rs`: what is refused, and why. `notes.rs`: what is changed in a kept record, and
 //!   what looks wrong. `path.rs`: where a byte stands. `logged.rs`: a request as the log keeps it.
+//!   `slice.rs`: a part of a request that was split.
 //! - `json/`: OTLP/JSON to protobuf and back. `encode/`: rows to OTLP protobuf.
 
 mod any_value;
@@ -40,6 +41,7 @@ mod rejections;
 mod request;
 pub mod schema;
 mod series;
+pub mod slice;
 mod span_parts;
 mod spans;
 mod texts;
@@ -63,6 +65,8 @@ mod reasons_test;
 mod reference;
 #[cfg(test)]
 mod reference_test;
+#[cfg(test)]
+mod slice_test;
 #[cfg(test)]
 mod texts_test;
 #[cfg(test)]

@@ -13,20 +13,33 @@
 //! Numbers are little-endian; the checksum covers everything else. A window that is damaged or
 //! absent costs nothing that was acknowledged: resends from before it are then stored again, and
 //! compaction removes those that are spans.
+//!
+//! In a cluster a request is split by shard, and a resend may be split otherwise, because another
+//! node is gone by then. So what is remembered of a request is which of its shards are stored here,
+//! and a part of it is new only where its shards are. An entry of some shards (version 2) has
+//! `kind` 1 and the set behind it; `kind` 0 is the whole request.
+//!
+//! ```text
+//!   version 2:  { hash:u128 received_unix_nano:u64 kind:u8 [shards, 64 bytes] } * count
+//! ```
 
+use std::collections::hash_map::Entry as Slot;
 use std::collections::{HashMap, VecDeque};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use otlake_base::disk::{Disk, create_folders, existing_above, read};
-use otlake_base::{Code, Error, Metrics, Result, Signal};
+use otlake_base::{Code, Error, Metrics, Result, ShardSet, Signal};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use xxhash_rust::xxh3::Xxh3;
 
 const MAGIC: [u8; 8] = *b"OTLAKDUP";
-const FORMAT_VERSION: u32 = 1;
+/// The version without sets of shards, which is written as long as there are none.
+const WHOLE_REQUESTS: u32 = 1;
+const WITH_SHARDS: u32 = 2;
 const HEADER_BYTES: usize = 24;
 const ENTRY_BYTES: usize = 24;
 
@@ -42,6 +55,43 @@ impl ContentHash {
         hasher.update(tenant.as_bytes());
         hasher.update(body);
         ContentHash(hasher.digest128())
+    }
+
+    /// What `number` gave.
+    pub(crate) fn of_request(number: u128) -> ContentHash {
+        ContentHash(number)
+    }
+
+    pub(crate) fn number(self) -> u128 {
+        self.0
+    }
+}
+
+/// What is stored, or about to be: a request, and which of its shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Content {
+    pub(crate) hash: ContentHash,
+    pub(crate) shards: ShardSet,
+}
+
+impl Content {
+    /// A request that was not split.
+    pub(crate) fn whole(hash: ContentHash) -> Content {
+        Content {
+            hash,
+            shards: ShardSet::ALL,
+        }
+    }
+
+    /// Of a body as the log keeps it, or as it was received: a part of a request says so.
+    pub(crate) fn of(tenant: &str, received: &Bytes) -> Content {
+        match otlake_decode::slice::of(received) {
+            Some((slice, _)) => Content {
+                hash: ContentHash(slice.request),
+                shards: slice.shards,
+            },
+            None => Content::whole(ContentHash::of(tenant, received)),
+        }
     }
 }
 
@@ -60,6 +110,8 @@ pub(crate) enum Claim {
     First(Ticket),
     /// The same content is stored.
     Stored,
+    /// These of its shards are stored, and others are not.
+    Partly(ShardSet),
     /// The same content is being stored; the receiver changes when that has ended.
     InFlight(watch::Receiver<()>),
 }
@@ -94,14 +146,24 @@ impl Dedupe {
     }
 
     /// Whether a request of this content may be stored now.
-    pub(crate) fn claim(&self, signal: Signal, hash: ContentHash, now: u64) -> Claim {
-        Window::claim(&self.windows[signal.index()], hash, now)
+    pub(crate) fn claim(&self, signal: Signal, content: Content, now: u64) -> Claim {
+        Window::claim(&self.windows[signal.index()], content, now)
+    }
+
+    /// Those shards of a request that are stored.
+    pub(crate) fn stored(&self, signal: Signal, hash: ContentHash) -> ShardSet {
+        let state = self.windows[signal.index()].state.lock();
+        state
+            .entries
+            .get(&hash)
+            .map_or(ShardSet::EMPTY, Entry::stored)
     }
 
     /// Takes in a request that replay found in the log.
-    pub(crate) fn replayed(&self, signal: Signal, hash: ContentHash, received: u64) {
+    pub(crate) fn replayed(&self, signal: Signal, content: Content, received: u64) {
         let window = &self.windows[signal.index()];
-        window.state.lock().remember(hash, received, window.limits);
+        let mut state = window.state.lock();
+        state.remember(content, received, window.limits);
     }
 
     /// Makes the signal's window durable: after it the log may forget the records in it.
@@ -129,21 +191,50 @@ struct State {
     order: VecDeque<(u64, ContentHash)>,
 }
 
+/// There can be hundreds of thousands, so that what is rare is behind a pointer.
 enum Entry {
-    InFlight(watch::Sender<()>),
-    Stored,
+    InFlight(Box<InFlight>),
+    /// The shards; none for the whole request.
+    Stored(Option<Box<ShardSet>>),
+}
+
+struct InFlight {
+    ended: watch::Sender<()>,
+    /// What was stored before.
+    stored: ShardSet,
+}
+
+impl Entry {
+    fn of(shards: ShardSet) -> Entry {
+        Entry::Stored((shards != ShardSet::ALL).then(|| Box::new(shards)))
+    }
+
+    fn stored(&self) -> ShardSet {
+        match self {
+            Entry::InFlight(flight) => flight.stored,
+            Entry::Stored(None) => ShardSet::ALL,
+            Entry::Stored(Some(shards)) => **shards,
+        }
+    }
 }
 
 impl State {
-    fn remember(&mut self, hash: ContentHash, received: u64, limits: WindowLimits) {
+    fn remember(&mut self, content: Content, received: u64, limits: WindowLimits) {
         if limits.nanos == 0 {
             return;
         }
-        if !matches!(
-            self.entries.insert(hash, Entry::Stored),
-            Some(Entry::Stored)
-        ) {
-            self.order.push_back((received, hash));
+        match self.entries.entry(content.hash) {
+            Slot::Occupied(mut slot) => {
+                let before = slot.get().stored();
+                slot.insert(Entry::of(before.either(&content.shards)));
+                if before.is_empty() {
+                    self.order.push_back((received, content.hash));
+                }
+            }
+            Slot::Vacant(slot) => {
+                slot.insert(Entry::of(content.shards));
+                self.order.push_back((received, content.hash));
+            }
         }
         self.forget(received, limits);
     }
@@ -154,7 +245,13 @@ impl State {
             if !expired && self.order.len() <= limits.requests {
                 break;
             }
-            self.entries.remove(hash);
+            // What of it is being stored now is held by its ticket.
+            match self.entries.get_mut(hash) {
+                Some(Entry::InFlight(flight)) => flight.stored = ShardSet::EMPTY,
+                _ => {
+                    self.entries.remove(hash);
+                }
+            }
             self.order.pop_front();
         }
     }
@@ -166,8 +263,8 @@ impl Window {
         match read(&*disk, &path) {
             Ok(bytes) => match decode(&bytes) {
                 Ok(entries) => {
-                    for (hash, received) in entries {
-                        state.remember(hash, received, limits);
+                    for (content, received) in entries {
+                        state.remember(content, received, limits);
                     }
                 }
                 Err(what) => {
@@ -193,28 +290,35 @@ impl Window {
         }
     }
 
-    fn claim(window: &Arc<Window>, hash: ContentHash, now: u64) -> Claim {
+    fn claim(window: &Arc<Window>, content: Content, now: u64) -> Claim {
         let mut state = window.state.lock();
         state.forget(now, window.limits);
-        match state.entries.get(&hash) {
-            Some(Entry::Stored) => Claim::Stored,
-            Some(Entry::InFlight(ended)) => Claim::InFlight(ended.subscribe()),
-            None => {
-                // A window of no length still makes two of the same at once into one.
-                let (ended, _) = watch::channel(());
-                state.entries.insert(hash, Entry::InFlight(ended));
-                Claim::First(Ticket {
-                    window: Arc::clone(window),
-                    hash,
-                    open: true,
-                })
-            }
+        let stored = match state.entries.get(&content.hash) {
+            Some(Entry::InFlight(flight)) => return Claim::InFlight(flight.ended.subscribe()),
+            Some(entry) => entry.stored(),
+            None => ShardSet::EMPTY,
+        };
+        if content.shards.is_within(&stored) {
+            return Claim::Stored;
         }
+        let known = content.shards.both(&stored);
+        if !known.is_empty() {
+            return Claim::Partly(known);
+        }
+        // A window of no length still makes two of the same at once into one.
+        let (ended, _) = watch::channel(());
+        let entry = Entry::InFlight(Box::new(InFlight { ended, stored }));
+        state.entries.insert(content.hash, entry);
+        Claim::First(Ticket {
+            window: Arc::clone(window),
+            content,
+            open: true,
+        })
     }
 
     fn persist(&self) -> Result<()> {
         let _alone = self.writing.lock();
-        let bytes = encode(&self.state.lock().order);
+        let bytes = self.state.lock().encode();
         replace_durably(&*self.disk, &self.path, &bytes)
             .map_err(|error| Error::new(Code::TableIo, format!("{}: {error}", self.path.display())))
     }
@@ -223,7 +327,7 @@ impl Window {
 /// The right to store a content. Dropping it without `stored` lets the next one try.
 pub(crate) struct Ticket {
     window: Arc<Window>,
-    hash: ContentHash,
+    content: Content,
     open: bool,
 }
 
@@ -233,36 +337,62 @@ impl Ticket {
         self.open = false;
         let mut state = self.window.state.lock();
         // Its sender goes, which tells those who wait.
-        state.entries.remove(&self.hash);
-        state.remember(self.hash, received, self.window.limits);
+        state.remember(self.content, received, self.window.limits);
+        if self.window.limits.nanos == 0 {
+            state.entries.remove(&self.content.hash);
+        }
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        if self.open {
-            self.window.state.lock().entries.remove(&self.hash);
+        if !self.open {
+            return;
+        }
+        let mut state = self.window.state.lock();
+        let hash = self.content.hash;
+        let stored = state.entries.remove(&hash).map(|entry| entry.stored());
+        if let Some(stored) = stored.filter(|stored| !stored.is_empty()) {
+            state.entries.insert(hash, Entry::of(stored));
         }
     }
 }
 
-fn encode(order: &VecDeque<(u64, ContentHash)>) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HEADER_BYTES + order.len() * ENTRY_BYTES);
-    bytes.extend_from_slice(&MAGIC);
-    bytes.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
-    bytes.extend_from_slice(&[0; 4]);
-    bytes.extend_from_slice(&(order.len() as u64).to_le_bytes());
-    for (received, hash) in order {
-        bytes.extend_from_slice(&hash.0.to_le_bytes());
-        bytes.extend_from_slice(&received.to_le_bytes());
+impl State {
+    fn encode(&self) -> Vec<u8> {
+        let shards = |hash: &ContentHash| {
+            let entry = self.entries.get(hash);
+            entry.map_or(ShardSet::ALL, Entry::stored)
+        };
+        let split = self
+            .order
+            .iter()
+            .any(|(_, hash)| shards(hash) != ShardSet::ALL);
+        let version = if split { WITH_SHARDS } else { WHOLE_REQUESTS };
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + self.order.len() * ENTRY_BYTES);
+        bytes.extend_from_slice(&MAGIC);
+        bytes.extend_from_slice(&version.to_le_bytes());
+        bytes.extend_from_slice(&[0; 4]);
+        bytes.extend_from_slice(&(self.order.len() as u64).to_le_bytes());
+        for (received, hash) in &self.order {
+            bytes.extend_from_slice(&hash.0.to_le_bytes());
+            bytes.extend_from_slice(&received.to_le_bytes());
+            if version == WITH_SHARDS {
+                let shards = shards(hash);
+                bytes.push(u8::from(shards != ShardSet::ALL));
+                if shards != ShardSet::ALL {
+                    bytes.extend_from_slice(&shards.to_bytes());
+                }
+            }
+        }
+        let crc = checksum(&bytes);
+        bytes[12..16].copy_from_slice(&crc.to_le_bytes());
+        bytes
     }
-    let crc = checksum(&bytes);
-    bytes[12..16].copy_from_slice(&crc.to_le_bytes());
-    bytes
 }
 
 /// The entries of a window's file, oldest first; else what is wrong with it.
-pub(crate) fn decode(bytes: &[u8]) -> std::result::Result<Vec<(ContentHash, u64)>, &'static str> {
+pub(crate) fn decode(bytes: &[u8]) -> std::result::Result<Vec<(Content, u64)>, &'static str> {
     let array = |at: usize| -> [u8; 4] { std::array::from_fn(|index| bytes[at + index]) };
     if bytes.len() < HEADER_BYTES || bytes[..8] != MAGIC {
         return Err("it is not a window file");
@@ -270,17 +400,31 @@ pub(crate) fn decode(bytes: &[u8]) -> std::result::Result<Vec<(ContentHash, u64)
     if u32::from_le_bytes(array(12)) != checksum(bytes) {
         return Err("its checksum is wrong");
     }
-    if u32::from_le_bytes(array(8)) != FORMAT_VERSION {
-        return Err("another version wrote it");
+    let with_shards = match u32::from_le_bytes(array(8)) {
+        WHOLE_REQUESTS => false,
+        WITH_SHARDS => true,
+        _ => return Err("another version wrote it"),
+    };
+    let mut rest = &bytes[HEADER_BYTES..];
+    let mut entries = Vec::new();
+    while !rest.is_empty() {
+        let entry = entry(&mut rest, with_shards).ok_or("it ends within an entry")?;
+        entries.push(entry);
     }
-    let entries = bytes[HEADER_BYTES..].chunks_exact(ENTRY_BYTES);
-    Ok(entries
-        .map(|entry| {
-            let hash = u128::from_le_bytes(std::array::from_fn(|index| entry[index]));
-            let received = u64::from_le_bytes(std::array::from_fn(|index| entry[16 + index]));
-            (ContentHash(hash), received)
-        })
-        .collect())
+    Ok(entries)
+}
+
+fn entry(rest: &mut &[u8], with_shards: bool) -> Option<(Content, u64)> {
+    let hash = u128::from_le_bytes(*rest.split_off(..16)?.first_chunk()?);
+    let received = u64::from_le_bytes(*rest.split_off(..8)?.first_chunk()?);
+    let is_part = with_shards && *rest.split_off_first()? == 1;
+    let shards = if is_part {
+        ShardSet::from_bytes(rest.split_off(..ShardSet::BYTES)?.first_chunk()?)
+    } else {
+        ShardSet::ALL
+    };
+    let hash = ContentHash(hash);
+    Some((Content { hash, shards }, received))
 }
 
 fn checksum(bytes: &[u8]) -> u32 {

@@ -4,12 +4,12 @@ use std::path::Path;
 use otlake_base::disk::real;
 use otlake_base::{Metrics, Signal, Table};
 
-use crate::dedupe::{Claim, ContentHash, Dedupe, WindowLimits, decode};
+use crate::dedupe::{Claim, Content, ContentHash, Dedupe, WindowLimits, decode};
 use crate::testing::{
     config, copy_as_crashed, each_once, ingest, ledger, logs, mixed_spans, numbers, open, points,
     spans,
 };
-use crate::{Processor, ProcessorConfig};
+use crate::{Processor, ProcessorConfig, SliceOutcome};
 
 const LIMITS: WindowLimits = WindowLimits {
     nanos: 1_000,
@@ -20,8 +20,8 @@ fn window(folder: &Path, metrics: &Metrics) -> Dedupe {
     Dedupe::open(real(), folder, LIMITS, metrics).expect("a window")
 }
 
-fn hash(number: u8) -> ContentHash {
-    ContentHash::of("default", &[number])
+fn hash(number: u8) -> Content {
+    Content::whole(ContentHash::of("default", &[number]))
 }
 
 fn store(dedupe: &Dedupe, number: u8, now: u64) {
@@ -72,6 +72,53 @@ fn a_window_forgets_by_age_and_by_number() {
     }
     assert!(!is_known(&dedupe, 2, 2_000), "one too many");
     assert!((3..6).all(|number| is_known(&dedupe, number, 2_000)));
+}
+
+/// Shards of one request.
+fn part(number: u8, shards: impl IntoIterator<Item = usize>) -> Content {
+    Content {
+        shards: shards.into_iter().collect(),
+        ..hash(number)
+    }
+}
+
+#[test]
+fn a_request_split_otherwise_is_told_by_its_shards() {
+    let root = tempfile::tempdir().expect("a folder");
+    let dedupe = window(root.path(), &Metrics::new());
+    let claim = |content| dedupe.claim(Signal::Traces, content, 0);
+    let Claim::First(ticket) = claim(part(1, 0..10)) else {
+        panic!("it is the first");
+    };
+    // Whatever of it comes meanwhile waits.
+    assert!(matches!(claim(part(1, 20..30)), Claim::InFlight(_)));
+    ticket.stored(0);
+    assert!(matches!(claim(part(1, 3..5)), Claim::Stored));
+    let Claim::Partly(known) = claim(part(1, 5..15)) else {
+        panic!("half of it is stored");
+    };
+    assert_eq!(known, (5..10).collect());
+    // Others of its shards are new, and a failure forgets nothing that was stored.
+    drop(claim(part(1, 10..20)));
+    assert!(matches!(claim(part(1, 0..10)), Claim::Stored));
+    let Claim::First(ticket) = claim(part(1, 10..20)) else {
+        panic!("it was not stored");
+    };
+    ticket.stored(1);
+    assert!(matches!(claim(part(1, 0..20)), Claim::Stored));
+    // All of it survives a restart, once.
+    dedupe.persist(Signal::Traces).expect("a file");
+    let written = fs::read(root.path().join("traces.window")).expect("the file");
+    assert_eq!(decode(&written), Ok(vec![(part(1, 0..20), 0)]));
+    store(&dedupe, 2, 0);
+    dedupe.persist(Signal::Traces).expect("a file");
+    let again = window(root.path(), &Metrics::new());
+    let claim = |content| again.claim(Signal::Traces, content, 0);
+    assert!(matches!(claim(part(1, 7..20)), Claim::Stored));
+    assert!(matches!(claim(part(1, 7..21)), Claim::Partly(_)));
+    assert!(matches!(claim(hash(2)), Claim::Stored));
+    // A whole request and its parts are one request.
+    assert!(matches!(claim(part(2, 7..21)), Claim::Stored));
 }
 
 #[test]
@@ -244,4 +291,54 @@ async fn a_window_of_no_length_stores_each_request() {
     }
     assert_eq!(node.stats().live_rows, 6);
     node.close().await.expect("a close");
+}
+
+/// A part of a request, as a gateway sends it.
+fn sliced(body: &bytes::Bytes, shards: impl IntoIterator<Item = usize>) -> bytes::Bytes {
+    let slice = otlake_decode::slice::Slice {
+        request: Processor::request_hash("default", body),
+        shards: shards.into_iter().collect(),
+    };
+    otlake_decode::slice::marked(body, &slice)
+}
+
+async fn send_slice(node: &Processor, slice: bytes::Bytes) -> SliceOutcome {
+    let outcome = node.ingest_slice(Signal::Traces, "default".into(), "peer", None, slice);
+    outcome.await.expect("an outcome")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i3_a_part_of_a_request_is_stored_once_over_restarts() {
+    let root = tempfile::tempdir().expect("a folder");
+    let (folder, crashed) = (root.path().join("node"), root.path().join("crashed"));
+    let node = open(config(&folder), None).await;
+    let body = spans(0, 10);
+    for _ in 0..2 {
+        let outcome = send_slice(&node, sliced(&body, 0..10)).await;
+        let SliceOutcome::Stored(ack) = outcome else {
+            panic!("it is stored");
+        };
+        assert_eq!((ack.accepted, ack.position), (10, Some(node.session())));
+    }
+    copy_as_crashed(&folder, &crashed);
+    drop(node);
+    let node = open(config(&crashed), None).await;
+    assert_each_row_once(&node);
+    let outcome = send_slice(&node, sliced(&body, 5..15)).await;
+    assert!(matches!(outcome, SliceOutcome::Partly(known) if known == (5..10).collect()));
+    // The whole of it is what a client sends that knows of no shards; it is not the same bytes.
+    let forged = sliced(&spans(20, 5), [1]);
+    ingest(&node, Signal::Traces, forged.clone())
+        .await
+        .expect("an ack");
+    ingest(&node, Signal::Traces, forged).await.expect("an ack");
+    assert_eq!(deduplicated(&node, Signal::Traces), 5);
+    let outcome = node.ingest_slice(Signal::Traces, "default".into(), "peer", None, body);
+    let code = outcome.await.expect_err("no mark").code;
+    assert_eq!(code, otlake_base::Code::OtlpMalformed);
+    node.close().await.expect("a close");
+}
+
+fn assert_each_row_once(node: &Processor) {
+    assert_eq!(numbers(node, Table::Spans), each_once(10));
 }

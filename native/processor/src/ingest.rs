@@ -6,14 +6,15 @@ use bytes::Bytes;
 use otlake_base::invariant::Invariant;
 use otlake_base::limits::RecordLimits;
 use otlake_base::metrics::by_signal;
-use otlake_base::{Code, Error, Kind, Position, Result, Signal};
+use otlake_base::{Code, Error, Kind, Position, Result, ShardSet, Signal};
+use otlake_decode::slice::Slice;
 use otlake_decode::{ByReason, Decoded, Rejections};
 use otlake_flush::{LiveBatch, memory_bytes};
 use otlake_log::Record;
 use tokio::sync::oneshot;
 
 use crate::Processor;
-use crate::dedupe::{Claim, ContentHash, Ticket};
+use crate::dedupe::{Claim, Content, ContentHash, Ticket};
 use crate::ledger::Entry;
 
 /// Bodies below this are decoded on the worker that received them: it takes about 2 ms at most,
@@ -37,6 +38,16 @@ pub struct Ack {
     pub changed: ByReason,
     /// Where they are stored; `None` when there was nothing to store.
     pub position: Option<Position>,
+}
+
+/// What a part of a split request came to.
+#[derive(Debug)]
+pub enum SliceOutcome {
+    /// It is stored, whether now or before.
+    Stored(Ack),
+    /// These of its shards are stored already, from a request that was split otherwise; the part
+    /// has to come again without them.
+    Partly(ShardSet),
 }
 
 impl Ack {
@@ -71,6 +82,52 @@ impl Processor {
     /// # Errors
     /// The same.
     pub async fn ingest_over(
+        &self,
+        signal: Signal,
+        tenant: Arc<str>,
+        transport: &'static str,
+        connection: Option<u64>,
+        body: Bytes,
+    ) -> Result<Ack> {
+        let body = whole(&tenant, body);
+        self.observed(signal, tenant, transport, connection, body)
+            .await
+    }
+
+    /// The same for a part of a request that was split by shard, with its mark
+    /// ([`otlake_decode::slice`]). A resend is told by the request and the shards, whichever nodes
+    /// the parts went to the first time (I3).
+    ///
+    /// # Errors
+    /// The same; `OTLP_MALFORMED` where there is no mark.
+    pub async fn ingest_slice(
+        &self,
+        signal: Signal,
+        tenant: Arc<str>,
+        transport: &'static str,
+        connection: Option<u64>,
+        slice: Bytes,
+    ) -> Result<SliceOutcome> {
+        let Some((mark, _)) = otlake_decode::slice::of(&slice) else {
+            return Err(Error::new(Code::OtlpMalformed, "a part without its mark"));
+        };
+        let stored = self
+            .dedupe
+            .stored(signal, ContentHash::of_request(mark.request));
+        let known = mark.shards.both(&stored);
+        if !known.is_empty() && known != mark.shards {
+            return Ok(SliceOutcome::Partly(known));
+        }
+        let outcome = self.observed(signal, tenant, transport, connection, slice);
+        outcome.await.map(SliceOutcome::Stored)
+    }
+
+    /// The hash that names a request in the marks of its parts.
+    pub fn request_hash(tenant: &str, body: &[u8]) -> u128 {
+        ContentHash::of(tenant, body).number()
+    }
+
+    async fn observed(
         &self,
         signal: Signal,
         tenant: Arc<str>,
@@ -171,8 +228,16 @@ impl Processor {
             entry.refused(error.code);
             return Err(error);
         }
-        let hash = ContentHash::of(&tenant, &otlake_decode::as_received(&body));
-        let Some(ticket) = self.claim(signal, hash, received_unix_nano).await else {
+        let content = Content::of(&tenant, &otlake_decode::as_received(&body));
+        let claimed = self.claim(signal, content, received_unix_nano).await;
+        let claimed = match claimed {
+            Ok(claimed) => claimed,
+            Err(error) => {
+                entry.refused(error.code);
+                return Err(error);
+            }
+        };
+        let Some(ticket) = claimed else {
             self.metrics
                 .records_deduplicated
                 .get_or_create(&by_signal(signal))
@@ -231,17 +296,37 @@ impl Processor {
 
 impl Processor {
     /// The right to store a request; none where the same one is stored already (I3).
-    async fn claim(&self, signal: Signal, hash: ContentHash, now: u64) -> Option<Ticket> {
+    ///
+    /// # Errors
+    /// `INGEST_OVERLOADED` where others stored a part of it a moment ago.
+    async fn claim(&self, signal: Signal, content: Content, now: u64) -> Result<Option<Ticket>> {
         loop {
-            match self.dedupe.claim(signal, hash, now) {
-                Claim::First(ticket) => return Some(ticket),
-                Claim::Stored => return None,
+            match self.dedupe.claim(signal, content, now) {
+                Claim::First(ticket) => return Ok(Some(ticket)),
+                Claim::Stored => return Ok(None),
+                Claim::Partly(_) => {
+                    let what = "a part of the request is being stored by another way";
+                    return Err(Error::new(Code::IngestOverloaded, what));
+                }
                 // The sender goes with the entry: an error is the sign that the first one ended,
                 // well or badly, which the next claim tells.
                 Claim::InFlight(mut ended) => while ended.changed().await.is_ok() {},
             }
         }
     }
+}
+
+/// A request that was not split, which must not look like a part: what a client sends and ends like
+/// a mark is given a true one.
+fn whole(tenant: &str, body: Bytes) -> Bytes {
+    if otlake_decode::slice::of(&body).is_none() {
+        return body;
+    }
+    let slice = Slice {
+        request: Processor::request_hash(tenant, &body),
+        shards: ShardSet::ALL,
+    };
+    otlake_decode::slice::marked(&body, &slice)
 }
 
 fn overloaded() -> Error {

@@ -7,7 +7,7 @@ use otlake_flush::{LiveBatch, LiveSet, Tables, covers};
 use otlake_log::{Record, Replay};
 use tokio::runtime::Handle;
 
-use crate::dedupe::{ContentHash, Dedupe};
+use crate::dedupe::{Content, Dedupe};
 
 /// What a replay found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,8 +63,9 @@ pub(crate) fn replay(
             Err(error) => return Err(error),
         };
         replayed.records += 1;
-        let hash = ContentHash::of(&record.tenant, &otlake_decode::as_received(&record.payload));
-        dedupe.replayed(record.signal, hash, record.received_unix_nano);
+        let received = otlake_decode::as_received(&record.payload);
+        let content = Content::of(&record.tenant, &received);
+        dedupe.replayed(record.signal, content, record.received_unix_nano);
         let batch = rows_not_in_files(position, record, &watermarks)?;
         replayed.rows += batch.rows;
         let budget = live.budget();
