@@ -46,6 +46,19 @@ mod server;
 mod service;
 mod stream;
 
+#[cfg(test)]
+mod bench_test;
+#[cfg(test)]
+mod handshake_test;
+#[cfg(test)]
+mod message_test;
+#[cfg(test)]
+mod peers_test;
+#[cfg(test)]
+mod stream_test;
+#[cfg(test)]
+mod testing;
+
 pub use config::{
     FRAME_BYTES, MAX_CALLS, MAX_MESSAGE_BYTES, MAX_NAME_BYTES, MAX_STREAMS, PeerConfig,
     STREAM_WINDOW_BYTES,
