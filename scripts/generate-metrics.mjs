@@ -219,7 +219,12 @@ function labelTable(metrics) {
   return ['| label | of | values |', '|---|---|---|', ...shown].join('\n')
 }
 
-const own = [...native('native/base/src/metrics.rs'), ...native(JOBS), ...native(PEERS), ...typescript()]
+const own = [
+  ...native('native/base/src/metrics.rs'),
+  ...native(JOBS),
+  ...native(PEERS),
+  ...typescript(),
+]
 const page = `# Metrics
 
 \`GET /metrics\` on the HTTP port answers in OpenMetrics, as Prometheus reads it. A histogram is read
