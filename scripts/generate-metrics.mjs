@@ -47,6 +47,7 @@ const KINDS = quoted(
   /fn name\(self\)[\s\S]*?match self \{([\s\S]*?)\n {8}\}/,
 )
 const JOBS = 'native/base/src/job_metrics.rs'
+const PEERS = 'native/base/src/peer_metrics.rs'
 const NOTES = 'native/decode/src/notes.rs'
 
 /** The values of labels that mean the same everywhere. */
@@ -58,6 +59,7 @@ const EVERYWHERE = {
     'native/base/src/invariant.rs',
     /fn id\(self\)[\s\S]*?match self \{([\s\S]*?)\n {8}\}/,
   ),
+  peer: "the node's name; `other` for those beyond 64",
   code: 'what is in [errors.md](errors.md)',
   route: 'the path as docs/http.md has it',
   status: 'the HTTP status',
@@ -217,7 +219,12 @@ function labelTable(metrics) {
   return ['| label | of | values |', '|---|---|---|', ...shown].join('\n')
 }
 
-const own = [...native('native/base/src/metrics.rs'), ...native(JOBS), ...typescript()]
+const own = [
+  ...native('native/base/src/metrics.rs'),
+  ...native(JOBS),
+  ...native(PEERS),
+  ...typescript(),
+]
 const page = `# Metrics
 
 \`GET /metrics\` on the HTTP port answers in OpenMetrics, as Prometheus reads it. A histogram is read

@@ -31,7 +31,16 @@ const placements = clusters.map((nodes) => {
     shards: shards.map((shard) => ({ ...shard, replicas: ring.replicas(shard, 3) })),
   }
 })
-const keys = ['', '00', '5b8efff798038103d269b633813fc60c', 'ff'.repeat(40)].flatMap((key) =>
+// Of every length that the hash treats in its own way.
+const keys = [
+  '',
+  '00',
+  '5b8efff7',
+  '5b8efff798038103',
+  '5b8efff798038103d269b633813fc60c',
+  'ff'.repeat(40),
+  '0123456789abcdef'.repeat(17),
+].flatMap((key) =>
   ['spans', 'metrics', 'logs'].map((signal) => ({
     key,
     ...shardOf(signal, Buffer.from(key, 'hex')),

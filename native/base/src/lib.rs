@@ -10,9 +10,11 @@
 //! - `job_metrics`: what the regular jobs count.
 //! - `limits`: every limit, as a named constant.
 //! - `metrics`: the counters and histograms of the process, in one registry.
+//! - `peer_metrics`: what the connections between nodes count.
 //! - `position`: where a batch stands: (stream, sequence); session tokens.
 //! - `priority`: how much of the processor a thread gets.
 //! - `shard_set`: shards of one signal.
+//! - `random`: the only place that draws what must not be guessed.
 //! - `signal`: the three signals and the seven tables.
 //! - `source`: what a query sees of a table: live batches and files, captured consistently.
 //! - `worker`: threads for work that takes long and is in no hurry.
@@ -28,9 +30,11 @@ pub mod invariant;
 pub mod job_metrics;
 pub mod limits;
 pub mod metrics;
+pub mod peer_metrics;
 pub mod position;
 pub mod priority;
 pub mod shard_set;
+pub mod random;
 pub mod signal;
 pub mod source;
 pub mod worker;

@@ -3,7 +3,7 @@
 //! Labels are few and their values are bounded: signal, table, reason, outcome.
 
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::Counter;
+pub use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 pub use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
@@ -11,6 +11,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::invariant::Invariant;
 use crate::job_metrics::JobMetrics;
+use crate::peer_metrics::PeerMetrics;
 use crate::{Code, Signal, Table};
 
 /// Label names with their values.
@@ -92,6 +93,8 @@ pub struct Metrics {
     pub checkpoint_failures: Family<Labels, Counter>,
     /// What the regular jobs count.
     pub jobs: JobMetrics,
+    /// What the connections between nodes count.
+    pub peers: PeerMetrics,
     /// Queries, by `kind` (sql, flight, trace) and `outcome` (ok or the error's kind).
     pub queries: Family<Labels, Counter>,
     /// Bytes that requests being received hold (I5).
@@ -123,6 +126,7 @@ impl Metrics {
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("otlake");
         let jobs = JobMetrics::new(&mut registry);
+        let peers = PeerMetrics::new(&mut registry);
         macro_rules! add {
             ($name:literal, $help:literal, $metric:expr) => {{
                 let metric = $metric;
@@ -250,6 +254,7 @@ impl Metrics {
                 counters()
             ),
             jobs,
+            peers,
             queries: add!("queries", "Queries by kind and outcome", counters()),
             receive_bytes: add!(
                 "receive",
