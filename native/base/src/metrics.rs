@@ -11,6 +11,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::invariant::Invariant;
 use crate::job_metrics::JobMetrics;
+use crate::metadata_metrics::MetadataMetrics;
 use crate::{Code, Signal, Table};
 
 /// Label names with their values.
@@ -92,6 +93,8 @@ pub struct Metrics {
     pub checkpoint_failures: Family<Labels, Counter>,
     /// What the regular jobs count.
     pub jobs: JobMetrics,
+    /// What the metadata group counts.
+    pub metadata: MetadataMetrics,
     /// Queries, by `kind` (sql, flight, trace) and `outcome` (ok or the error's kind).
     pub queries: Family<Labels, Counter>,
     /// Bytes that requests being received hold (I5).
@@ -123,6 +126,7 @@ impl Metrics {
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("otlake");
         let jobs = JobMetrics::new(&mut registry);
+        let metadata = MetadataMetrics::new(&mut registry);
         macro_rules! add {
             ($name:literal, $help:literal, $metric:expr) => {{
                 let metric = $metric;
@@ -250,6 +254,7 @@ impl Metrics {
                 counters()
             ),
             jobs,
+            metadata,
             queries: add!("queries", "Queries by kind and outcome", counters()),
             receive_bytes: add!(
                 "receive",
