@@ -29,6 +29,18 @@ const FIXED = {
   'native/decode/src/json/mod.rs': ['MAX_NESTING'],
   'native/query/src/flight/prepared.rs': ['MAX_STATEMENTS', 'EXPIRY'],
   'native/catalog/src/columns.rs': ['CHECKPOINT_INTERVAL', 'LOG_RETENTION'],
+  'native/consensus/src/limits.rs': [
+    'MAX_NAME_BYTES',
+    'MAX_VALUE_BYTES',
+    'MAX_STREAMS',
+    'MAX_SETTINGS',
+    'MAX_INSTANCES',
+    'MAX_LEASES',
+    'MAX_TTL_MS',
+    'MAX_MEMBERS',
+    'MAX_PENDING',
+    'MAX_LOG_ENTRIES',
+  ],
   'native/shard/src/merge/mod.rs': ['MERGE_FILES'],
 }
 

@@ -1,6 +1,6 @@
 /**
- * Writes docs/metrics.md from what registers the metrics: native/base/src/metrics.rs and
- * job_metrics.rs, whose fields' comments name the labels and, in parentheses, their values; the
+ * Writes docs/metrics.md from what registers the metrics: native/base/src/metrics.rs, job_metrics.rs
+ * and metadata_metrics.rs, whose fields' comments name the labels and, in parentheses, their values; the
  * TypeScript sources; and prom-client's own, as this machine's Node.js has them (on Linux it has
  * the most). `--print` prints the page and writes nothing.
  *
@@ -48,6 +48,7 @@ const KINDS = quoted(
 )
 const JOBS = 'native/base/src/job_metrics.rs'
 const PEERS = 'native/base/src/peer_metrics.rs'
+const METADATA = 'native/base/src/metadata_metrics.rs'
 const NOTES = 'native/decode/src/notes.rs'
 
 /** The values of labels that mean the same everywhere. */
@@ -68,6 +69,8 @@ const EVERYWHERE = {
 /** The values of labels that are a metric's own, where the code has a list of them. */
 const OWN = {
   job_runs: { outcome: quoted(JOBS, /const OUTCOMES: .*= \[(.*)\];/) },
+  metadata_election_rounds: { outcome: quoted(METADATA, /const ROUND_OUTCOMES: .*= \[(.*)\];/) },
+  metadata_proposals: { outcome: quoted(METADATA, /const PROPOSAL_OUTCOMES: .*= \[(.*)\];/) },
   records_changed: { reason: quoted(NOTES, /CHANGED: &Reasons = &\[([\s\S]*?)\];/) },
   records_flagged: { reason: quoted(NOTES, /FLAGGED: &Reasons = &\[([\s\S]*?)\];/) },
   records_rejected: {
@@ -223,6 +226,7 @@ const own = [
   ...native('native/base/src/metrics.rs'),
   ...native(JOBS),
   ...native(PEERS),
+  ...native(METADATA),
   ...typescript(),
 ]
 const page = `# Metrics

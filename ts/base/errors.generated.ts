@@ -53,6 +53,14 @@ export type ErrorCode =
   | 'TABLE_IO'
   | 'TABLE_CONFLICT'
   | 'TABLE_CORRUPT'
+  | 'METADATA_UNAVAILABLE'
+  | 'METADATA_REFUSED'
+  | 'METADATA_INVALID'
+  | 'METADATA_FULL'
+  | 'METADATA_FOREIGN'
+  | 'METADATA_IO'
+  | 'METADATA_CORRUPT'
+  | 'METADATA_VERSION'
   | 'QUERY_INVALID'
   | 'QUERY_PARAMETERS'
   | 'QUERY_NOT_READ_ONLY'
@@ -113,6 +121,14 @@ export const ERRORS: Record<ErrorCode, { kind: ErrorKind; fix: string }> = {
   TABLE_IO: { kind: 'unavailable', fix: 'The table\'s storage refused a read or write: check its space and health.' },
   TABLE_CONFLICT: { kind: 'unavailable', fix: 'Another writer changed the table: the commit is tried again.' },
   TABLE_CORRUPT: { kind: 'corrupt', fix: 'A table\'s log or file is damaged: restore it from a backup.' },
+  METADATA_UNAVAILABLE: { kind: 'unavailable', fix: 'The metadata group has no leader that a majority follows: retry; see that a majority of its voters runs and can be reached.' },
+  METADATA_REFUSED: { kind: 'invalid', fix: 'What was asked does not fit what the metadata group holds now: read it again, then decide.' },
+  METADATA_INVALID: { kind: 'invalid', fix: 'Correct the named field.' },
+  METADATA_FULL: { kind: 'exhausted', fix: 'Remove what is not needed any more from the metadata group, then try again.' },
+  METADATA_FOREIGN: { kind: 'invalid', fix: 'The node belongs to another cluster, or lost its store: start it with the data directory of this cluster\'s node, or remove the node and let it join anew with an empty one.' },
+  METADATA_IO: { kind: 'unavailable', fix: 'The disk refused a read or write of the metadata group\'s store: check its space and health, then start the node again.' },
+  METADATA_CORRUPT: { kind: 'corrupt', fix: 'The metadata group\'s store is damaged: remove the node from the group, move the folder `metadata` of its data directory away, and let it join anew.' },
+  METADATA_VERSION: { kind: 'invalid', fix: 'The metadata group was written by a newer otlake: start that version on this node.' },
   QUERY_INVALID: { kind: 'invalid', fix: 'Correct the SQL statement.' },
   QUERY_PARAMETERS: { kind: 'invalid', fix: 'Give one value for each $1, $2, … of the statement.' },
   QUERY_NOT_READ_ONLY: { kind: 'invalid', fix: 'Tables are written by OTLP alone: send a SELECT.' },

@@ -135,6 +135,15 @@ codes! {
     TableConflict = "TABLE_CONFLICT", Unavailable, "Another writer changed the table: the commit is tried again.";
     TableCorrupt = "TABLE_CORRUPT", Corrupt, "A table's log or file is damaged: restore it from a backup.";
 
+    MetadataUnavailable = "METADATA_UNAVAILABLE", Unavailable, "The metadata group has no leader that a majority follows: retry; see that a majority of its voters runs and can be reached.";
+    MetadataRefused = "METADATA_REFUSED", Invalid, "What was asked does not fit what the metadata group holds now: read it again, then decide.";
+    MetadataInvalid = "METADATA_INVALID", Invalid, "Correct the named field.";
+    MetadataFull = "METADATA_FULL", Exhausted, "Remove what is not needed any more from the metadata group, then try again.";
+    MetadataForeign = "METADATA_FOREIGN", Invalid, "The node belongs to another cluster, or lost its store: start it with the data directory of this cluster's node, or remove the node and let it join anew with an empty one.";
+    MetadataIo = "METADATA_IO", Unavailable, "The disk refused a read or write of the metadata group's store: check its space and health, then start the node again.";
+    MetadataCorrupt = "METADATA_CORRUPT", Corrupt, "The metadata group's store is damaged: remove the node from the group, move the folder `metadata` of its data directory away, and let it join anew.";
+    MetadataVersion = "METADATA_VERSION", Invalid, "The metadata group was written by a newer otlake: start that version on this node.";
+
     QueryInvalid = "QUERY_INVALID", Invalid, "Correct the SQL statement.";
     QueryParameters = "QUERY_PARAMETERS", Invalid, "Give one value for each $1, $2, … of the statement.";
     QueryNotReadOnly = "QUERY_NOT_READ_ONLY", Invalid, "Tables are written by OTLP alone: send a SELECT.";

@@ -9,6 +9,7 @@
 //! - `invariant`: the ids I1 to I10 that assertions, tests and counters share.
 //! - `job_metrics`: what the regular jobs count.
 //! - `limits`: every limit, as a named constant.
+//! - `metadata_metrics`: what the metadata group counts.
 //! - `metrics`: the counters and histograms of the process, in one registry.
 //! - `peer_metrics`: what the connections between nodes count.
 //! - `position`: where a batch stands: (stream, sequence); session tokens.
@@ -29,6 +30,7 @@ mod file_system;
 pub mod invariant;
 pub mod job_metrics;
 pub mod limits;
+pub mod metadata_metrics;
 pub mod metrics;
 pub mod peer_metrics;
 pub mod position;
