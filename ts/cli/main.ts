@@ -44,6 +44,11 @@ Exit codes: 0 done, 1 failed, 2 wrong command or configuration, 3 no node answer
     .option('--http <address>', 'HOST:PORT or off (127.0.0.1:4319)')
     .option('--flight <address>', 'HOST:PORT or off (127.0.0.1:4320)')
     .option('--cluster <address>', 'HOST:PORT or off (127.0.0.1:4321)')
+    .option('--join <addresses>', 'nodes of a cluster to join, HOST:PORT[,HOST:PORT…]')
+    .option('--bootstrap', 'begin a cluster where the data folder has none')
+    .option('--peer <address>', 'HOST:PORT for the other nodes (host of --cluster, port 4322)')
+    .option('--advertise <address>', 'IP[:PORT] that other nodes reach --cluster at')
+    .option('--tables <folder>', 'the tables, one folder for all nodes (tables in --data-dir)')
     .option('--durability <mode>', 'fsync or relaxed (fsync)')
     .option('--log-level <level>', 'trace, debug, info, warn, error or silent (info)')
     .option('--config <file>', 'settings in YAML; OTLAKE_CONFIG names it, too')
@@ -55,10 +60,12 @@ Examples:
   otlake serve --data-dir /var/lib/otlake --otlp-grpc 0.0.0.0:4317
   otlake serve --set flush.interval_ms=2000 --set query.max_rows=1000000
   OTLAKE_DATA_DIR=/data otlake serve --config otlake.yaml
+  otlake serve --cluster 10.0.0.1:4321 --tables /shared/tables \\
+    --join 10.0.0.1:4321,10.0.0.2:4321,10.0.0.3:4321        the same on three machines: a cluster
 
 A success to an exporter means: on stable storage (docs/durability.md).`,
     )
-    .action(async (flags: Record<string, string | string[]>) => {
+    .action(async (flags: Record<string, string | boolean | string[]>) => {
       const { serve } = await import('./serve.js')
       const file = (flags.config as string | undefined) ?? process.env.OTLAKE_CONFIG
       exit(
@@ -212,7 +219,7 @@ function gather(value: string, before: string[]): string[] {
   return [...before, value]
 }
 
-function rawFlags(flags: Record<string, string | string[]>): Raw {
+function rawFlags(flags: Record<string, string | boolean | string[]>): Raw {
   const named: Record<string, string> = {
     dataDir: 'data_dir',
     otlpGrpc: 'listen.otlp_grpc',
@@ -220,6 +227,11 @@ function rawFlags(flags: Record<string, string | string[]>): Raw {
     http: 'listen.http',
     flight: 'listen.flight',
     cluster: 'listen.cluster',
+    join: 'cluster.join',
+    bootstrap: 'cluster.bootstrap',
+    peer: 'listen.peer',
+    advertise: 'cluster.advertise',
+    tables: 'storage.tables',
     durability: 'durability',
     logLevel: 'log_level',
   }
