@@ -14,6 +14,9 @@ import { MAX_WEIGHT } from './ring.js'
  */
 export const NODE_WIRE = { min: 1, max: 1 } as const
 
+/** What a node says that is in no group: an answer, where saying nothing is none. */
+const NO_GROUP = '-'
+
 /** How a member names the address of its peers' connections among its addresses. */
 export const PEER_ADDRESS = 'peer'
 
@@ -33,7 +36,7 @@ export function toNodeRegisters(state: Partial<NodeState>): Map<string, string> 
   const registers = new Map<string, string>()
   if (state.weight !== undefined) registers.set('weight', String(state.weight))
   if (state.draining !== undefined) registers.set('draining', state.draining ? 'yes' : 'no')
-  if (state.group !== undefined) registers.set('group', state.group)
+  if (state.group !== undefined) registers.set('group', state.group || NO_GROUP)
   if (state.stream !== undefined) registers.set('stream', state.stream)
   if (state.ready !== undefined) registers.set('ready', state.ready ? 'yes' : 'no')
   return registers
@@ -47,13 +50,19 @@ export function wireRegister(): [string, string] {
 /** What registers tell; what a member has not said is empty, and its weight 1. */
 export function fromNodeRegisters(registers: ReadonlyMap<string, string>): NodeState {
   const weight = Number(registers.get('weight') ?? 1)
+  const group = registers.get('group') ?? ''
   return {
     weight: weight > 0 && weight <= MAX_WEIGHT ? weight : 1,
     draining: registers.get('draining') === 'yes',
-    group: registers.get('group') ?? '',
+    group: group === NO_GROUP ? '' : group,
     stream: registers.get('stream') ?? '',
     ready: registers.get('ready') === 'yes',
   }
+}
+
+/** Whether a member has said that it is in no metadata group. */
+export function saysNoGroup(registers: ReadonlyMap<string, string>): boolean {
+  return registers.get('group') === NO_GROUP
 }
 
 /** The wire versions that a member says; one that says none has those of the first release. */

@@ -83,9 +83,13 @@ export class Controller {
     const who = cast(now, self, group, sorted.ours)
     const { owners, moved, left } = this.#owners.decide(who, placement.weights, placement.rebalance)
     const isIn = group !== '' && who.byName.get(self)?.group === group
+    const voters = isIn ? chooseVoters(who, metadata, this.settings) : [...metadata.voters]
     const view: ClusterView = {
       members: sorted.ours
-        .filter(({ peer, status }) => peer !== '' && status !== 'left')
+        // Who left and keeps a seat is one that is expected back.
+        .filter(
+          ({ name, peer, status }) => peer !== '' && (status !== 'left' || voters.includes(name)),
+        )
         .map((member) => ({
           name: member.name,
           address: member.peer,
@@ -93,7 +97,7 @@ export class Controller {
         })),
       owners,
       followers: this.#followers.decide(who),
-      voters: isIn ? chooseVoters(who, metadata, this.settings) : [...metadata.voters],
+      voters,
       rules: rules(who, placement),
     }
     return {

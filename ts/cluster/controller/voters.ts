@@ -1,8 +1,12 @@
 /**
  * Who should vote in the metadata group: 5 of five members and more, 3 of three, otherwise 1, and no
- * more than the setting. Voters stay: one is replaced when it drains or leaves, or when it has
- * been dead for longer than `replaceAfterMs` and another can take its place. A death alone never makes
- * the group smaller: a smaller group would not stand more. Voters are of different zones.
+ * more than the setting. Voters are of different zones, and they stay:
+ *
+ * - One that has been dead for longer than `replaceAfterMs` gives its seat to another, if there is
+ *   one. A death alone never makes the group smaller: a smaller group would not stand more.
+ * - One that drains or has left gives its seat to another at once. Where nobody can take it, it
+ *   keeps it, as over a restart, for as long as those that stay are a majority by themselves;
+ *   before they would not be, the group becomes smaller, while the one that goes can still agree.
  */
 
 import { zoneOf } from './followers.js'
@@ -20,38 +24,44 @@ export function chooseVoters(
   group: Group,
   settings: { readonly voters: number; readonly replaceAfterMs: number },
 ): string[] {
-  const members = [...cast.byName.values()]
-  const isVoter = ({ name }: Watched) => group.voters.includes(name)
-  const stays = (member: Watched) =>
-    member.status !== 'left' &&
-    !member.draining &&
-    // Who is dead, or has just started, may not have said what it is; the group knows.
-    (member.roles.includes(HOLDER_ROLE) || isVoter(member))
-  const known = members.filter(
-    (member) =>
-      stays(member) && (member.group === cast.group || !isPresent(member) || isVoter(member)),
-  )
   const isFit = new Set(cast.holders.map(({ name }) => name))
+  const isVoter = ({ name }: Watched) => group.voters.includes(name)
+  const isGoing = ({ status, draining }: Watched) => status === 'left' || draining
   const current = group.voters
     .map((name) => cast.byName.get(name))
     .filter((member) => member !== undefined)
-    .filter(stays)
-  const fresh = current.filter(
-    ({ name, since }) => isFit.has(name) || cast.now - since < settings.replaceAfterMs,
+  const staying = current.filter((member) => !isGoing(member))
+  const isFresh = ({ name, since }: Watched) =>
+    isFit.has(name) || cast.now - since < settings.replaceAfterMs
+  const fresh = sorted(staying.filter(isFresh), group.leader, isFit)
+  const newcomers = byName(cast.holders.filter((member) => !isVoter(member)))
+  const spare = [
+    ...staying.filter((member) => !isFresh(member)),
+    ...byName(current.filter(isGoing)),
+  ]
+  // The dead that never voted count, too: the group grows by who there is, not by who is up.
+  const absent = [...cast.byName.values()].filter(
+    (member) =>
+      !isPresent(member) &&
+      !isGoing(member) &&
+      !isVoter(member) &&
+      member.roles.includes(HOLDER_ROLE),
   )
-  const stale = current.filter((member) => !fresh.includes(member))
-  const newcomers = cast.holders.filter((member) => !isVoter(member))
-  const size = sizeFor(
-    Math.min(known.length, fresh.length + newcomers.length + stale.length),
-    settings.voters,
-  )
-  const chosen = spread(sorted(fresh, group.leader, isFit), [], Math.min(size, fresh.length))
-  const filled = [...chosen, ...spread(byName(newcomers), chosen, size - chosen.length)]
-  return [...filled, ...stale.slice(0, size - filled.length)].map(({ name }) => name).sort()
+  const known = current.length + newcomers.length + absent.length
+  for (const size of SIZES) {
+    if (size > Math.min(known, settings.voters)) continue
+    const kept = spread(fresh, [], size)
+    const filled = [...kept, ...spread(newcomers, kept, size - kept.length)]
+    const chosen = [...filled, ...spare.slice(0, size - filled.length)]
+    const firm = chosen.filter((member) => isFit.has(member.name) && !isGoing(member)).length
+    if (chosen.length === size && (!chosen.some(isGoing) || 2 * firm > size)) return names(chosen)
+  }
+  // Nobody is fit: what is stays.
+  return names(current)
 }
 
-function sizeFor(available: number, most: number): number {
-  return SIZES.find((size) => size <= Math.min(available, most)) ?? 1
+function names(members: readonly Watched[]): string[] {
+  return members.map(({ name }) => name).sort()
 }
 
 /** The leader first, then those who are there, so that the dead go first where some have to. */
