@@ -11,7 +11,9 @@ import { OtlakeError } from '../base/errors.js'
 import { packageVersion } from '../native/binding.js'
 import { loadConfig, type Raw } from '../node/config.js'
 import { type ClientOptions, call, DEFAULT_URL } from './client.js'
-import { type Control, DEFAULT_CONTROL, listJobs, runJob } from './job.js'
+import { clusterCommands } from './cluster.js'
+import { type Control, DEFAULT_CONTROL } from './control.js'
+import { listJobs, runJob } from './job.js'
 import { settingsMarkdown, settingsText } from './settings.js'
 import { formatTable } from './table.js'
 import { dim, red } from './terminal.js'
@@ -169,6 +171,8 @@ docs/jobs.md tells more.`,
       exit(0)
     },
   )
+
+  clusterCommands(otlake, onControl, exit)
 
   otlake
     .command('backup')

@@ -106,6 +106,17 @@ export const CLUSTER_SETTINGS: Record<string, Setting> = {
     ),
     default: [],
   },
+  'cluster.secret': {
+    about:
+      'What the nodes prove to each other when they connect, 32 bytes in base64; default: made of the first of `cluster.keys`, with which it changes',
+    schema: z
+      .string()
+      .refine(
+        (text) => text === '' || isKey(text),
+        'is 32 bytes in base64: `openssl rand -base64 32`',
+      ),
+    default: '',
+  },
   'cluster.zone': {
     about: 'Where the node stands; copies are spread over zones',
     schema: z.string().max(64),
@@ -205,6 +216,8 @@ export interface ClusterConfig {
   advertise: { host: string; port: number | null } | null
   /** 32 bytes each, the sealing one first; empty: in the clear. */
   keys: Uint8Array[]
+  /** 32 bytes; null: made of the first key. */
+  secret: Uint8Array | null
   zone: string
   weight: number
   rejoin: boolean
@@ -276,6 +289,7 @@ export function clusterConfig(get: <T>(path: string) => T): ClusterConfig | null
     )
   }
   const keys = get<string[]>('cluster.keys').map((key) => Buffer.from(key, 'base64'))
+  const secret = get<string>('cluster.secret')
   const config: ClusterConfig = {
     name: get('cluster.name'),
     node: get<string>('cluster.node') || null,
@@ -285,6 +299,7 @@ export function clusterConfig(get: <T>(path: string) => T): ClusterConfig | null
     peer: peer || hostPort(host, DEFAULT_PEER_PORT),
     advertise,
     keys,
+    secret: secret === '' ? null : Buffer.from(secret, 'base64'),
     zone: get('cluster.zone'),
     weight: get('cluster.weight'),
     rejoin: get('cluster.rejoin'),

@@ -220,6 +220,7 @@ test.each([
   ['cluster.advertise', '10.0.0.1:0'],
   ['cluster.keys', 'c2hvcnQ='],
   ['cluster.keys', 'no base64 at all'],
+  ['cluster.secret', 'c2hvcnQ='],
   ['cluster.weight', '0'],
   ['cluster.weight', '17'],
   ['cluster.voters', '2'],

@@ -47,6 +47,12 @@ export interface Logger {
   debug(fields: object, message: string): void
 }
 
+/** What a test gives in place of the native module. */
+export interface NativeSide {
+  openEngine?: typeof openEngine
+  startCluster?: ClusterPartOptions['startNative']
+}
+
 /** The storage engine as a part. */
 class StoragePart implements Part {
   readonly name = 'storage'
@@ -56,6 +62,7 @@ class StoragePart implements Part {
   constructor(
     private readonly config: NodeConfig,
     private readonly onLog: (event: LogEvent) => void,
+    private readonly open: typeof openEngine,
   ) {}
 
   get engine(): Engine {
@@ -64,7 +71,7 @@ class StoragePart implements Part {
   }
 
   async start(): Promise<void> {
-    this.#engine = await openEngine(this.config.engine, this.onLog)
+    this.#engine = await this.open(this.config.engine, this.onLog)
   }
 
   async stop(): Promise<void> {
@@ -142,11 +149,13 @@ export class Node {
     readonly config: NodeConfig,
     private readonly log: Logger,
     clock: Clock = systemClock,
-    startNative?: ClusterPartOptions['startNative'],
+    native: NativeSide = {},
   ) {
     const engine = () => this.#storage.engine
-    this.#storage = new StoragePart(config, ({ level, target, message }) =>
-      log[level]({ target }, message),
+    this.#storage = new StoragePart(
+      config,
+      ({ level, target, message }) => log[level]({ target }, message),
+      native.openEngine ?? openEngine,
     )
     this.#otlp = new OtlpPart(engine, config)
     this.#flight = new FlightPart(engine, config)
@@ -165,7 +174,7 @@ export class Node {
         checks: () => this.#health.states(),
         log,
         clock,
-        ...(startNative ? { startNative } : {}),
+        ...(native.startCluster ? { startNative: native.startCluster } : {}),
       })
     this.#health = new Health(
       [
@@ -238,6 +247,11 @@ export class Node {
   /** The open engine. Throws `NODE_STATE` before the start and after the stop. */
   get engine(): Engine {
     return this.#storage.engine
+  }
+
+  /** The node's place in its cluster; null: in none. */
+  get cluster(): ClusterPart | null {
+    return this.#cluster
   }
 
   /** Where each server listens; null where it does not. */

@@ -16,22 +16,13 @@
  * /health and /ready, refuses what needs a quorum with retryable codes, and goes on trying.
  */
 
-import { hkdfSync } from 'node:crypto'
 import { type Clock, type Monotonic, systemMonotonic } from '../../base/clock.js'
 import { OtlakeError } from '../../base/errors.js'
 import { splitAddress } from '../../base/http/port.js'
-import { systemLoopDelay } from '../../base/loop-delay.js'
 import { type Random, systemRandom } from '../../base/random.js'
-import { KeyRing } from '../../cluster/keyring.js'
-import { Membership } from '../../cluster/membership.js'
-import {
-  fromNodeRegisters,
-  PEER_ADDRESS,
-  saysNoGroup,
-  toNodeRegisters,
-  wireRegister,
-} from '../../cluster/node-state.js'
-import { type Engine, packageVersion } from '../../native/binding.js'
+import type { Membership } from '../../cluster/membership.js'
+import { fromNodeRegisters, saysNoGroup, toNodeRegisters } from '../../cluster/node-state.js'
+import type { Engine } from '../../native/binding.js'
 import {
   type NativeCluster,
   type NativeClusterConfig,
@@ -44,6 +35,8 @@ import type { Check, CheckState } from '../health.js'
 import type { Part } from '../lifecycle.js'
 import type { Logger } from '../node.js'
 import { type Answer, resolveSeeds, type Seed, shouldBootstrap, whyWaiting } from './bootstrap.js'
+import { isGivenAway, isLast } from './drain.js'
+import { controllerSettings, secretOf, startGossip } from './gossip.js'
 import { keepMembers, knownMembers, nodeName } from './identity.js'
 import type { PortPart } from './port.js'
 import { problems } from './problems.js'
@@ -62,7 +55,6 @@ const KEEP_MS = 10_000
 const SETTLE_MS = 1000
 /** How long a node that leaves tells the others. */
 const LEAVE_WAIT_MS = 5000
-const SECRET_BYTES = 32
 
 export type ClusterState = 'new' | 'waiting' | 'ready' | 'draining' | 'drained' | 'left'
 
@@ -255,36 +247,18 @@ export class ClusterPart implements Part {
   }
 
   #gossip(name: string, native: NativeCluster): Membership {
-    const { config, port, roles, log, random = systemRandom } = this.#options
-    const membership = new Membership({
+    const { config, port, roles, log, monotonic, random = systemRandom } = this.#options
+    const membership = startGossip({
       name,
-      cluster: config.name,
+      config,
       transport: port.transport(),
-      keys: config.keys.length > 0 ? new KeyRing(config.keys, random) : null,
-      settings: config.gossip,
       clock: this.#clock,
-      ...(this.#options.monotonic ? { monotonic: this.#options.monotonic } : {}),
+      ...(monotonic ? { monotonic } : {}),
       random,
-      loopDelay: systemLoopDelay(),
-    })
-    membership.setLocalState({
       roles,
-      zone: config.zone,
-      version: packageVersion(),
-      addresses: { [PEER_ADDRESS]: this.#reachable(native.address) },
+      peer: this.#reachable(native.address),
+      group: readMetadata(native.metadata()).group,
     })
-    membership.setRegisters(
-      new Map([
-        wireRegister(),
-        ...toNodeRegisters({
-          weight: config.weight,
-          draining: false,
-          group: readMetadata(native.metadata()).group,
-          stream: '',
-          ready: false,
-        }),
-      ]),
-    )
     membership.on('conflict', (address) => {
       this.#conflict = address
       log.error({ address }, `another node is called \`${name}\`, too: name one of them otherwise`)
@@ -426,63 +400,22 @@ export class ClusterPart implements Part {
     this.membership.setRegisters(toNodeRegisters({ draining: true, ready: false }))
     this.reconciler.round()
     const until = this.#monotonic() + graceMs
-    while (!this.#isGivenAway() && this.#monotonic() < until) await this.#clock.sleep(RETRY_MS / 5)
-    if (!this.#isGivenAway())
-      log.warn({}, 'not everything was taken in time; recovery does the rest')
-    await this.#clock.sleep(this.#isAlone() ? 0 : SETTLE_MS)
+    while (!this.#isGivenAway && this.#monotonic() < until) await this.#clock.sleep(RETRY_MS / 5)
+    if (!this.#isGivenAway) log.warn({}, 'not everything was taken in time; recovery does the rest')
+    const isAlone = this.round === null || isLast(this.round, this.membership.self.name)
+    await this.#clock.sleep(isAlone ? 0 : SETTLE_MS)
     if (wasReady) await this.native.drain()
     this.#state = 'drained'
     this.reconciler.round()
     log.info({}, 'drained: the node may go')
   }
 
+  get #isGivenAway(): boolean {
+    const { config } = this.#options
+    return this.round === null || isGivenAway(this.round, this.membership.self.name, config.quorum)
+  }
+
   #monotonic(): number {
     return (this.#options.monotonic ?? systemMonotonic).monotonic()
   }
-
-  /** Whether there is nobody who could take anything. */
-  #isAlone(): boolean {
-    const self = this.membership.self.name
-    return !(this.round?.members ?? []).some(
-      ({ name, status, stream, draining }) =>
-        name !== self && status === 'alive' && stream !== '' && !draining,
-    )
-  }
-
-  /** Whether others own, follow and vote where this node did, as far as there are any who can. */
-  #isGivenAway(): boolean {
-    if (this.round === null || this.#isAlone()) return true
-    const { decision, metadata, members } = this.round
-    const self = this.membership.self.name
-    const { copies } = controllerSettings(this.#options.config)
-    const others = members.filter(
-      ({ name, status, draining }) => name !== self && status === 'alive' && !draining,
-    )
-    const canReplace = others.length >= Math.max(...Object.values(copies))
-    const follows = metadata.streams.some(
-      ({ state, owner, followers }) =>
-        state === 'open' && owner !== self && followers.includes(self),
-    )
-    const votes = metadata.voters.includes(self) && !decision.view.voters.includes(self)
-    return decision.owned === 0 && !votes && !(canReplace && follows)
-  }
-}
-
-function controllerSettings(config: ClusterConfig) {
-  const { spans, metrics, logs } = config.quorum
-  return {
-    copies: { spans: spans.copies, metrics: metrics.copies, logs: logs.copies },
-    acks: { spans: spans.acks, metrics: metrics.acks, logs: logs.acks },
-    replaceAfterMs: config.replaceAfterMs,
-    rebalanceShards: config.rebalance.shards,
-    rebalanceIntervalMs: config.rebalance.intervalMs,
-    voters: config.voters,
-  }
-}
-
-/** What the peers prove to each other, from the key that seals gossip (HKDF, RFC 5869). */
-function secretOf({ keys, name }: ClusterConfig): Buffer | null {
-  const [first] = keys
-  if (first === undefined) return null
-  return Buffer.from(hkdfSync('sha256', first, name, 'otlake peers 1', SECRET_BYTES))
 }
