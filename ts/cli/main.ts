@@ -90,7 +90,11 @@ A success to an exporter means: on stable storage (docs/durability.md).`,
     otlake
       .command(name)
       .description(description)
-      .option('--url <url>', "the node's HTTP address", process.env.OTLAKE_URL ?? DEFAULT_URL)
+      .option(
+        '--url <url>',
+        "the node's HTTP address, or several with commas",
+        process.env.OTLAKE_URL ?? DEFAULT_URL,
+      )
       .option('--token <token>', 'a bearer token (OTLAKE_TOKEN)', process.env.OTLAKE_TOKEN)
       .option('--tenant <tenant>', 'whose rows')
 
