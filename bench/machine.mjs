@@ -2,7 +2,7 @@
 
 import { execFileSync } from 'node:child_process'
 import { cpus, totalmem } from 'node:os'
-import { allSettings } from '../dist/node/config.js'
+import { allSettings } from '../dist/node/settings.js'
 import { ROOT } from './node.mjs'
 
 const git = (...args) => execFileSync('git', args, { cwd: ROOT, encoding: 'utf8' }).trim()

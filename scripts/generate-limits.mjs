@@ -1,7 +1,7 @@
 /**
  * Writes docs/limits.md from the constants and their comments: all of native/base/src/limits.rs,
  * with the settings that replace them (native/binding/src/records.rs hands a default to
- * TypeScript, ts/node/config.ts gives it a name), and those of other sources that a client or an
+ * TypeScript, ts/node/settings.ts gives it a name), and those of other sources that a client or an
  * operator can meet. `--print` prints the page and writes nothing.
  */
 
@@ -99,12 +99,12 @@ function settings() {
   const records = [
     ...read('native/binding/src/records.rs').matchAll(/\(\s*"(\w+)",\s*defaults::(\w+)/g),
   ]
-  const config = read('ts/node/config.ts')
+  const config = read('ts/node/settings.ts')
   const paths = [...config.matchAll(/'([\w.]+)': \{([\s\S]*?)\n {4}\},/g)]
   return new Map(
     records.flatMap(([, key, constant]) => {
       const found = paths.find(([, , body]) => body.includes(`default: limit('${key}')`))
-      if (found === undefined) throw new Error(`ts/node/config.ts has no setting for ${key}`)
+      if (found === undefined) throw new Error(`ts/node/settings.ts has no setting for ${key}`)
       return [[constant, found[1]]]
     }),
   )

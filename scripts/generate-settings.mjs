@@ -1,4 +1,4 @@
-/** Writes the table of docs/settings.md from the settings of ts/node/config.ts. */
+/** Writes the table of docs/settings.md from the settings of ts/node/settings.ts. */
 
 import { readFileSync, writeFileSync } from 'node:fs'
 

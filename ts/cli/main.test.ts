@@ -140,6 +140,26 @@ test('no node there: exit 3, and how to start one', async () => {
   server = await listenNode('127.0.0.1:0', async () => undefined)
 })
 
+test('of several nodes one that answers is asked', async () => {
+  const gone = await listenNode('127.0.0.1:0', async () => undefined)
+  await gone.close(0)
+  const going = await listenNode('127.0.0.1:0', async (_request, response) => {
+    response.head(503, {})
+    response.end('{"error":{"code":"INGEST_STOPPING","message":"it is stopping"}}')
+  })
+  try {
+    const urls = [gone.address, going.address, server.address].map((at) => `http://${at}`)
+    expect(await run(['query', 'SELECT 1', '--url', urls.join(',')])).toBe(0)
+    expect(engine.queries).toHaveLength(1)
+    // Where none does better, what it said is what is told.
+    expect(await run(['query', 'SELECT 1', '--url', urls.slice(0, 2).join(', ')])).toBe(1)
+    expect(err).toContain('INGEST_STOPPING')
+    expect(await run(['query', 'SELECT 1', '--url', urls[0] ?? ''])).toBe(3)
+  } finally {
+    await going.close(0)
+  }
+})
+
 test.each([
   [['nonsense']],
   [['query']],

@@ -11,7 +11,9 @@ import { OtlakeError } from '../base/errors.js'
 import { packageVersion } from '../native/binding.js'
 import { loadConfig, type Raw } from '../node/config.js'
 import { type ClientOptions, call, DEFAULT_URL } from './client.js'
-import { type Control, DEFAULT_CONTROL, listJobs, runJob } from './job.js'
+import { clusterCommands } from './cluster.js'
+import { type Control, DEFAULT_CONTROL } from './control.js'
+import { listJobs, runJob } from './job.js'
 import { settingsMarkdown, settingsText } from './settings.js'
 import { formatTable } from './table.js'
 import { dim, red } from './terminal.js'
@@ -44,6 +46,11 @@ Exit codes: 0 done, 1 failed, 2 wrong command or configuration, 3 no node answer
     .option('--http <address>', 'HOST:PORT or off (127.0.0.1:4319)')
     .option('--flight <address>', 'HOST:PORT or off (127.0.0.1:4320)')
     .option('--cluster <address>', 'HOST:PORT or off (127.0.0.1:4321)')
+    .option('--join <addresses>', 'nodes of a cluster to join, HOST:PORT[,HOST:PORT…]')
+    .option('--bootstrap', 'begin a cluster where the data folder has none')
+    .option('--peer <address>', 'HOST:PORT for the other nodes (host of --cluster, port 4322)')
+    .option('--advertise <address>', 'IP[:PORT] that other nodes reach --cluster at')
+    .option('--tables <folder>', 'the tables, one folder for all nodes (tables in --data-dir)')
     .option('--durability <mode>', 'fsync or relaxed (fsync)')
     .option('--log-level <level>', 'trace, debug, info, warn, error or silent (info)')
     .option('--config <file>', 'settings in YAML; OTLAKE_CONFIG names it, too')
@@ -55,10 +62,12 @@ Examples:
   otlake serve --data-dir /var/lib/otlake --otlp-grpc 0.0.0.0:4317
   otlake serve --set flush.interval_ms=2000 --set query.max_rows=1000000
   OTLAKE_DATA_DIR=/data otlake serve --config otlake.yaml
+  otlake serve --cluster 10.0.0.1:4321 --tables /shared/tables \\
+    --join 10.0.0.1:4321,10.0.0.2:4321,10.0.0.3:4321        the same on three machines: a cluster
 
 A success to an exporter means: on stable storage (docs/durability.md).`,
     )
-    .action(async (flags: Record<string, string | string[]>) => {
+    .action(async (flags: Record<string, string | boolean | string[]>) => {
       const { serve } = await import('./serve.js')
       const file = (flags.config as string | undefined) ?? process.env.OTLAKE_CONFIG
       exit(
@@ -81,7 +90,11 @@ A success to an exporter means: on stable storage (docs/durability.md).`,
     otlake
       .command(name)
       .description(description)
-      .option('--url <url>', "the node's HTTP address", process.env.OTLAKE_URL ?? DEFAULT_URL)
+      .option(
+        '--url <url>',
+        "the node's HTTP address, or several with commas",
+        process.env.OTLAKE_URL ?? DEFAULT_URL,
+      )
       .option('--token <token>', 'a bearer token (OTLAKE_TOKEN)', process.env.OTLAKE_TOKEN)
       .option('--tenant <tenant>', 'whose rows')
 
@@ -163,6 +176,8 @@ docs/jobs.md tells more.`,
     },
   )
 
+  clusterCommands(otlake, onControl, exit)
+
   otlake
     .command('backup')
     .description('copy a data directory while its node runs, or after it stopped')
@@ -212,7 +227,7 @@ function gather(value: string, before: string[]): string[] {
   return [...before, value]
 }
 
-function rawFlags(flags: Record<string, string | string[]>): Raw {
+function rawFlags(flags: Record<string, string | boolean | string[]>): Raw {
   const named: Record<string, string> = {
     dataDir: 'data_dir',
     otlpGrpc: 'listen.otlp_grpc',
@@ -220,6 +235,11 @@ function rawFlags(flags: Record<string, string | string[]>): Raw {
     http: 'listen.http',
     flight: 'listen.flight',
     cluster: 'listen.cluster',
+    join: 'cluster.join',
+    bootstrap: 'cluster.bootstrap',
+    peer: 'listen.peer',
+    advertise: 'cluster.advertise',
+    tables: 'storage.tables',
     durability: 'durability',
     logLevel: 'log_level',
   }

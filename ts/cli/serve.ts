@@ -42,10 +42,12 @@ export function stopSignal(): Promise<void> {
 /** Runs a node to its end; the exit code. */
 export async function serve(config: NodeConfig): Promise<number> {
   const stopped = stopSignal()
-  const { stop } = await startNode(config)
-  await stopped
-  // What is in flight has the grace time twice: to finish, and to be written.
-  const overdue = setTimeout(() => process.exit(1), 3 * config.graceMs)
+  const { node, stop } = await startNode(config)
+  await Promise.race([stopped, node.left])
+  // What is in flight has the grace time twice: to finish, and to be written. In a cluster others
+  // have as long to take over, and what was acknowledged to be written for it.
+  const graces = config.cluster === null ? 3 : 6
+  const overdue = setTimeout(() => process.exit(1), graces * config.graceMs)
   overdue.unref()
   await stop()
   return 0

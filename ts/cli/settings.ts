@@ -1,11 +1,11 @@
 /** `otlake settings`: every setting with its default and its variable. */
 
-import { allSettings, variableOf } from '../node/config.js'
+import { allSettings, variableOf } from '../node/settings.js'
 import { bold, dim } from './terminal.js'
 
 function shown(value: unknown): string {
   if (Array.isArray(value)) return value.length === 0 ? '(none)' : value.join(',')
-  return String(value)
+  return value === '' ? '(none)' : String(value)
 }
 
 /** For a terminal. */

@@ -11,6 +11,9 @@
  * - `messages.ts`, `wire.ts`, `keyring.ts`: what is said, as bytes (`gossip.proto`), sealed.
  * - `transport.ts`, `node-transport.ts`: the port to the network, and UDP with TCP behind it.
  * - `ring.ts`: which nodes hold which shard.
+ * - `balance.ts`: which of several nodes that can do the same is called.
+ * - `node-state.ts`, `controller/`: what nodes of otlake say beside, and what each decides from it;
+ *   not exported.
  * - `settings.ts`: every number.
  *
  * ```
@@ -28,6 +31,14 @@ export type { LoopDelay } from '../base/loop-delay.js'
 export { systemLoopDelay } from '../base/loop-delay.js'
 export type { Random } from '../base/random.js'
 export { systemRandom } from '../base/random.js'
+export {
+  Balancer,
+  type Call,
+  type Strategy,
+  type Target,
+  type TargetHealth,
+  type TargetState,
+} from './balance.js'
 export type { Fault, FaultCounts, FaultKind } from './faults.js'
 export { KeyRing } from './keyring.js'
 export type { LocalState, ServiceStatus } from './local-state.js'

@@ -1,6 +1,7 @@
 /**
  * The transport of real nodes: UDP for datagrams, TCP on the same port for exchanges. On a stream a
- * length of four bytes, big-endian, stands before each message.
+ * length of four bytes, big-endian, stands before each message. HTTP/2 may share the port: its
+ * preface begins with `PRI `, which as a length is far beyond what a message may have.
  */
 
 import { createSocket, type Socket as UdpSocket } from 'node:dgram'
@@ -12,13 +13,22 @@ import { MAX_STREAMS, STREAM_BYTES, STREAM_TIMEOUT_MS } from './settings.js'
 import type { ExchangeFailure, Transport, TransportHandlers } from './transport.js'
 
 const LENGTH_BYTES = 4
+/** The first bytes of HTTP/2 (RFC 9113, 3.4), as a length. */
+const HTTP2_PREFACE = Buffer.from('PRI ').readUInt32BE()
+/** Connections of HTTP/2 that others may have open to a node at once. */
+export const MAX_HTTP2_CONNECTIONS = 128
 /** How often a free port for both protocols is looked for, where any will do. */
 const PORT_TRIES = 20
 
 export interface NodeTransportOptions {
-  /** `HOST:PORT` to tell others where it is not the one that is bound, as behind `0.0.0.0`. */
-  readonly advertise?: string
+  /**
+   * `HOST:PORT` to tell others where it is not the one that is bound, as behind `0.0.0.0`; or what
+   * makes it of the port that was bound.
+   */
+  readonly advertise?: string | ((port: number) => string)
   readonly clock?: Clock
+  /** Takes over a connection that speaks HTTP/2; without it such a one is ended. */
+  readonly onHttp2?: (socket: Socket) => void
 }
 
 /** Binds both to `HOST:PORT`; port 0 takes a free one. Rejects with `NODE_PORT_TAKEN`. */
@@ -29,7 +39,7 @@ export async function openNodeTransport(
   const { host, port } = splitAddress(address)
   for (let tries = 1; ; tries++) {
     const server = createServer({ allowHalfOpen: true })
-    server.maxConnections = MAX_STREAMS
+    server.maxConnections = MAX_STREAMS + (options.onHttp2 ? MAX_HTTP2_CONNECTIONS : 0)
     const udp = createSocket(host.includes(':') ? 'udp6' : 'udp4')
     try {
       server.listen(port, host)
@@ -38,8 +48,10 @@ export async function openNodeTransport(
       udp.bind(bound, host)
       await once(udp, 'listening')
       const shown = host.includes(':') ? `[${host}]` : host
-      const told = options.advertise ?? `${shown}:${bound}`
-      return new NodeTransport(told, server, udp, options.clock ?? systemClock)
+      const { advertise = `${shown}:${bound}` } = options
+      const told = typeof advertise === 'string' ? advertise : advertise(bound)
+      const { clock = systemClock, onHttp2 = null } = options
+      return new NodeTransport(told, server, udp, clock, onHttp2)
     } catch (error) {
       server.close()
       udp.close()
@@ -54,6 +66,8 @@ class NodeTransport implements Transport {
   readonly #streams = new Set<Socket>()
   #handlers: TransportHandlers | null = null
   #asking = 0
+  #asked = 0
+  #http2 = 0
   #closed = false
 
   constructor(
@@ -61,6 +75,7 @@ class NodeTransport implements Transport {
     private readonly server: Server,
     private readonly udp: UdpSocket,
     private readonly clock: Clock,
+    private readonly onHttp2: ((socket: Socket) => void) | null,
   ) {
     udp.on('message', (bytes) => this.#handlers?.onPacket(bytes))
     // What cannot be delivered is lost, as any datagram may be.
@@ -104,7 +119,7 @@ class NodeTransport implements Transport {
       failure =
         code === 'ECONNREFUSED' ? 'refused' : code === 'ECONNRESET' ? 'closed' : 'unreachable'
     })
-    readFrame(socket, (frame) => {
+    readFrame(socket, Buffer.alloc(0), (frame) => {
       answer = frame
       socket.destroy()
     })
@@ -126,26 +141,62 @@ class NodeTransport implements Transport {
   }
 
   #serve(socket: Socket): void {
-    this.#limit(socket, () => undefined)
+    const goOn = this.#limit(socket, () => undefined)
     socket.on('error', () => undefined)
-    readFrame(socket, (frame) => {
+    firstBytes(socket, (head) => {
+      if (this.onHttp2 !== null && head.readUInt32BE() === HTTP2_PREFACE) {
+        // It lasts as long as its calls do.
+        goOn()
+        this.#handOver(socket, head, this.onHttp2)
+      } else this.#answer(socket, head)
+    })
+  }
+
+  #handOver(socket: Socket, head: Buffer, onHttp2: (socket: Socket) => void): void {
+    if (this.#http2 >= MAX_HTTP2_CONNECTIONS) {
+      socket.destroy()
+      return
+    }
+    this.#http2++
+    socket.once('close', () => this.#http2--)
+    socket.pause()
+    socket.unshift(head)
+    socket.allowHalfOpen = false
+    onHttp2(socket)
+  }
+
+  #answer(socket: Socket, head: Buffer): void {
+    if (this.#asked >= MAX_STREAMS) {
+      socket.destroy()
+      return
+    }
+    this.#asked++
+    socket.once('close', () => this.#asked--)
+    // The asker is done: with the answer, or without patience.
+    socket.once('end', () => socket.end())
+    readFrame(socket, head, (frame) => {
       const answer = this.#closed ? null : (this.#handlers?.onRequest(frame) ?? null)
       if (answer === null) socket.destroy()
       else writeFrame(socket, answer)
     })
-    // The asker is done: with the answer, or without patience.
-    socket.once('end', () => socket.end())
   }
 
-  /** Ends a stream that takes too long, and all of them when the transport closes. */
-  #limit(socket: Socket, onTimeout: () => void): void {
+  /**
+   * Ends a stream that takes too long, unless the returned function is called, and all of them
+   * when the transport closes.
+   */
+  #limit(socket: Socket, onTimeout: () => void): () => void {
+    let isLimited = true
     this.#streams.add(socket)
     socket.once('close', () => this.#streams.delete(socket))
     this.clock.sleep(STREAM_TIMEOUT_MS).then(() => {
-      if (socket.destroyed) return
+      if (socket.destroyed || !isLimited) return
       onTimeout()
       socket.destroy()
     })
+    return () => {
+      isLimited = false
+    }
   }
 }
 
@@ -155,8 +206,27 @@ function writeFrame(socket: Socket, bytes: Uint8Array): void {
   socket.write(Buffer.concat([length, bytes]))
 }
 
-/** Calls `done` with the first message of a stream; ends a stream whose message is too long. */
-function readFrame(socket: Socket, done: (frame: Uint8Array) => void): void {
+/** Calls `done` once with what came first, as many bytes as tell what it is. */
+function firstBytes(socket: Socket, done: (head: Buffer) => void): void {
+  const chunks: Buffer[] = []
+  const read = (chunk: Buffer) => {
+    chunks.push(chunk)
+    const head = Buffer.concat(chunks)
+    if (head.length < LENGTH_BYTES) return
+    socket.off('data', read)
+    socket.off('end', end)
+    done(head)
+  }
+  const end = () => socket.destroy()
+  socket.on('data', read)
+  socket.once('end', end)
+}
+
+/**
+ * Calls `done` with the first message of a stream, of which `head` has been read already; ends a
+ * stream whose message is too long.
+ */
+function readFrame(socket: Socket, head: Buffer, done: (frame: Uint8Array) => void): void {
   const chunks: Buffer[] = []
   let received = 0
   let wanted: number | null = null
@@ -175,4 +245,5 @@ function readFrame(socket: Socket, done: (frame: Uint8Array) => void): void {
     done(Buffer.concat(chunks).subarray(LENGTH_BYTES, wanted))
   }
   socket.on('data', read)
+  if (head.length > 0) read(head)
 }

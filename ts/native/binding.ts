@@ -24,6 +24,8 @@ export interface RetentionRule {
 
 export interface EngineConfig {
   dataDir: string
+  /** The tables' folder; null for the one in `dataDir`. */
+  tablesDir: string | null
   durability: Durability
   logSegmentBytes: number
   logMaxBytes: number
@@ -277,7 +279,7 @@ function typed<T extends object>(handle: T): T {
   })
 }
 
-const HANDLES = new Set(['Engine', 'ByteStream', 'Receiver', 'FlightServer'])
+const HANDLES = new Set(['Engine', 'ByteStream', 'Receiver', 'FlightServer', 'NativeCluster'])
 
 function wrap(result: unknown): unknown {
   const isHandle =

@@ -4,7 +4,8 @@ import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import type { OtlakeError } from '../base/errors.js'
 import { native } from '../native/binding.js'
-import { allSettings, loadConfig, variableOf } from './config.js'
+import { loadConfig } from './config.js'
+import { allSettings, variableOf } from './settings.js'
 
 const folder = mkdtempSync(join(tmpdir(), 'otlake-config-'))
 afterAll(() => rmSync(folder, { recursive: true, force: true }))
@@ -143,4 +144,103 @@ test('a file that is absent, broken or no mapping is told apart from a wrong set
   expect(refusal({ file: file('a: [1\n') }).code).toBe('CONFIG_UNREADABLE')
   expect(refusal({ file: file('- a\n') }).code).toBe('CONFIG_INVALID')
   expect(() => loadConfig({ file: file('# nothing yet\n') })).not.toThrow()
+})
+
+const IN_A_CLUSTER = {
+  'cluster.join': '127.0.0.1:4321,127.0.0.2:4321',
+  'storage.tables': '/shared/tables',
+}
+const clusterOf = (flags: Record<string, unknown>) =>
+  loadConfig({ flags: { ...IN_A_CLUSTER, ...flags } }).cluster
+
+test('a node that joins nobody and begins no cluster is none of a cluster', () => {
+  expect(loadConfig({}).cluster).toBeNull()
+  const flags = { 'cluster.zone': 'a', 'cluster.keys': '', 'listen.cluster': '0.0.0.0:4321' }
+  expect(loadConfig({ flags }).cluster).toBeNull()
+  expect(loadConfig({ flags: { 'storage.tables': 'there' } }).engine.tablesDir).toMatch(/\/there$/)
+})
+
+test('a cluster has the replication of the design, and its peers listen beside its port', () => {
+  const cluster = clusterOf({ 'listen.cluster': '127.0.0.2:4321' })
+  expect(cluster).toMatchObject({
+    name: 'otlake',
+    node: null,
+    join: ['127.0.0.1:4321', '127.0.0.2:4321'],
+    bootstrap: false,
+    peer: '127.0.0.2:4322',
+    advertise: null,
+    allowDegraded: false,
+    quorum: {
+      spans: { copies: 3, acks: 2, timeoutMs: 5000 },
+      metrics: { copies: 2, acks: 2, timeoutMs: 3000 },
+      logs: { copies: 2, acks: 1, timeoutMs: 1000 },
+    },
+    warnings: [],
+  })
+})
+
+test('begin a cluster is said by flag, file and variable', () => {
+  const tables = { 'storage.tables': '/t' }
+  for (const bootstrap of [true, 'true']) {
+    const flags = { ...tables, 'cluster.bootstrap': bootstrap }
+    expect(loadConfig({ flags }).cluster?.bootstrap).toBe(true)
+  }
+  const env = { OTLAKE_CLUSTER_BOOTSTRAP: 'false', OTLAKE_STORAGE_TABLES: '/t' }
+  expect(loadConfig({ env }).cluster).toBeNull()
+})
+
+test('what is told of a node that listens everywhere is what it says', () => {
+  const everywhere = { 'listen.cluster': '0.0.0.0:4321' }
+  expect(clusterOf({ ...everywhere, 'cluster.advertise': '10.0.0.7' })?.advertise).toEqual({
+    host: '10.0.0.7',
+    port: null,
+  })
+  expect(clusterOf({ ...everywhere, 'cluster.advertise': '[fd00::7]:99' })?.advertise).toEqual({
+    host: 'fd00::7',
+    port: 99,
+  })
+})
+
+test('open ports without keys are warned of, loopback and sealed ones are not', () => {
+  const open = { 'listen.cluster': '10.0.0.7:4321' }
+  const keys = Buffer.alloc(32, 7).toString('base64')
+  expect(clusterOf(open)?.warnings).toHaveLength(1)
+  expect(clusterOf({ ...open, 'cluster.keys': `${keys},${keys}` })).toMatchObject({
+    warnings: [],
+    keys: [Buffer.alloc(32, 7), Buffer.alloc(32, 7)],
+  })
+  expect(clusterOf({ 'listen.peer': '10.0.0.7:4322' })?.warnings).toHaveLength(1)
+})
+
+test.each([
+  ['cluster.join', '10.0.0.1'],
+  ['cluster.join', 'a:1,,b:2'],
+  ['cluster.join', Array.from({ length: 65 }, (_, index) => `h:${index}`)],
+  ['cluster.advertise', 'example.org:4321'],
+  ['cluster.advertise', '10.0.0.1:0'],
+  ['cluster.keys', 'c2hvcnQ='],
+  ['cluster.keys', 'no base64 at all'],
+  ['cluster.secret', 'c2hvcnQ='],
+  ['cluster.weight', '0'],
+  ['cluster.weight', '17'],
+  ['cluster.voters', '2'],
+  ['cluster.node', 'a b'],
+  ['cluster.name', 'x'.repeat(65)],
+  ['cluster.bootstrap', 'maybe'],
+  ['cluster.acks.metrics', '3'],
+  ['cluster.copies.logs', '8'],
+  ['cluster.timeout_ms', '1000'],
+  ['listen.cluster', 'off'],
+  ['listen.peer', 'off'],
+  ['storage.tables', ''],
+])('in a cluster %s = %j is refused by its key', (path, value) => {
+  const { code, message } = refusal({ flags: { ...IN_A_CLUSTER, [path]: value } })
+  expect(code).toBe('CONFIG_INVALID')
+  expect(message).toContain(`\`${path}`)
+  if (path === 'cluster.keys') expect(message).not.toContain(String(value))
+})
+
+test('listening everywhere without an address for others is refused with the fix', () => {
+  const flags = { ...IN_A_CLUSTER, 'listen.cluster': '0.0.0.0:4321' }
+  expect(refusal({ flags }).message).toContain('`cluster.advertise`')
 })

@@ -3,6 +3,7 @@
  * configured each call needs one, as `authorization: Bearer …` in its metadata.
  */
 
+import type { Socket } from 'node:net'
 import { fileURLToPath } from 'node:url'
 import * as grpc from '@grpc/grpc-js'
 import { loadSync } from '@grpc/proto-loader'
@@ -11,6 +12,7 @@ import { portTaken, splitAddress } from '../base/http/port.js'
 import type { JobsPart } from '../jobs/jobs.js'
 import { type Engine, packageVersion, type Token } from '../native/binding.js'
 import { tokenTenant } from '../query/access.js'
+import { hostPort } from './cluster-config.js'
 import type { Health } from './health.js'
 import type { Part, State } from './lifecycle.js'
 
@@ -32,57 +34,102 @@ const STATUS: Partial<Record<ErrorKind, grpc.status>> = {
   unavailable: grpc.status.UNAVAILABLE,
 }
 
+/** Calls beside those of a single node, by their names in the service. */
+export type Calls = Readonly<Record<ClusterCall, (request: never) => Promise<object>>>
+export type ClusterCall = (typeof CLUSTER_CALLS)[number]
+
+const CLUSTER_CALLS = [
+  'ClusterStatus',
+  'ClusterDrain',
+  'ClusterLeave',
+  'ClusterRemove',
+  'ClusterRecover',
+  'ListShards',
+  'PinShards',
+  'UnpinShards',
+  'WeighNode',
+  'RebalanceShards',
+] as const
+
+/** What a node by itself answers to the cluster's calls. */
+const NO_CLUSTER = Object.fromEntries(
+  CLUSTER_CALLS.map((name) => [
+    name,
+    async () => {
+      throw new OtlakeError('NODE_STATE', 'this node is in no cluster: start it with --join')
+    },
+  ]),
+) as unknown as Calls
+
+export interface ControlOptions {
+  /** `HOST:PORT`; null: nowhere, or on connections that `inject` gives. */
+  listen: string | null
+  /** In a cluster: where the port is that the connections come from. */
+  port?: () => string
+  engine: () => Engine
+  health: Health
+  state: () => State
+  roles: readonly string[]
+  tokens: readonly Token[]
+  jobs: () => JobsPart
+  /** What a cluster's node answers beside. */
+  calls?: Calls
+}
+
 export class ControlPart implements Part {
   readonly name = 'control'
-  readonly needs = ['storage']
+  /** In a cluster its port is there first, and stays until the last call is answered. */
+  readonly needs = ['storage', 'port']
   #server: grpc.Server | undefined
+  #injector: grpc.ConnectionInjector | undefined
   #address: string | null = null
 
-  constructor(
-    private readonly listen: string | null,
-    private readonly engine: () => Engine,
-    private readonly health: Health,
-    private readonly state: () => State,
-    private readonly roles: readonly string[],
-    private readonly tokens: readonly Token[],
-    private readonly jobs: () => JobsPart,
-  ) {}
+  constructor(private readonly options: ControlOptions) {}
 
   get address(): string | null {
     return this.#address
   }
 
   async start(): Promise<void> {
-    if (this.listen === null) return
-    const address = this.listen
+    const { listen, port, engine, tokens, calls } = this.options
+    if (listen === null && port === undefined) return
     const server = new grpc.Server()
-    const answer = (work: (request: object) => Promise<object>) => answering(work, this.tokens)
+    const answer = (work: (request: object) => Promise<object>) => answering(work, tokens)
+    const beside = Object.entries(calls ?? NO_CLUSTER).map(([name, call]) => [
+      name,
+      answer((request) => call(request as never)),
+    ])
     server.addService(controlService().service, {
+      ...Object.fromEntries(beside),
       Status: answer(async () => this.#status()),
       Flush: answer(async () => {
-        await this.engine().flush()
+        await engine().flush()
         return {}
       }),
       RunJob: answer(async (request) => this.#runJob(request as { job: string })),
       ListJobs: answer(async () => this.#listJobs()),
     })
-    const { host } = splitAddress(address)
-    const port = await new Promise<number>((resolve, reject) => {
-      server.bindAsync(address, grpc.ServerCredentials.createInsecure(), (error, bound) =>
-        error ? reject(portTaken(address, error)) : resolve(bound),
-      )
-    })
     this.#server = server
-    this.#address = `${host.includes(':') ? `[${host}]` : host}:${port}`
+    if (port !== undefined) {
+      this.#injector = server.createConnectionInjector(grpc.ServerCredentials.createInsecure())
+      this.#address = port()
+    } else if (listen !== null) this.#address = await bind(server, listen)
+  }
+
+  /** Takes over a connection that speaks HTTP/2. */
+  inject(socket: Socket): void {
+    if (this.#injector) this.#injector.injectConnection(socket)
+    else socket.destroy()
   }
 
   async stop(): Promise<void> {
     const server = this.#server
+    this.#injector = undefined
     if (server) await new Promise<void>((resolve) => server.tryShutdown(() => resolve()))
   }
 
   async #runJob({ job }: { job: string }): Promise<object> {
-    const report = await this.jobs().run(job)
+    const report = await this.options.jobs().run(job)
     return {
       duration_ms: report.durationMs,
       tables: report.tables.map((work) => ({
@@ -99,7 +146,7 @@ export class ControlPart implements Part {
   }
 
   #listJobs(): object {
-    const jobs = this.jobs().states()
+    const jobs = this.options.jobs().states()
     return {
       jobs: jobs.map(({ job, schedule, due, running, last }) => ({
         job,
@@ -115,11 +162,11 @@ export class ControlPart implements Part {
   }
 
   #status(): object {
-    const stats = this.engine().stats()
+    const stats = this.options.engine().stats()
     return {
       version: packageVersion(),
-      state: this.state(),
-      roles: this.roles,
+      state: this.options.state(),
+      roles: this.options.roles,
       stream: stats.stream,
       last_durable: Number(stats.lastDurable),
       live_rows: stats.liveRows,
@@ -127,13 +174,24 @@ export class ControlPart implements Part {
       log_bytes: stats.logBytes,
       file_rows: stats.fileRows,
       file_bytes: stats.fileBytes,
-      checks: this.health.states().map(({ name, healthy, message }) => ({
+      checks: this.options.health.states().map(({ name, healthy, message }) => ({
         name,
         healthy,
         message: message ?? '',
       })),
     }
   }
+}
+
+/** Listens on `HOST:PORT`; resolves with the same and the port that was bound. */
+async function bind(server: grpc.Server, address: string): Promise<string> {
+  const { host } = splitAddress(address)
+  const port = await new Promise<number>((resolve, reject) => {
+    server.bindAsync(address, grpc.ServerCredentials.createInsecure(), (error, bound) =>
+      error ? reject(portTaken(address, error)) : resolve(bound),
+    )
+  })
+  return hostPort(host, port)
 }
 
 function answering(

@@ -8,6 +8,9 @@
  * | query | HTTP APIs, Flight SQL | the engine |
  * | storage | regular jobs | the engine, control calls |
  * | all | control calls, health | the engine |
+ *
+ * In a cluster (`cluster/part.ts`) gossip and the control calls share a port, and the OTLP servers
+ * start when the node has joined, or has waited for it.
  */
 
 import { Counter, collectDefaultMetrics, Registry } from 'prom-client'
@@ -18,10 +21,15 @@ import type { HttpServer, Listen } from '../base/http/port.js'
 import { loadUws } from '../base/http/uws.js'
 import { JobsPart } from '../jobs/jobs.js'
 import { type Engine, type LogEvent, openEngine, packageVersion } from '../native/binding.js'
+import { asked } from '../query/access.js'
 import { type Route, router, sendJson } from '../query/answers.js'
 import { queryRoutes } from '../query/api.js'
 import { type Addresses, pageRoute } from '../query/page.js'
 import { FlightPart, OtlpPart } from '../receive/servers.js'
+import { clusterCalls } from './cluster/calls.js'
+import { ClusterPart, type ClusterPartOptions } from './cluster/part.js'
+import { PortPart } from './cluster/port.js'
+import { clusterStatus } from './cluster/status.js'
 import type { NodeConfig } from './config.js'
 import { ControlPart } from './control.js'
 import { diskCheck, Health, httpCheck, memoryCheck, tcpCheck } from './health.js'
@@ -39,6 +47,12 @@ export interface Logger {
   debug(fields: object, message: string): void
 }
 
+/** What a test gives in place of the native module. */
+export interface NativeSide {
+  openEngine?: typeof openEngine
+  startCluster?: ClusterPartOptions['startNative']
+}
+
 /** The storage engine as a part. */
 class StoragePart implements Part {
   readonly name = 'storage'
@@ -48,6 +62,7 @@ class StoragePart implements Part {
   constructor(
     private readonly config: NodeConfig,
     private readonly onLog: (event: LogEvent) => void,
+    private readonly open: typeof openEngine,
   ) {}
 
   get engine(): Engine {
@@ -56,7 +71,7 @@ class StoragePart implements Part {
   }
 
   async start(): Promise<void> {
-    this.#engine = await openEngine(this.config.engine, this.onLog)
+    this.#engine = await this.open(this.config.engine, this.onLog)
   }
 
   async stop(): Promise<void> {
@@ -119,20 +134,48 @@ export class Node {
   readonly #control: ControlPart
   readonly #jobs: JobsPart
   readonly #health: Health
+  /** Null: not in a cluster. */
+  readonly #cluster: ClusterPart | null
   readonly #lifecycle: Lifecycle
   readonly #registry = new Registry()
+  #leave: () => void = () => undefined
+
+  /** Resolves when the node was told to leave its cluster, has drained, and is to be stopped. */
+  readonly left = new Promise<void>((resolve) => {
+    this.#leave = resolve
+  })
 
   constructor(
     readonly config: NodeConfig,
-    log: Logger,
+    private readonly log: Logger,
     clock: Clock = systemClock,
+    native: NativeSide = {},
   ) {
     const engine = () => this.#storage.engine
-    this.#storage = new StoragePart(config, ({ level, target, message }) =>
-      log[level]({ target }, message),
+    this.#storage = new StoragePart(
+      config,
+      ({ level, target, message }) => log[level]({ target }, message),
+      native.openEngine ?? openEngine,
     )
     this.#otlp = new OtlpPart(engine, config)
     this.#flight = new FlightPart(engine, config)
+    const { cluster } = config
+    const port = cluster && new PortPart(cluster, (socket) => this.#control.inject(socket))
+    this.#cluster =
+      cluster &&
+      port &&
+      new ClusterPart({
+        config: cluster,
+        dataDir: config.dataDir,
+        graceMs: config.graceMs,
+        roles: ROLES,
+        engine,
+        port,
+        checks: () => this.#health.states(),
+        log,
+        clock,
+        ...(native.startCluster ? { startNative: native.startCluster } : {}),
+      })
     this.#health = new Health(
       [
         httpCheck(() => this.#http.address),
@@ -141,6 +184,7 @@ export class Node {
         tcpCheck('flight', () => this.#flight.address),
         diskCheck(config.dataDir, config.health.diskPercent),
         memoryCheck(config.health.memoryPercent),
+        ...(this.#cluster ? [this.#cluster.check] : []),
       ],
       clock,
     )
@@ -157,19 +201,32 @@ export class Node {
       () => this.#routes(),
       (route, status) => requests.inc({ route, status }),
     )
-    this.#control = new ControlPart(
-      config.listen.cluster,
+    this.#control = new ControlPart({
+      listen: cluster ? null : config.listen.cluster,
+      ...(port ? { port: () => port.address } : {}),
       engine,
-      this.#health,
-      () => this.state,
-      ROLES,
-      config.tokens,
-      () => this.#jobs,
-    )
+      health: this.#health,
+      state: () => this.state,
+      roles: ROLES,
+      tokens: config.tokens,
+      jobs: () => this.#jobs,
+      ...(cluster
+        ? {
+            calls: clusterCalls({
+              part: () => this.#cluster as ClusterPart,
+              cluster: cluster.name,
+              clock,
+              leave: () => this.#leave(),
+            }),
+          }
+        : {}),
+    })
     this.#jobs = new JobsPart(engine, config.jobSchedule, clock, log)
     this.#lifecycle = new Lifecycle([
       this.#storage,
+      ...(port ? [port] : []),
       this.#http,
+      ...(this.#cluster ? [this.#cluster] : []),
       this.#flight,
       this.#control,
       this.#jobs,
@@ -192,6 +249,11 @@ export class Node {
     return this.#storage.engine
   }
 
+  /** The node's place in its cluster; null: in none. */
+  get cluster(): ClusterPart | null {
+    return this.#cluster
+  }
+
   /** Where each server listens; null where it does not. */
   get addresses(): Addresses {
     return {
@@ -205,10 +267,20 @@ export class Node {
 
   async start(): Promise<void> {
     await this.#lifecycle.start()
+    this.#cluster?.tell(this.addresses)
   }
 
-  /** Stops taking, finishes what is in flight, flushes, closes. */
+  /**
+   * Stops taking, finishes what is in flight, flushes, closes. In a cluster it first gives away what
+   * it has; while it does it goes on answering.
+   */
   async stop(): Promise<void> {
+    if (this.state === 'running') {
+      await this.#cluster?.drain().catch((thrown) => {
+        const { code, message } = OtlakeError.from(thrown)
+        this.log.warn({ code }, `not drained: ${message}; what is left is recovered by others`)
+      })
+    }
     await this.#lifecycle.stop()
   }
 
@@ -238,8 +310,26 @@ export class Node {
         method: 'GET',
         path: '/ready',
         answer: async (_request, response) => {
-          const ready = this.state === 'running'
-          sendJson(response, ready ? 200 : 503, { ready, state: this.state })
+          const cluster = this.#cluster
+          const ready = this.state === 'running' && (cluster?.isReady ?? true)
+          sendJson(response, ready ? 200 : 503, {
+            ready,
+            state: this.state,
+            ...(cluster ? { cluster: cluster.state, problems: cluster.problems } : {}),
+          })
+        },
+      },
+      {
+        method: 'GET',
+        path: '/api/v1/cluster',
+        answer: async (request, response) => {
+          asked(request, tokens)
+          if (this.#cluster === null) {
+            const message = 'this node is in no cluster: start it with --join'
+            throw new OtlakeError('NODE_STATE', message)
+          }
+          const name = this.config.cluster?.name ?? ''
+          sendJson(response, 200, clusterStatus(this.#cluster, name))
         },
       },
       {

@@ -7,7 +7,8 @@ import type { Part } from '../node/lifecycle.js'
 /** The OTLP servers (role `gateway`). */
 export class OtlpPart implements Part {
   readonly name = 'otlp'
-  readonly needs = ['storage']
+  /** In a cluster it starts when the node has joined, and stops before it leaves. */
+  readonly needs = ['storage', 'cluster']
   #receiver: Receiver | undefined
 
   constructor(

@@ -1,0 +1,169 @@
+/**
+ * The native side of a cluster's node, as TypeScript sees it: replication, the metadata group and
+ * the peers' connections. TypeScript tells it where everything belongs (`place`) and when to recover
+ * or to drain; it does the work.
+ */
+
+import { OtlakeError } from '../base/errors.js'
+import type { Engine } from './binding.js'
+
+/** How one signal is replicated. */
+export interface SignalQuorum {
+  /** Copies, the owner's included. */
+  copies: number
+  /** Copies that are on stable storage before a success is sent. */
+  acks: number
+  /** How long they are waited for. */
+  timeoutMs: number
+}
+
+export type ClusterQuorum = Record<'spans' | 'metrics' | 'logs', SignalQuorum>
+
+export interface NativeClusterConfig {
+  /** This node's name, the same over restarts. */
+  name: string
+  cluster: string
+  /** Where the peers' connections listen. */
+  listen: string
+  /** 32 bytes that the peers prove to each other; null: they do not. */
+  secret: Buffer | null
+  quorum: ClusterQuorum
+  allowDegraded: boolean
+}
+
+/** Where everything belongs, as this node sees it. */
+export interface ClusterView {
+  /** The node itself included; `address` is that of the peers' connections. */
+  members: { name: string; address: string; alive: boolean }[]
+  /** The owner's name by the number of the shard. */
+  owners: { spans: string[]; metrics: string[]; logs: string[] }
+  /** Who holds copies of this node's own stream. */
+  followers: { spans: string[]; metrics: string[]; logs: string[] }
+  /** Who should vote in the metadata group: 1, 3 or 5 names. */
+  voters: string[]
+  rules: { attribute: string; value: string; nodes: string[] }[]
+}
+
+export interface RecoveryReport {
+  stream: string
+  /** Whether everything that was acknowledged is readable. */
+  complete: boolean
+  records: number
+  /** Who holds copies and did not answer. */
+  missingFrom: string[]
+}
+
+export interface NativeCluster {
+  /** Of the peers' listener. */
+  readonly address: string
+  /** Takes over where everything belongs; the same again changes nothing. */
+  place(view: ClusterView): void
+  /** Makes the metadata group, of this node alone: once in a cluster's life. */
+  bootstrap(): Promise<void>
+  /** Resolves when the node's stream is registered: acknowledgements may begin. */
+  ready(): Promise<void>
+  /** JSON of `Metadata`. */
+  metadata(): string
+  /** Sets a key of the cluster's configuration, a value of JSON, on all nodes. */
+  configure(key: string, value: string): Promise<void>
+  /** Makes the records of another start, or of a dead node, readable and durable. */
+  recover(stream: string): Promise<RecoveryReport>
+  /** Flushes and seals the own stream; afterwards the node may go. */
+  drain(): Promise<void>
+  /** A lock over the cluster; its fencing token. */
+  lock(name: string, ttlMs: number): Promise<bigint>
+  unlock(name: string, token: bigint): Promise<void>
+  /** JSON of `ReplicationStatus`. */
+  status(): string
+  close(): Promise<void>
+}
+
+/** A stream, as the metadata group knows it. */
+export interface StreamRecord {
+  /** 32 hexadecimal digits. */
+  stream: string
+  owner: string
+  epoch: number
+  state: 'open' | 'fenced' | 'sealed'
+  /** Who fenced it; empty where nobody did. */
+  by: string
+  followers: string[]
+}
+
+/** What the metadata group knows, as far as this node has heard. */
+export interface Metadata {
+  /** Its id; empty while this node knows of none. */
+  group: string
+  /** Empty while there is none. */
+  leader: string
+  term: number
+  voters: string[]
+  learners: string[]
+  streams: StreamRecord[]
+  /** JSON values by key. */
+  config: Record<string, unknown>
+  services: Record<string, unknown>
+}
+
+/** What the replication of this node's stream is at. */
+export interface ReplicationStatus {
+  stream: string
+  followers: {
+    name: string
+    signal: string
+    lagRecords: number
+    lagBytes: number
+    connected: boolean
+  }[]
+  /** Whether fewer copies than asked for are being acknowledged. */
+  degraded: boolean
+  /** Records that wait for their copies. */
+  pending: number
+}
+
+/** The engine of a build that has a cluster in it. */
+export type ClusterEngine = Engine & {
+  startCluster(config: NativeClusterConfig): Promise<NativeCluster>
+}
+
+/** Starts the native side on an open store. Throws `NATIVE_MISSING` where the build has none. */
+export function startCluster(engine: Engine, config: NativeClusterConfig): Promise<NativeCluster> {
+  if (!('startCluster' in engine)) {
+    throw new OtlakeError(
+      'NATIVE_MISSING',
+      'this native module has no cluster in it: run `npm run build:native`',
+    )
+  }
+  return (engine as ClusterEngine).startCluster(config)
+}
+
+/** Reads `metadata()`; what an older or newer node leaves out is empty. */
+export function readMetadata(text: string): Metadata {
+  const given = JSON.parse(text) as Partial<Metadata>
+  return {
+    group: given.group ?? '',
+    leader: given.leader ?? '',
+    term: given.term ?? 0,
+    voters: given.voters ?? [],
+    learners: given.learners ?? [],
+    streams: (given.streams ?? []).map((stream) => ({
+      ...stream,
+      by: stream.by ?? '',
+      // They are told for each signal, or once for all.
+      followers: [...new Set(Object.values(stream.followers ?? []).flat())],
+    })),
+    config: given.config ?? {},
+    services: given.services ?? {},
+  }
+}
+
+/** Reads `status()`. */
+export function readReplication(text: string): ReplicationStatus {
+  const given = JSON.parse(text) as Partial<ReplicationStatus>
+  return {
+    stream: given.stream ?? '',
+    followers: given.followers ?? [],
+    degraded: given.degraded ?? false,
+    pending: given.pending ?? 0,
+  }
+}

@@ -1,0 +1,421 @@
+/**
+ * A node's place in a cluster, as a part of the node:
+ *
+ * ```
+ *  start   name and known members from the data folder
+ *          the native side (its address is told to others), then gossip
+ *          join; begin the metadata group, or wait for one          bootstrap.ts
+ *          the node's stream is registered: ready
+ *  run     members and metadata ──▶ controller ──▶ native side      reconciler.ts
+ *          load, disk and services ──▶ gossip                        reports.ts
+ *  drain   told to all; others take the shards; flush, seal
+ *  stop    leave, close
+ * ```
+ *
+ * A start does not wait for ever: a node that finds no group is there all the same, says so at
+ * /health and /ready, refuses what needs a quorum with retryable codes, and goes on trying.
+ */
+
+import { type Clock, type Monotonic, systemMonotonic } from '../../base/clock.js'
+import { OtlakeError } from '../../base/errors.js'
+import { splitAddress } from '../../base/http/port.js'
+import { type Random, systemRandom } from '../../base/random.js'
+import type { Membership } from '../../cluster/membership.js'
+import { fromNodeRegisters, saysNoGroup, toNodeRegisters } from '../../cluster/node-state.js'
+import type { Engine } from '../../native/binding.js'
+import {
+  type NativeCluster,
+  type NativeClusterConfig,
+  readMetadata,
+  startCluster,
+} from '../../native/cluster.js'
+import type { Addresses } from '../../query/page.js'
+import { type ClusterConfig, hostPort, isWildcard } from '../cluster-config.js'
+import type { Check, CheckState } from '../health.js'
+import type { Part } from '../lifecycle.js'
+import type { Logger } from '../node.js'
+import { type Answer, resolveSeeds, type Seed, shouldBootstrap, whyWaiting } from './bootstrap.js'
+import { isGivenAway, isLast } from './drain.js'
+import { controllerSettings, secretOf, startGossip } from './gossip.js'
+import { keepMembers, knownMembers, nodeName } from './identity.js'
+import type { PortPart } from './port.js'
+import { problems } from './problems.js'
+import { Reconciler, type Round } from './reconciler.js'
+import { Reporter, systemSources } from './reports.js'
+
+/** How long a start waits to be ready before the node goes on without. */
+export const START_WAIT_MS = 5000
+/** How often a node says how it is. */
+const REPORT_MS = 5000
+/** How often the node looks whether it begins the group, and asks again to be ready. */
+const RETRY_MS = 500
+/** How often the known members are written down. */
+const KEEP_MS = 10_000
+/** How long the others have to see that nothing belongs to a node any more before it seals its stream. */
+const SETTLE_MS = 1000
+/** How long a node that leaves tells the others. */
+const LEAVE_WAIT_MS = 5000
+
+export type ClusterState = 'new' | 'waiting' | 'ready' | 'draining' | 'drained' | 'left'
+
+export interface ClusterPartOptions {
+  readonly config: ClusterConfig
+  readonly dataDir: string
+  readonly graceMs: number
+  readonly roles: readonly string[]
+  readonly engine: () => Engine
+  readonly port: PortPart
+  readonly checks: () => readonly CheckState[]
+  readonly log: Logger
+  readonly clock: Clock
+  readonly monotonic?: Monotonic
+  readonly random?: Random
+  /** The native side; a test gives its own. */
+  readonly startNative?: (engine: Engine, config: NativeClusterConfig) => Promise<NativeCluster>
+}
+
+export class ClusterPart implements Part {
+  readonly name = 'cluster'
+  /** Health is to be seen while it waits, and a call answered when it has left. */
+  readonly needs = ['storage', 'port', 'http', 'control']
+  readonly #options: ClusterPartOptions
+  readonly #clock: Clock
+  readonly #stops: (() => void)[] = []
+  #membership: Membership | undefined
+  #native: NativeCluster | undefined
+  #reconciler: Reconciler | undefined
+  #seeds: Seed[] = []
+  #state: ClusterState = 'new'
+  #isRegistered = false
+  #isBootstrapping = false
+  #isStopped = false
+  #conflict: string | null = null
+  #lastError: string | null = null
+  #drained: Promise<void> | null = null
+
+  constructor(options: ClusterPartOptions) {
+    this.#options = options
+    this.#clock = options.clock
+  }
+
+  get state(): ClusterState {
+    return this.#state
+  }
+
+  /** Throws `NODE_STATE` before the start. */
+  get membership(): Membership {
+    if (!this.#membership) throw new OtlakeError('NODE_STATE', 'the node has not joined yet')
+    return this.#membership
+  }
+
+  /** Throws `NODE_STATE` before the start. */
+  get native(): NativeCluster {
+    if (!this.#native) throw new OtlakeError('NODE_STATE', 'the node has not joined yet')
+    return this.#native
+  }
+
+  /** Throws `NODE_STATE` before the start. */
+  get reconciler(): Reconciler {
+    if (!this.#reconciler) throw new OtlakeError('NODE_STATE', 'the node has not joined yet')
+    return this.#reconciler
+  }
+
+  /** What the last round saw; null before the first. */
+  get round(): Round | null {
+    return this.#reconciler?.last ?? null
+  }
+
+  /** Whether the node takes requests: registered, with a leader, and staying. */
+  get isReady(): boolean {
+    const leader = this.round?.metadata.leader ?? ''
+    return this.#state === 'ready' && leader !== ''
+  }
+
+  /** What is not as it should be, in words; empty: all is well. */
+  get problems(): string[] {
+    const { config } = this.#options
+    if (this.#membership === undefined || this.round === null)
+      return ['the node has not joined yet']
+    return problems({
+      round: this.round,
+      self: this.membership.self.name,
+      quorum: config.quorum,
+      allowDegraded: config.allowDegraded,
+      conflict: this.#conflict,
+      isRegistered: this.#isRegistered,
+      waiting: this.round.metadata.group === '' ? whyWaiting(this.#circumstances()) : null,
+      lastError: this.#lastError,
+    })
+  }
+
+  /** The node's health as one of a cluster: the group can be reached, and the node is not alone. */
+  get check(): Check {
+    return {
+      name: 'cluster',
+      run: async () => {
+        const found = this.#state === 'new' || this.#state === 'left' ? [] : this.problems
+        if (found.length > 0) throw new Error(found.join('; '))
+      },
+    }
+  }
+
+  async start(): Promise<void> {
+    try {
+      await this.#start()
+    } catch (error) {
+      // What has begun would keep the process.
+      await this.stop().catch(() => undefined)
+      throw error
+    }
+  }
+
+  async #start(): Promise<void> {
+    const { config, dataDir, engine, port, log, random = systemRandom } = this.#options
+    for (const warning of config.warnings) log.warn({}, warning)
+    const name = await nodeName(dataDir, config.node, random)
+    const known = config.rejoin ? await knownMembers(dataDir) : []
+    this.#seeds = await this.#resolve()
+    this.#native = await (this.#options.startNative ?? startCluster)(engine(), {
+      name,
+      cluster: config.name,
+      listen: config.peer,
+      secret: secretOf(config),
+      quorum: config.quorum,
+      allowDegraded: config.allowDegraded,
+    })
+    this.#membership = this.#gossip(name, this.#native)
+    this.#state = 'waiting'
+    this.#reconciler = new Reconciler({
+      membership: this.#membership,
+      native: this.#native,
+      settings: controllerSettings(config),
+      clock: this.#clock,
+      ...(this.#options.monotonic ? { monotonic: this.#options.monotonic } : {}),
+      log,
+      onRound: (round) => this.#afterRound(round),
+    })
+    this.#join([...config.join, ...known])
+    this.#reconciler.start()
+    this.#stops.push(
+      this.#clock.every(RETRY_MS, () => void this.#bootstrap()),
+      this.#clock.every(KEEP_MS, () => void this.#keepMembers()),
+      this.#reports(),
+    )
+    const registered = this.#register()
+    log.info({ node: name, cluster: config.name, address: port.address }, 'joining the cluster')
+    await Promise.race([registered, this.#clock.sleep(START_WAIT_MS)])
+    if (!this.#isRegistered) {
+      log.warn({ problems: this.problems }, 'not ready yet: the node goes on trying')
+    }
+  }
+
+  /** Tells the others where this node's servers are. */
+  tell(addresses: Addresses): void {
+    const { otlpGrpc, otlpHttp, http, flight } = addresses
+    const told = Object.entries({ otlp: otlpGrpc, otlp_http: otlpHttp, http, flight })
+      .filter((entry): entry is [string, string] => entry[1] !== null)
+      .map(([protocol, address]) => [protocol, this.#reachable(address)])
+    this.membership.setLocalState({ addresses: Object.fromEntries(told) })
+  }
+
+  /**
+   * Gives away what the node has: all are told, its shards go to others, what it has acknowledged is
+   * written to files and its stream sealed. It stays a member. Once; a second call waits for the
+   * first.
+   */
+  drain(): Promise<void> {
+    this.#drained ??= this.#drain()
+    return this.#drained
+  }
+
+  async stop(): Promise<void> {
+    this.#isStopped = true
+    for (const stop of this.#stops.splice(0)) stop()
+    const errors: unknown[] = []
+    const attempt = async (work: Promise<unknown> | undefined) => {
+      await work?.catch((error) => errors.push(error))
+    }
+    if (this.#membership) {
+      await attempt(this.#keepMembers())
+      await attempt(Promise.race([this.#membership.leave(), this.#clock.sleep(LEAVE_WAIT_MS)]))
+    }
+    await attempt(this.#reconciler?.stop())
+    await attempt(this.#native?.close())
+    await attempt(this.#membership?.close())
+    this.#state = 'left'
+    if (errors.length > 0) throw errors[0]
+  }
+
+  #gossip(name: string, native: NativeCluster): Membership {
+    const { config, port, roles, log, monotonic, random = systemRandom } = this.#options
+    const membership = startGossip({
+      name,
+      config,
+      transport: port.transport(),
+      clock: this.#clock,
+      ...(monotonic ? { monotonic } : {}),
+      random,
+      roles,
+      peer: this.#reachable(native.address),
+      group: readMetadata(native.metadata()).group,
+    })
+    membership.on('conflict', (address) => {
+      this.#conflict = address
+      log.error({ address }, `another node is called \`${name}\`, too: name one of them otherwise`)
+    })
+    membership.on('fault', ({ kind, member, subject }) =>
+      log.warn({ kind, member, subject }, 'a fault in the cluster'),
+    )
+    return membership
+  }
+
+  /** An address as others reach it: not every address of the machine, but one. */
+  #reachable(address: string): string {
+    const { host, port } = splitAddress(address)
+    return isWildcard(host) ? hostPort(this.#options.port.host, port) : address
+  }
+
+  #resolve(): Promise<Seed[]> {
+    const { config, port } = this.#options
+    return resolveSeeds(config.join, { advertised: port.address, listen: config.listen })
+  }
+
+  #join(addresses: readonly string[]): void {
+    const own = new Set(this.#seeds.filter(({ isSelf }) => isSelf).map(({ given }) => given))
+    const seeds = [...new Set(addresses)].filter((address) => !own.has(address))
+    this.membership.join(seeds).catch((thrown) => {
+      const error = OtlakeError.from(thrown)
+      this.#options.log.warn({ code: error.code }, `${error.message}; it is tried again`)
+    })
+  }
+
+  /** Begins the metadata group, if that is this node's to do. */
+  async #bootstrap(): Promise<void> {
+    if (this.#isBootstrapping || this.#isStopped || this.round === null) return
+    if (this.round.metadata.group !== '') return
+    this.#isBootstrapping = true
+    try {
+      // What names stand for may have changed since.
+      this.#seeds = await this.#resolve()
+      if (!shouldBootstrap(this.#circumstances())) return
+      this.#options.log.info({}, 'beginning the metadata group of a new cluster')
+      await this.native.bootstrap()
+      this.reconciler.round()
+    } catch (thrown) {
+      this.#failed('the metadata group was not begun', thrown)
+    } finally {
+      this.#isBootstrapping = false
+    }
+  }
+
+  #circumstances() {
+    const self = this.membership.self.name
+    const others: Answer[] = this.membership
+      .members()
+      .filter(({ name }) => name !== self)
+      .map(({ name, address, status }) => {
+        const registers = this.membership.registers(name)
+        return {
+          address,
+          isPresent: status === 'alive',
+          group: fromNodeRegisters(registers).group,
+          saysNoGroup: saysNoGroup(registers),
+        }
+      })
+    const { bootstrap } = this.#options.config
+    return { bootstrap, group: this.round?.metadata.group ?? '', seeds: this.#seeds, others }
+  }
+
+  /** Until the node's stream is registered. */
+  async #register(): Promise<void> {
+    while (!this.#isStopped) {
+      try {
+        await this.native.ready()
+        if (this.#isStopped) return
+        this.#isRegistered = true
+        this.#lastError = null
+        if (this.#state === 'waiting') this.#state = 'ready'
+        this.#options.log.info({}, 'ready: the cluster knows this node')
+        this.reconciler.round()
+        return
+      } catch (thrown) {
+        this.#failed('the node is not registered yet', thrown)
+        await this.#clock.sleep(RETRY_MS)
+      }
+    }
+  }
+
+  #failed(what: string, thrown: unknown): void {
+    const error = OtlakeError.from(thrown)
+    const said = `${what}: ${error.message}`
+    if (said !== this.#lastError) this.#options.log.warn({ code: error.code }, said)
+    this.#lastError = said
+  }
+
+  /** Tells what of this node the round has shown to be new. */
+  #afterRound({ metadata, replication }: Round): void {
+    const isTaking = this.#isRegistered && this.#state !== 'drained'
+    this.membership.setRegisters(
+      toNodeRegisters({
+        group: metadata.group,
+        stream: isTaking ? replication.stream : '',
+        ready: this.isReady,
+      }),
+    )
+  }
+
+  #reports(): () => void {
+    const { dataDir, checks, engine, log, monotonic = systemMonotonic } = this.#options
+    const sources = systemSources(dataDir, checks, () => engine().metrics())
+    const reporter = new Reporter(sources, monotonic)
+    return this.#clock.every(REPORT_MS, () => {
+      reporter.report().then(
+        (state) => {
+          if (!this.#isStopped) this.membership.setLocalState(state)
+        },
+        (thrown) => log.debug({}, `nothing to tell: ${OtlakeError.from(thrown).message}`),
+      )
+    })
+  }
+
+  async #keepMembers(): Promise<void> {
+    const { dataDir, log } = this.#options
+    const { name } = this.membership.self
+    const addresses = this.membership
+      .members()
+      .filter((member) => member.name !== name && member.status !== 'left')
+      .map(({ address }) => address)
+    // Where nobody is known any more, whom the last start knew is better than nothing.
+    if (addresses.length === 0) return
+    await keepMembers(dataDir, addresses).catch((thrown) => {
+      log.warn({}, `the known members were not written down: ${OtlakeError.from(thrown).message}`)
+    })
+  }
+
+  async #drain(): Promise<void> {
+    const { log, graceMs } = this.#options
+    const wasReady = this.#isRegistered
+    this.#state = 'draining'
+    log.info({}, 'draining: others take what this node has')
+    this.membership.setRegisters(toNodeRegisters({ draining: true, ready: false }))
+    this.reconciler.round()
+    const until = this.#monotonic() + graceMs
+    while (!this.#isGivenAway && this.#monotonic() < until) await this.#clock.sleep(RETRY_MS / 5)
+    if (!this.#isGivenAway) log.warn({}, 'not everything was taken in time; recovery does the rest')
+    const isAlone = this.round === null || isLast(this.round, this.membership.self.name)
+    await this.#clock.sleep(isAlone ? 0 : SETTLE_MS)
+    if (wasReady) await this.native.drain()
+    this.#state = 'drained'
+    this.reconciler.round()
+    log.info({}, 'drained: the node may go')
+  }
+
+  get #isGivenAway(): boolean {
+    const { config } = this.#options
+    return this.round === null || isGivenAway(this.round, this.membership.self.name, config.quorum)
+  }
+
+  #monotonic(): number {
+    return (this.#options.monotonic ?? systemMonotonic).monotonic()
+  }
+}

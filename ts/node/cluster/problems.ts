@@ -1,0 +1,64 @@
+/** What is not as it should be with a node's place in its cluster, in words that name the fix. */
+
+import { isPresent } from '../../cluster/controller/situation.js'
+import { SIGNALS } from '../../cluster/ring.js'
+import type { ClusterQuorum } from '../../native/cluster.js'
+import type { Round } from './reconciler.js'
+
+export interface Place {
+  readonly round: Round
+  readonly self: string
+  readonly quorum: ClusterQuorum
+  readonly allowDegraded: boolean
+  /** The address of another node of the same name. */
+  readonly conflict: string | null
+  readonly isRegistered: boolean
+  /** Why there is no metadata group; null: there is one. */
+  readonly waiting: string | null
+  readonly lastError: string | null
+}
+
+export function problems(place: Place): string[] {
+  const { round, self, waiting, conflict, lastError } = place
+  const { decision, metadata, members } = round
+  const found: string[] = []
+  if (conflict !== null) {
+    found.push(`another node at ${conflict} is called ${self}, too: give one another cluster.node`)
+  }
+  if (waiting !== null) found.push(waiting)
+  else if (metadata.leader === '') {
+    const voters = metadata.voters.join(', ')
+    found.push(`the metadata group has no leader: a majority of its voters (${voters}) has to run`)
+  }
+  if (waiting === null && !place.isRegistered) {
+    found.push(lastError ?? 'the metadata group has not registered this node yet')
+  }
+  const others = members.filter(({ name, status }) => name !== self && status !== 'left')
+  if (others.length > 0 && !others.some(isPresent)) {
+    found.push('no other node answers: check the network, and that they run')
+  }
+  if (decision.strangers.length > 0) {
+    const names = decision.strangers.join(', ')
+    found.push(`${names} belong to another metadata group: two clusters have one name and keys`)
+  }
+  if (decision.incompatible.length > 0) {
+    const names = decision.incompatible.join(', ')
+    found.push(`${names} speak no wire version that this node does: upgrade one release at a time`)
+  }
+  if (waiting === null && !place.allowDegraded) found.push(...lacking(place))
+  return found
+}
+
+/** Signals that cannot be acknowledged. */
+function lacking({ round, quorum, self }: Place): string[] {
+  const present = new Set(round.members.filter(isPresent).map(({ name }) => name))
+  return SIGNALS.flatMap((signal) => {
+    const followers = round.decision.view.followers[signal].filter((name) => present.has(name))
+    const copies = 1 + followers.filter((name) => name !== self).length
+    const { acks } = quorum[signal]
+    if (copies >= acks) return []
+    return [
+      `${signal} are refused: ${acks} copies are needed and ${copies} can be had; start more nodes`,
+    ]
+  })
+}

@@ -1,0 +1,295 @@
+/**
+ * A cluster of real nodes, each a process of its own on an address of its own (127.x.y.1, .2, …), with
+ * one folder of tables for all. For tests that kill, pause and restart them.
+ *
+ * ```ts
+ * const cluster = await ClusterNodes.start(3)
+ * await cluster.ready()
+ * await cluster.node('n2').kill()                       // as `kill -9`
+ * await cluster.until('n1', (status) => member(status, 'n2').status === 'dead')
+ * await cluster.restart('n2')                           // the same folder, addresses and name
+ * await cluster.end()
+ * ```
+ */
+
+import { mkdir, mkdtemp, rm } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { systemClock } from '../../base/clock.js'
+import type { ClusterStatus, MemberStatus } from '../../node/cluster/status.js'
+import { type Program, ServerProcess, set } from '../server.js'
+
+export interface ClusterNodesOptions {
+  /** Settings of every node. */
+  settings?: Record<string, string | number>
+  /** Arguments of every node. */
+  args?: string[]
+  /** What is started in place of the checkout's command line. */
+  program?: Program
+  /** Of the join list; by default all nodes that are started together. */
+  join?: string[]
+}
+
+/** How long `ready` and `until` wait. */
+const PATIENCE_MS = 60_000
+const LOOK_MS = 50
+const CLUSTER_PORT = 4321
+const PEER_PORT = 4322
+
+/** A node that is started, stopped and started anew under the same name and addresses. */
+export class ClusterNode {
+  #process: ServerProcess | null = null
+  #isPaused = false
+  #addresses: Record<string, string> = {}
+
+  constructor(
+    readonly name: string,
+    /** `127.x.y.z` */
+    readonly host: string,
+    readonly dataDir: string,
+    private readonly args: string[],
+    private readonly program: Program | undefined,
+  ) {}
+
+  /** Gossip and control. */
+  get cluster(): string {
+    return `${this.host}:${CLUSTER_PORT}`
+  }
+
+  get peer(): string {
+    return `${this.host}:${PEER_PORT}`
+  }
+
+  /** Throws while it does not run. */
+  get process(): ServerProcess {
+    if (this.#process === null) throw new Error(`${this.name} does not run`)
+    return this.#process
+  }
+
+  get isRunning(): boolean {
+    return this.#process !== null && this.#process.child.exitCode === null
+  }
+
+  get isPaused(): boolean {
+    return this.#isPaused
+  }
+
+  get pid(): number {
+    return this.process.child.pid as number
+  }
+
+  /** `HOST:PORT` of a server; the same over restarts. */
+  get addresses(): Readonly<Record<'otlpGrpc' | 'otlpHttp' | 'http' | 'flight', string>> {
+    return this.#addresses as never
+  }
+
+  async start(more: string[] = []): Promise<void> {
+    const any = `${this.host}:0`
+    const { otlpGrpc = any, otlpHttp = any, http = any, flight = any } = this.#addresses
+    const listen = ['--otlp-grpc', otlpGrpc, '--otlp-http', otlpHttp, '--http', http]
+    const args = [...listen, '--flight', flight, '--cluster', this.cluster, '--peer', this.peer]
+    this.#process = await ServerProcess.start(
+      this.dataDir,
+      [...args, ...this.args, ...more],
+      this.program,
+    )
+    const { cluster: _cluster, ...bound } = this.#process.addresses
+    this.#addresses = bound
+  }
+
+  /** As `kill -9` does it, whether it is paused or not. */
+  async kill(): Promise<void> {
+    await this.process.kill()
+    this.#isPaused = false
+  }
+
+  /** As an init system does it; resolves with the exit code. */
+  stop(): Promise<number | null> {
+    this.resume()
+    return this.process.stop()
+  }
+
+  /** SIGSTOP: it keeps its sockets and does nothing. */
+  pause(): void {
+    process.kill(this.pid, 'SIGSTOP')
+    this.#isPaused = true
+  }
+
+  resume(): void {
+    if (!this.#isPaused) return
+    process.kill(this.pid, 'SIGCONT')
+    this.#isPaused = false
+  }
+
+  /** The cluster as it sees it. */
+  async status(): Promise<ClusterStatus> {
+    const response = await fetch(this.process.url('/api/v1/cluster'), {
+      signal: AbortSignal.timeout(5000),
+    })
+    const text = await response.text()
+    if (!response.ok) throw new Error(`${this.name}: ${response.status} ${text}`)
+    return JSON.parse(text) as ClusterStatus
+  }
+
+  /** Whether /ready says so. */
+  async isReady(): Promise<boolean> {
+    try {
+      const signal = AbortSignal.timeout(2000)
+      const response = await fetch(this.process.url('/ready'), { signal })
+      await response.arrayBuffer()
+      return response.ok
+    } catch {
+      return false
+    }
+  }
+}
+
+export class ClusterNodes {
+  readonly nodes: ClusterNode[] = []
+  #next = 1
+
+  private constructor(
+    readonly folder: string,
+    private readonly options: ClusterNodesOptions,
+    /** The first three bytes of the nodes' addresses, so that two clusters never share one. */
+    private readonly net: string,
+  ) {}
+
+  /** Starts `count` nodes, `n1` and so on, at once; the first begins the metadata group. */
+  static async start(count: number, options: ClusterNodesOptions = {}): Promise<ClusterNodes> {
+    const folder = await mkdtemp(join(tmpdir(), 'otlake-cluster-'))
+    await mkdir(join(folder, 'tables'))
+    const net = `127.${1 + (process.pid % 250)}.${1 + (clusters++ % 250)}`
+    const cluster = new ClusterNodes(folder, options, net)
+    const join_ = options.join ?? cluster.#hosts(count)
+    for (let index = 0; index < count; index++) cluster.#make(join_)
+    try {
+      await Promise.all(cluster.nodes.map((node) => node.start()))
+    } catch (error) {
+      await cluster.end()
+      throw error
+    }
+    return cluster
+  }
+
+  /** The folder of the tables, the same for all. */
+  get tables(): string {
+    return join(this.folder, 'tables')
+  }
+
+  get running(): ClusterNode[] {
+    return this.nodes.filter(({ isRunning, isPaused }) => isRunning && !isPaused)
+  }
+
+  /** By name. */
+  node(name: string): ClusterNode {
+    const found = this.nodes.find((node) => node.name === name)
+    if (found === undefined) throw new Error(`there is no node ${name}`)
+    return found
+  }
+
+  /** Starts one more, which joins those that run. */
+  async add(args: string[] = []): Promise<ClusterNode> {
+    const node = this.#make(this.running.map(({ cluster }) => cluster))
+    await node.start(args)
+    return node
+  }
+
+  /** Starts a node that was killed or stopped, as it was. */
+  async restart(name: string, args: string[] = []): Promise<ClusterNode> {
+    const node = this.node(name)
+    if (node.isRunning) await node.stop()
+    await node.start(args)
+    return node
+  }
+
+  /** Resolves when all that run are ready, know each other and have their shares of the shards. */
+  async ready(timeoutMs = PATIENCE_MS): Promise<void> {
+    const names = this.running.map(({ name }) => name)
+    for (const node of this.running) {
+      await this.until(
+        node.name,
+        (status) =>
+          status.ready &&
+          status.shards.left === 0 &&
+          names.every((name) => isWell(status.members.find((each) => each.name === name))),
+        timeoutMs,
+      )
+    }
+  }
+
+  /** Resolves when a node sees the cluster so; rejects with what it saw last. */
+  async until(
+    name: string,
+    isSo: (status: ClusterStatus) => boolean,
+    timeoutMs = PATIENCE_MS,
+  ): Promise<ClusterStatus> {
+    const node = this.node(name)
+    const until = performance.now() + timeoutMs
+    let seen: unknown = null
+    while (performance.now() < until) {
+      try {
+        const status = await node.status()
+        if (isSo(status)) return status
+        seen = status
+      } catch (error) {
+        seen = (error as Error).message
+      }
+      await systemClock.sleep(LOOK_MS)
+    }
+    const log = node.process.log.slice(-30).join('\n')
+    throw new Error(`${name} never saw that; it sees ${JSON.stringify(seen, null, 1)}\n${log}`)
+  }
+
+  /** What every node that runs counted of broken invariants. */
+  async violations(): Promise<string[]> {
+    const found = await Promise.all(
+      this.running.map(async ({ name, process: each }) =>
+        (await each.violations()).map((line) => `${name}: ${line}`),
+      ),
+    )
+    return found.flat()
+  }
+
+  /** Kills what runs and deletes the folder. */
+  async end(): Promise<void> {
+    await Promise.all(this.nodes.filter(({ isRunning }) => isRunning).map((node) => node.kill()))
+    await rm(this.folder, { recursive: true, force: true })
+  }
+
+  #hosts(count: number): string[] {
+    return Array.from({ length: count }, (_, index) => `${this.net}.${index + 1}:${CLUSTER_PORT}`)
+  }
+
+  #make(seeds: readonly string[]): ClusterNode {
+    const index = this.#next++
+    const { settings = {}, args = [], program } = this.options
+    const node = new ClusterNode(
+      `n${index}`,
+      `${this.net}.${index}`,
+      join(this.folder, `n${index}`),
+      [
+        ...['--join', seeds.join(','), '--tables', this.tables],
+        ...set({ 'cluster.node': `n${index}`, ...settings }),
+        ...args,
+      ],
+      program,
+    )
+    this.nodes.push(node)
+    return node
+  }
+}
+
+/** Clusters that this process has started. */
+let clusters = 0
+
+function isWell(member: MemberStatus | undefined): boolean {
+  return member !== undefined && member.status === 'alive' && member.ready && member.shards > 0
+}
+
+/** A member in what a node sees. Throws where it knows none of that name. */
+export function member(status: ClusterStatus, name: string): MemberStatus {
+  const found = status.members.find((each) => each.name === name)
+  if (found === undefined) throw new Error(`${status.node} knows no ${name}`)
+  return found
+}
