@@ -1,0 +1,99 @@
+//! Records of a stream that is recovered, which clients may have sent again to other nodes meanwhile.
+//!
+//! A client that did not hear its acknowledgement from a node that died sends the request again, and
+//! another node stores it. When the dead node's records are recovered, the same spans would be there
+//! twice. So before a record is made readable, every node that is there is asked which of the
+//! record's shards it has stored itself; those are left out. And each of them notes the record as
+//! stored, so that a resend that comes later is told so (I3). A node that notes a record of one
+//! position is asked again about the same position without harm: a recovery can begin anew.
+//!
+//! ```text
+//! question  signal:u8 stream:u128 sequence:u64 request:u128 shards (64 bytes)      little-endian
+//! answer    shards that the node has stored itself (64 bytes)
+//! ```
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::future::try_join_all;
+use otlake_base::{Code, Error, Position, Result, ShardSet, Signal, StreamId};
+use otlake_log::Record;
+use otlake_peer::{Peers, Service};
+use otlake_processor::Processor;
+
+/// The name of the service.
+pub(crate) const CLAIM: &str = "claim";
+/// How long a node may take: it waits for what it is storing at the moment.
+const TIMEOUT: Duration = Duration::from_secs(6);
+const QUESTION_BYTES: usize = 1 + 16 + 8 + 16 + ShardSet::BYTES;
+
+/// Asks every node, this one included, and gives the shards of the record that are stored already.
+///
+/// # Errors
+/// Where a node of `others` does not answer: whether it has stored any is not known then.
+pub(crate) async fn claim(
+    peers: &Peers,
+    others: &[Arc<str>],
+    processor: &Processor,
+    position: Position,
+    record: &Record,
+) -> Result<ShardSet> {
+    let (request, shards) = Processor::content_of(&record.tenant, &record.payload);
+    let own = processor.claim_recovered(record.signal, position, request, shards);
+    let question = question(record.signal, position, request, &shards);
+    let asked = others.iter().map(|node| {
+        let question = question.clone();
+        async move {
+            let answer = peers.call(node, CLAIM, question, TIMEOUT).await?;
+            let shards = answer.first_chunk().ok_or_else(malformed)?;
+            Ok::<_, Error>(ShardSet::from_bytes(shards))
+        }
+    });
+    let (own, asked) = futures::future::try_join(own, try_join_all(asked)).await?;
+    Ok(asked.iter().fold(own, |known, more| known.either(more)))
+}
+
+fn question(signal: Signal, position: Position, request: u128, shards: &ShardSet) -> Bytes {
+    let mut bytes = Vec::with_capacity(QUESTION_BYTES);
+    bytes.push(signal as u8);
+    bytes.extend_from_slice(&position.stream.0.to_le_bytes());
+    bytes.extend_from_slice(&position.sequence.to_le_bytes());
+    bytes.extend_from_slice(&request.to_le_bytes());
+    bytes.extend_from_slice(&shards.to_bytes());
+    bytes.into()
+}
+
+/// Answers other nodes.
+pub(crate) struct Claims(pub(crate) Weak<Processor>);
+
+#[async_trait]
+impl Service for Claims {
+    async fn call(&self, _: Arc<str>, request: Bytes) -> Result<Bytes> {
+        let (signal, position, request, shards) = read(&request).ok_or_else(malformed)?;
+        let processor = self.0.upgrade();
+        let processor =
+            processor.ok_or_else(|| Error::new(Code::NodeState, "the node is stopping"))?;
+        let known = processor
+            .claim_recovered(signal, position, request, shards)
+            .await?;
+        Ok(Bytes::copy_from_slice(&known.to_bytes()))
+    }
+}
+
+fn read(question: &[u8]) -> Option<(Signal, Position, u128, ShardSet)> {
+    let question: &[u8; QUESTION_BYTES] = question.try_into().ok()?;
+    let mut rest = &question[1..];
+    let stream = StreamId(u128::from_le_bytes(*rest.split_off(..16)?.first_chunk()?));
+    let sequence = u64::from_le_bytes(*rest.split_off(..8)?.first_chunk()?);
+    let request = u128::from_le_bytes(*rest.split_off(..16)?.first_chunk()?);
+    let shards = ShardSet::from_bytes(rest.first_chunk()?);
+    let position = Position { stream, sequence };
+    Some((Signal::from_u8(question[0])?, position, request, shards))
+}
+
+fn malformed() -> Error {
+    let what = "a question or an answer about a recovered record";
+    Error::new(Code::ClusterMessage, what)
+}

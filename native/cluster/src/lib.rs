@@ -1,0 +1,40 @@
+//! One node of a cluster: its storage, with copies on other nodes, under one metadata group.
+//!
+//! ```text
+//!  receive --> gateway --own slice--> processor --> replicator --> log, followers' journals --> ack
+//!                 `--others'--> peers                    |registers, fences, seals
+//!  place, recover, drain (TypeScript) --> Cluster --> metadata group
+//! ```
+//!
+//! TypeScript says who belongs to the cluster, who owns what and who recovers whom; what is done
+//! about it is here, and safe whatever it says: streams, epochs and quorums see to that.
+//!
+//! - `config.rs`: what it is started with. `cluster.rs`: the handle: start, place, close.
+//! - `services.rs`: what other nodes are offered, and the ways to them.
+//! - `registry.rs`: the metadata group as replication and reads need it.
+//! - `recover.rs`: a dead node's stream, or an earlier one of this node, into live rows and files.
+//! - `claims.rs`: records of a stream that is recovered, and that clients have sent again meanwhile.
+//! - `leftovers.rs`: what is left of this node's earlier streams when all of it is settled.
+//! - `local.rs`: the processor as gateways see it.
+//! - `view.rs`: what TypeScript says, and what it is told.
+
+mod claims;
+mod cluster;
+mod config;
+mod leftovers;
+mod local;
+mod recover;
+mod registry;
+mod services;
+mod view;
+
+#[cfg(test)]
+mod cluster_test;
+#[cfg(test)]
+mod testing;
+
+pub use cluster::Cluster;
+pub use config::ClusterConfig;
+pub use local::Local;
+pub use recover::RecoveryReport;
+pub use view::{ClusterView, ViewMember, ViewRule};

@@ -1,0 +1,117 @@
+//! The processor as gateways see it: whole requests, and parts of requests that were split.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::{BoxFuture, FutureExt};
+use otlake_base::{Code, Error, Result, ShardSet, Signal};
+use otlake_decode::slice::{self, Slice};
+use otlake_processor::{Processor, SliceOutcome};
+use otlake_receive::{Ack, Ingest};
+
+/// Times that a part is cut down because shards of it were stored meanwhile.
+const CUTS: usize = 8;
+
+/// Stores what belongs to this node.
+pub struct Local(pub Arc<Processor>);
+
+impl Ingest for Local {
+    fn ingest(
+        &self,
+        signal: Signal,
+        tenant: Arc<str>,
+        transport: &'static str,
+        connection: u64,
+        body: Bytes,
+    ) -> BoxFuture<'_, Result<Ack>> {
+        async move {
+            if let Some((mark, part)) = slice::of(&body) {
+                let part = Part { mark, part };
+                return self
+                    .store(signal, tenant, transport, connection, part)
+                    .await;
+            }
+            let ack = self
+                .0
+                .ingest_over(signal, tenant, transport, Some(connection), body)
+                .await?;
+            Ok(told(&ack))
+        }
+        .boxed()
+    }
+}
+
+/// A part of a request, without its mark.
+struct Part {
+    mark: Slice,
+    part: Bytes,
+}
+
+impl Local {
+    /// Stores a part. Where it was split otherwise the first time, and some of its shards are
+    /// stored, the rest is stored alone.
+    async fn store(
+        &self,
+        signal: Signal,
+        tenant: Arc<str>,
+        transport: &'static str,
+        connection: u64,
+        Part { mut mark, mut part }: Part,
+    ) -> Result<Ack> {
+        let mut known = 0;
+        for _ in 0..CUTS {
+            let marked = slice::marked(&part, &mark);
+            let outcome = self
+                .0
+                .ingest_slice(
+                    signal,
+                    Arc::clone(&tenant),
+                    transport,
+                    Some(connection),
+                    marked,
+                )
+                .await?;
+            let shards = match outcome {
+                SliceOutcome::Stored(ack) => {
+                    let mut ack = told(&ack);
+                    ack.accepted += known;
+                    return Ok(ack);
+                }
+                SliceOutcome::Partly(shards) => shards,
+            };
+            let before = otlake_route::records(signal, &part);
+            let Some(rest) = otlake_route::without(signal, &part, &shards) else {
+                return Ok(Ack {
+                    accepted: known + before,
+                    rejected: 0,
+                    message: None,
+                    session: Some(self.0.session().to_string()),
+                });
+            };
+            known += before - otlake_route::records(signal, &rest);
+            mark.shards = mark.shards.minus(&shards);
+            part = rest;
+        }
+        let what = "other nodes are storing parts of the same request";
+        Err(Error::new(Code::IngestOverloaded, what))
+    }
+}
+
+fn told(ack: &otlake_processor::Ack) -> Ack {
+    Ack {
+        accepted: ack.accepted,
+        rejected: ack.rejections.count,
+        message: ack.message(),
+        session: ack.position.map(|position| position.to_string()),
+    }
+}
+
+/// What is left of a record as the log keeps it, without some shards; none where nothing is.
+pub(crate) fn cut(signal: Signal, logged: &Bytes, shards: &ShardSet) -> Option<Bytes> {
+    if shards.is_empty() {
+        return Some(logged.clone());
+    }
+    let received = otlake_decode::as_received(logged);
+    let part = slice::of(&received).map_or(received, |(_, part)| part);
+    otlake_route::without(signal, &part, shards)
+}

@@ -1,0 +1,220 @@
+//! A stream whose owner is gone, or an earlier one of this node: from the copies that there are into
+//! live rows, and from there into files.
+//!
+//! ```text
+//! fence (metadata) --> Recovery: ask, gather, fetch --> claim --> live rows --> files --> seal, forget
+//!                            |  too few answer                      |
+//!                            `--> incomplete: tried again           `--> readable from here on
+//! ```
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use otlake_base::{Clock, Code, Error, Result, StreamId, Table};
+use otlake_consensus::state::{StreamRecord, StreamState};
+use otlake_consensus::{Command, Refusal};
+use otlake_log::Frame;
+use otlake_peer::Peers;
+use otlake_processor::Processor;
+use otlake_replicate::drive::{Recoverer, Sink};
+use otlake_replicate::recovery::{Progress, Recovery, RecoveryConfig};
+use tokio::sync::Mutex;
+
+use crate::claims::claim;
+use crate::local::cut;
+use crate::registry::{Register, ensembles, watermark};
+use crate::services::Wires;
+
+/// How long a recovery waits for members that do not answer before it says that they are missing.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Times that a fence is tried again because another node was faster.
+const FENCES: usize = 4;
+
+/// What a recovery came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecoveryReport {
+    /// The stream.
+    pub stream: StreamId,
+    /// Whether everything that was acknowledged is readable, and in files.
+    pub complete: bool,
+    /// Records that were recovered.
+    pub records: u64,
+    /// Who holds copies and did not answer.
+    pub missing: Vec<Arc<str>>,
+}
+
+/// Runs this node's recoveries.
+pub(crate) struct Recoveries {
+    pub(crate) register: Register,
+    pub(crate) recoverer: Recoverer,
+    pub(crate) wires: Wires,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// Those that are not done: what was given out of them is not given out again.
+    pub(crate) open: Mutex<HashMap<StreamId, Recovery>>,
+}
+
+impl Recoveries {
+    /// Recovers a stream as far as can be done now.
+    ///
+    /// # Errors
+    /// `METADATA_…`; what storing the records came to; `CLUSTER_FENCED` where another node is at it.
+    pub(crate) async fn recover(
+        &self,
+        processor: &Arc<Processor>,
+        stream: StreamId,
+    ) -> Result<RecoveryReport> {
+        // One after another: they share the memory for live rows.
+        let mut open = self.open.lock().await;
+        let nothing_left = |stream| RecoveryReport {
+            stream,
+            complete: true,
+            records: 0,
+            missing: Vec::new(),
+        };
+        let Some(record) = self.fence(stream, open.contains_key(&stream)).await? else {
+            open.remove(&stream);
+            return Ok(nothing_left(stream));
+        };
+        refresh(processor).await?;
+        let before = watermark(processor, stream);
+        let mut recovery = match open.remove(&stream) {
+            Some(recovery) if recovery.config().epoch == record.epoch => recovery,
+            _ => Recovery::new(
+                RecoveryConfig {
+                    stream,
+                    epoch: record.epoch,
+                    owner: Arc::clone(&record.owner),
+                    ensembles: ensembles(&record)?,
+                    watermark: before,
+                },
+                self.clock.monotonic(),
+            ),
+        };
+        let sink = Adopting {
+            processor,
+            peers: &self.wires.peers,
+            others: self.wires.view.read().others(&self.register.name),
+        };
+        // Where the sink fails, the next try begins anew: what is live already is passed over.
+        let progress = self.recoverer.run(&mut recovery, &sink, PATIENCE).await?;
+        if let Some(epoch) = progress.superseded {
+            let what = format!("another node recovers the stream at epoch {epoch}");
+            return Err(Error::new(Code::ClusterFenced, what));
+        }
+        let report = RecoveryReport {
+            stream,
+            complete: progress.complete,
+            records: progress.records,
+            missing: progress.missing.clone(),
+        };
+        if !progress.complete {
+            open.insert(stream, recovery);
+            return Ok(report);
+        }
+        processor.live().hold_whole(stream);
+        drop(open);
+        processor.flush().await?;
+        let released = recovery.config().watermark;
+        self.seal(&record, &progress, released).await?;
+        tracing::info!(
+            target: "otlake::cluster", %stream, owner = &*record.owner, records = report.records,
+            "a stream was recovered"
+        );
+        Ok(report)
+    }
+
+    /// Fences the stream for this node; none where it is sealed or forgotten.
+    async fn fence(&self, stream: StreamId, is_ours: bool) -> Result<Option<Arc<StreamRecord>>> {
+        for _ in 0..FENCES {
+            let state = self.register.group.read().await?;
+            let Some(record) = state.streams.get(&stream) else {
+                return Ok(None);
+            };
+            match &record.state {
+                StreamState::Sealed { .. } => return Ok(None),
+                StreamState::Fenced { by } if is_ours && *by == self.register.name => {
+                    return Ok(Some(Arc::clone(record)));
+                }
+                _ => {}
+            }
+            let fence = Command::FenceStream {
+                stream,
+                epoch: record.epoch + 1,
+                by: Arc::clone(&self.register.name),
+            };
+            match self.register.propose(fence).await? {
+                Ok(record) => return Ok(Some(record)),
+                Err(Refusal::Sealed | Refusal::UnknownStream) => return Ok(None),
+                Err(Refusal::Fenced { .. } | Refusal::StaleEpoch { .. }) => {}
+                Err(refusal) => return Err(refusal.into()),
+            }
+        }
+        let what = "other nodes recover the stream at the same time";
+        Err(Error::new(Code::ClusterFenced, what))
+    }
+
+    async fn seal(
+        &self,
+        record: &StreamRecord,
+        progress: &Progress,
+        released: [u64; 3],
+    ) -> Result<()> {
+        let mut all = otlake_replicate::Ranges::default();
+        for ranges in &progress.recovered {
+            all.extend(ranges);
+        }
+        let seal = Command::SealStream {
+            stream: record.stream,
+            epoch: record.epoch,
+            by: Arc::clone(&self.register.name),
+            ranges: all.iter().collect(),
+            released,
+        };
+        match self.register.propose(seal).await? {
+            Ok(_) | Err(Refusal::Sealed | Refusal::UnknownStream) => {}
+            Err(refusal) => return Err(refusal.into()),
+        }
+        let members = ensembles(record)?.members();
+        let members: Vec<Arc<str>> = members.into_iter().map(|member| member.name).collect();
+        let untold = self.recoverer.forget(&members, record.stream).await;
+        if !untold.is_empty() {
+            tracing::debug!(
+                target: "otlake::cluster", ?untold, "copies are forgotten when their nodes come back"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Has every table's newest version read, whoever wrote it.
+pub(crate) async fn refresh(processor: &Processor) -> Result<()> {
+    for table in Table::ALL {
+        processor.tables().handle(table).refresh().await?;
+    }
+    Ok(())
+}
+
+/// Takes recovered records into the live rows.
+struct Adopting<'a> {
+    processor: &'a Arc<Processor>,
+    peers: &'a Peers,
+    others: Vec<Arc<str>>,
+}
+
+#[async_trait]
+impl Sink for Adopting<'_> {
+    async fn take(&self, frame: Frame) -> Result<()> {
+        let position = frame.position();
+        let Some(mut record) = frame.record() else {
+            let what = format!("{position}: a tenant that is no text");
+            return Err(Error::new(Code::LogFormat, what));
+        };
+        let known = claim(self.peers, &self.others, self.processor, position, &record).await?;
+        let rest = cut(record.signal, &record.payload, &known);
+        let has_rows = rest.is_some();
+        record.payload = rest.unwrap_or_default();
+        self.processor.adopt(position, record, has_rows).await
+    }
+}
