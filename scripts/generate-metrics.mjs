@@ -59,6 +59,7 @@ const EVERYWHERE = {
     /fn id\(self\)[\s\S]*?match self \{([\s\S]*?)\n {8}\}/,
   ),
   code: 'what is in [errors.md](errors.md)',
+  follower: 'the name of a node that holds copies of what this one writes',
   route: 'the path as docs/http.md has it',
   status: 'the HTTP status',
 }

@@ -24,6 +24,9 @@ export type ErrorCode =
   | 'JOB_STOPPED'
   | 'HANDLE_CLOSED'
   | 'CLUSTER_UNREACHABLE'
+  | 'CLUSTER_QUORUM'
+  | 'CLUSTER_FENCED'
+  | 'CLUSTER_MESSAGE'
   | 'HTTP_NOT_FOUND'
   | 'HTTP_METHOD'
   | 'HTTP_MALFORMED'
@@ -75,6 +78,9 @@ export const ERRORS: Record<ErrorCode, { kind: ErrorKind; fix: string }> = {
   JOB_STOPPED: { kind: 'unavailable', fix: 'The node is stopping; what was left is done by a run after the next start.' },
   HANDLE_CLOSED: { kind: 'invalid', fix: 'The handle was closed before this call: open a new one.' },
   CLUSTER_UNREACHABLE: { kind: 'unavailable', fix: 'Start one of the named nodes, and check the cluster\'s name, its keys, and the way of UDP and TCP to their ports.' },
+  CLUSTER_QUORUM: { kind: 'unavailable', fix: 'Fewer nodes than the quorum hold a copy now: retry; bring nodes back, or set cluster.allow_degraded.' },
+  CLUSTER_FENCED: { kind: 'unavailable', fix: 'Another node has taken over what this node was writing: retry; this node goes on with a new stream.' },
+  CLUSTER_MESSAGE: { kind: 'invalid', fix: 'The other node speaks another version or sent damaged bytes: run one version on all nodes, or upgrade them in the documented order.' },
   HTTP_NOT_FOUND: { kind: 'not_found', fix: 'Open GET / for the paths that this node serves.' },
   HTTP_METHOD: { kind: 'invalid', fix: 'Use a method that the `allow` header of the answer names.' },
   HTTP_MALFORMED: { kind: 'invalid', fix: 'Send the JSON object and the headers that docs/http.md describes.' },

@@ -82,6 +82,9 @@ codes! {
     JobStopped = "JOB_STOPPED", Unavailable, "The node is stopping; what was left is done by a run after the next start.";
     HandleClosed = "HANDLE_CLOSED", Invalid, "The handle was closed before this call: open a new one.";
     ClusterUnreachable = "CLUSTER_UNREACHABLE", Unavailable, "Start one of the named nodes, and check the cluster's name, its keys, and the way of UDP and TCP to their ports.";
+    ClusterQuorum = "CLUSTER_QUORUM", Unavailable, "Fewer nodes than the quorum hold a copy now: retry; bring nodes back, or set cluster.allow_degraded.";
+    ClusterFenced = "CLUSTER_FENCED", Unavailable, "Another node has taken over what this node was writing: retry; this node goes on with a new stream.";
+    ClusterMessage = "CLUSTER_MESSAGE", Invalid, "The other node speaks another version or sent damaged bytes: run one version on all nodes, or upgrade them in the documented order.";
 
     HttpNotFound = "HTTP_NOT_FOUND", NotFound, "Open GET / for the paths that this node serves.";
     HttpMethod = "HTTP_METHOD", Invalid, "Use a method that the `allow` header of the answer names.";
