@@ -62,6 +62,7 @@ const EVERYWHERE = {
   ),
   peer: "the node's name; `other` for those beyond 64",
   code: 'what is in [errors.md](errors.md)',
+  follower: 'the name of a node that holds copies of what this one writes',
   route: 'the path as docs/http.md has it',
   status: 'the HTTP status',
 }

@@ -32,6 +32,7 @@ export type ErrorCode =
   | 'PEER_OVERLOADED'
   | 'PEER_TOO_LARGE'
   | 'PEER_PROTOCOL'
+  | 'CLUSTER_MESSAGE'
   | 'HTTP_NOT_FOUND'
   | 'HTTP_METHOD'
   | 'HTTP_MALFORMED'
@@ -100,6 +101,9 @@ export const ERRORS: Record<ErrorCode, { kind: ErrorKind; fix: string }> = {
   PEER_OVERLOADED: { kind: 'unavailable', fix: 'Too much is in flight to the other node: retry after a moment.' },
   PEER_TOO_LARGE: { kind: 'exhausted', fix: 'Send smaller messages: one between nodes has a limit.' },
   PEER_PROTOCOL: { kind: 'internal', fix: 'What the other node sent is not of this protocol: report the message and both versions.' },
+  CLUSTER_QUORUM: { kind: 'unavailable', fix: 'Fewer nodes than the quorum hold a copy now: retry; bring nodes back, or set cluster.allow_degraded.' },
+  CLUSTER_FENCED: { kind: 'unavailable', fix: 'Another node has taken over what this node was writing: retry; this node goes on with a new stream.' },
+  CLUSTER_MESSAGE: { kind: 'invalid', fix: 'The other node speaks another version or sent damaged bytes: run one version on all nodes, or upgrade them in the documented order.' },
   HTTP_NOT_FOUND: { kind: 'not_found', fix: 'Open GET / for the paths that this node serves.' },
   HTTP_METHOD: { kind: 'invalid', fix: 'Use a method that the `allow` header of the answer names.' },
   HTTP_MALFORMED: { kind: 'invalid', fix: 'Send the JSON object and the headers that docs/http.md describes.' },

@@ -110,6 +110,7 @@ codes! {
     PeerOverloaded = "PEER_OVERLOADED", Unavailable, "Too much is in flight to the other node: retry after a moment.";
     PeerTooLarge = "PEER_TOO_LARGE", Exhausted, "Send smaller messages: one between nodes has a limit.";
     PeerProtocol = "PEER_PROTOCOL", Internal, "What the other node sent is not of this protocol: report the message and both versions.";
+    ClusterMessage = "CLUSTER_MESSAGE", Invalid, "The other node speaks another version or sent damaged bytes: run one version on all nodes, or upgrade them in the documented order.";
 
     HttpNotFound = "HTTP_NOT_FOUND", NotFound, "Open GET / for the paths that this node serves.";
     HttpMethod = "HTTP_METHOD", Invalid, "Use a method that the `allow` header of the answer names.";

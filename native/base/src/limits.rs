@@ -36,6 +36,16 @@ pub const LOG_MAX_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 pub const LOG_GROUP_RECORDS: usize = 1024;
 /// Bytes that one group commit may take, beyond its first record.
 pub const LOG_GROUP_BYTES: usize = 8 * 1024 * 1024;
+/// One segment of the replica journal, in bytes.
+pub const REPLICA_SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+/// All segments of the replica journal together, in bytes; at it, copies are refused (I10).
+pub const REPLICA_MAX_BYTES: u64 = 8 * 1024 * 1024 * 1024;
+/// Records of other nodes that one node may hold (I5).
+pub const REPLICA_MAX_RECORDS: usize = 4_000_000;
+/// Bytes that may be under way from one node to one of its followers (I5).
+pub const REPLICA_WINDOW_BYTES: usize = 16 * 1024 * 1024;
+/// Bytes of records that a node keeps in memory for followers that lag (I5).
+pub const REPLICA_CACHE_BYTES: usize = 64 * 1024 * 1024;
 /// Live batches of all signals in memory, in bytes; at it, requests are refused (I5).
 pub const LIVE_MAX_BYTES: usize = 320 * 1024 * 1024;
 /// The process in memory, in bytes, from which on what a flush let go is given back to the system.

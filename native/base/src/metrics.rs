@@ -18,6 +18,9 @@ use crate::{Code, Signal, Table};
 /// Label names with their values.
 pub type Labels = Vec<(&'static str, &'static str)>;
 
+/// Label names with values that only a running cluster knows; there are few at any time.
+pub type Names = Vec<(&'static str, String)>;
+
 /// Seconds, from 0.25 ms to 16 s, each bound twice the one before.
 const SECONDS: [f64; 17] = [
     0.000_25, 0.000_5, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256, 0.512, 1.024,
@@ -66,6 +69,34 @@ pub struct Metrics {
     pub log_bytes: Gauge,
     /// Segments on disk.
     pub log_segments: Gauge,
+    /// Records that a follower has not confirmed, by `follower`; there are few of them.
+    pub replica_lag_records: Family<Names, Gauge>,
+    /// Bytes of those records, by `follower`.
+    pub replica_lag_bytes: Family<Names, Gauge>,
+    /// Records that wait for their quorum.
+    pub replica_pending: Gauge,
+    /// Requests whose quorum was not met in time; each is acknowledged late or refused, by `signal`.
+    pub replica_timeouts: Family<Labels, Counter>,
+    /// Requests acknowledged with fewer copies than is set, as was allowed, by `signal`.
+    pub replica_degraded: Family<Labels, Counter>,
+    /// Times that this node learnt that another has fenced its stream.
+    pub replica_fenced: Counter,
+    /// Messages of fenced streams that were refused (I9).
+    pub replica_fenced_refusals: Counter,
+    /// Bytes that followers confirmed after they were sent again.
+    pub replica_resent_bytes: Counter,
+    /// Bytes that were read back from the log for followers.
+    pub replica_catchup_bytes: Counter,
+    /// Bytes of records appended to the replica journal.
+    pub replica_appended_bytes: Counter,
+    /// Seconds of one write and fdatasync of the replica journal.
+    pub replica_sync_seconds: Histogram,
+    /// Bytes of the replica journal's segments on disk.
+    pub replica_bytes: Gauge,
+    /// Records of other nodes that the replica journal holds.
+    pub replica_records: Gauge,
+    /// Records recovered of other nodes' streams, by `signal`.
+    pub replica_recovered: Family<Labels, Counter>,
     /// Bytes of live batches, by `signal`.
     pub live_bytes: Family<Labels, Gauge>,
     /// Rows of live batches, by `signal`.
@@ -81,7 +112,7 @@ pub struct Metrics {
     /// Seconds from seal to commit, by `signal`.
     pub flush_seconds: Seconds,
     /// Damaged bytes that a read found and did not serve (I6), by `kind` (log, file, commit,
-    /// checkpoint, window).
+    /// checkpoint, window, replica, replica_message).
     pub corruption: Family<Labels, Counter>,
     /// Files of the newest snapshot, by `table`.
     pub table_files: Family<Labels, Gauge>,
@@ -219,6 +250,82 @@ impl Metrics {
                 Gauge::default()
             ),
             log_segments: add!("log_segments", "Log segments on disk", Gauge::default()),
+            replica_lag_records: add!(
+                "replica_lag_records",
+                "Records that a follower has not confirmed",
+                Family::default()
+            ),
+            replica_lag_bytes: add!(
+                "replica_lag",
+                "Bytes of records that a follower has not confirmed",
+                Unit::Bytes,
+                Family::default()
+            ),
+            replica_pending: add!(
+                "replica_pending_records",
+                "Records that wait for their quorum",
+                Gauge::default()
+            ),
+            replica_timeouts: add!(
+                "replica_timeouts",
+                "Requests whose quorum was not met in time",
+                counters()
+            ),
+            replica_degraded: add!(
+                "replica_degraded_acks",
+                "Requests acknowledged with fewer copies than is set",
+                counters()
+            ),
+            replica_fenced: add!(
+                "replica_fenced",
+                "Times that another node fenced this one's stream",
+                Counter::default()
+            ),
+            replica_fenced_refusals: add!(
+                "replica_fenced_refusals",
+                "Messages of fenced streams that were refused (I9)",
+                Counter::default()
+            ),
+            replica_resent_bytes: add!(
+                "replica_resent",
+                "Bytes that followers confirmed after they were sent again",
+                Unit::Bytes,
+                Counter::default()
+            ),
+            replica_catchup_bytes: add!(
+                "replica_catchup",
+                "Bytes read back from the log for followers",
+                Unit::Bytes,
+                Counter::default()
+            ),
+            replica_appended_bytes: add!(
+                "replica_appended",
+                "Bytes of records appended to the replica journal",
+                Unit::Bytes,
+                Counter::default()
+            ),
+            replica_sync_seconds: add!(
+                "replica_sync_duration",
+                "One write and fdatasync of the replica journal",
+                Unit::Seconds,
+                seconds()
+            ),
+            replica_bytes: add!(
+                "replica_size",
+                "Bytes of the replica journal's segments on disk",
+                Unit::Bytes,
+                Gauge::default()
+            ),
+            replica_records: add!(
+                "replica_records",
+                "Records of other nodes that the replica journal holds",
+                Gauge::default()
+            ),
+            replica_recovered: add!(
+                "replica_recovered_records",
+                "Records recovered of other nodes' streams",
+                counters()
+            ),
             live_bytes: add!("live", "Bytes of live batches", Unit::Bytes, gauges()),
             live_rows: add!("live_rows", "Rows of live batches", gauges()),
             flushes: add!("flushes", "Commits of flushed files", counters()),
@@ -319,7 +426,15 @@ impl Metrics {
             drop(metrics.flushes.get_or_create(&by_table(table)));
             drop(metrics.checkpoint_failures.get_or_create(&by_table(table)));
         }
-        for kind in ["log", "file", "commit", "checkpoint", "window"] {
+        for kind in [
+            "log",
+            "file",
+            "commit",
+            "checkpoint",
+            "window",
+            "replica",
+            "replica_message",
+        ] {
             drop(metrics.corruption.get_or_create(&vec![("kind", kind)]));
         }
         for invariant in [

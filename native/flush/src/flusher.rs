@@ -10,7 +10,7 @@ use futures::FutureExt;
 use otlake_base::invariant::Invariant;
 use otlake_base::metrics::{by_signal, by_table};
 use otlake_base::{Clock, Code, Error, Metrics, Result, Signal, StreamId, Table, priority, worker};
-use otlake_log::Log;
+use otlake_log::Appender;
 use otlake_shard::{WriteOptions, Written};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -50,7 +50,7 @@ pub struct FlusherParts {
     /// Where their rows go.
     pub tables: Tables,
     /// What can be deleted afterwards.
-    pub log: Arc<Log>,
+    pub log: Arc<dyn Appender>,
     /// How files are written.
     pub options: WriteOptions,
     /// The time.

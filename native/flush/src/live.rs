@@ -35,8 +35,8 @@ pub struct LiveSet {
 #[derive(Default)]
 struct State {
     queues: [Queue; 3],
-    /// The last sequence inserted, by stream.
-    last: HashMap<StreamId, u64>,
+    /// The last sequence inserted, by stream and signal.
+    last: HashMap<StreamId, [u64; 3]>,
     /// By table: the last batch inserted that has rows of it.
     newest: [Option<Position>; 7],
 }
@@ -134,7 +134,7 @@ impl LiveSet {
         let tail = Followed::new(Arc::clone(&metrics));
         Arc::new(LiveSet {
             state: Mutex::new(State {
-                last: HashMap::from([(stream, 0)]),
+                last: HashMap::from([(stream, [0; 3])]),
                 ..State::default()
             }),
             limits,
@@ -152,15 +152,17 @@ impl LiveSet {
         &self.budget
     }
 
-    /// Adds a batch; queries see it from here on. Batches of one stream come in ascending
-    /// sequence. Does not block beyond a short lock, so that the log's thread may call it.
+    /// Adds a batch; queries see it from here on. Batches of one stream and signal come in ascending
+    /// sequence: those of a stream's owner in that of the stream, and those of a stream that is
+    /// recovered each signal by itself. Does not block beyond a short lock, so that the log's thread may call it.
     pub fn insert(&self, batch: LiveBatch, reservation: Reservation) {
         let signal = batch.signal;
         let batch = Arc::new(batch);
         let since = self.clock.monotonic();
         let wake = {
             let mut state = self.state.lock();
-            let last = state.last.entry(batch.position.stream).or_insert(0);
+            let last = state.last.entry(batch.position.stream).or_default();
+            let last = &mut last[signal.index()];
             if batch.position.sequence <= *last {
                 // A second batch of the same name would count its rows twice.
                 drop(state);
@@ -210,7 +212,9 @@ impl LiveSet {
     /// The last sequence inserted of a stream; 0 for this process's stream before its first
     /// batch, `None` for a stream this set has not seen.
     pub fn last(&self, stream: StreamId) -> Option<u64> {
-        self.state.lock().last.get(&stream).copied()
+        let state = self.state.lock();
+        let last = state.last.get(&stream)?;
+        last.iter().max().copied()
     }
 
     /// The last batch inserted that has rows of a table.

@@ -1,11 +1,15 @@
 //! The bytes of segment headers and frames.
 
-use otlake_base::{Signal, StreamId};
+use bytes::Bytes;
+use otlake_base::{Position, Signal, StreamId};
 
 use crate::log::Record;
 
+/// Bytes of a segment's head.
 pub const HEADER_BYTES: usize = 64;
+/// Bytes of a frame's head.
 pub const FRAME_BYTES: usize = 48;
+/// What each frame begins with.
 pub const FRAME_MAGIC: [u8; 4] = *b"OTLF";
 const SEGMENT_MAGIC: [u8; 8] = *b"OTLAKLOG";
 const FORMAT_VERSION: u32 = 1;
@@ -13,13 +17,16 @@ const FORMAT_VERSION: u32 = 1;
 /// The head of a segment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentHeader {
+    /// Whose frames follow: a stream, or a journal with frames of many streams.
     pub stream: StreamId,
     /// The sequence of the first frame; a reader leaves earlier segments here.
     pub first_sequence: u64,
+    /// When it was created, in ns since 1970 UTC.
     pub created_unix_nano: u64,
 }
 
 impl SegmentHeader {
+    /// Its bytes.
     pub fn encode(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
         bytes[..8].copy_from_slice(&SEGMENT_MAGIC);
@@ -52,9 +59,11 @@ impl SegmentHeader {
 /// What the first bytes of a segment are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Header {
+    /// What it says.
     Whole(SegmentHeader),
     /// Intact, and of a format that this program does not know.
     OtherVersion(u32),
+    /// Not what was written.
     Damaged,
 }
 
@@ -69,16 +78,22 @@ pub const UNSYNCED_MAX: u16 = u16::MAX;
 /// The head of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
+    /// CRC-32C of everything behind it.
     pub crc: u32,
     /// Bytes of tenant and payload together.
     pub length: u32,
+    /// What the payload is.
     pub signal: Signal,
+    /// Bytes of the tenant.
     pub tenant_length: u8,
     /// How many records before this one were not synced when it was written; [`UNSYNCED_MAX`] for
     /// that many or more.
     pub unsynced: u16,
+    /// The record's number in its stream.
     pub sequence: u64,
+    /// When it was received, in ns since 1970 UTC.
     pub received_unix_nano: u64,
+    /// The stream.
     pub stream: StreamId,
 }
 
@@ -138,6 +153,88 @@ pub fn decode_head(bytes: &[u8; FRAME_BYTES]) -> Option<FrameHeader> {
 /// Whether the head and what follows it are what was written.
 pub fn is_intact(head: &[u8; FRAME_BYTES], header: &FrameHeader, rest: &[u8]) -> bool {
     header.crc == crc32c::crc32c_append(crc32c::crc32c(&head[8..]), rest)
+}
+
+/// One record as it stands in a segment. The bytes, and the checksum among them, are those that the
+/// stream's writer made, wherever the frame is sent or kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    header: FrameHeader,
+    /// The head and the tenant.
+    head: Bytes,
+    payload: Bytes,
+}
+
+impl Frame {
+    /// A frame whose head and tenant are `head`; None where they are not.
+    pub fn new(head: Bytes, payload: Bytes) -> Option<Frame> {
+        let header = decode_head(head.first_chunk()?)?;
+        let tenant = usize::from(header.tenant_length);
+        let fits =
+            head.len() == FRAME_BYTES + tenant && header.length as usize == tenant + payload.len();
+        fits.then_some(Frame {
+            header,
+            head,
+            payload,
+        })
+    }
+
+    /// Takes the first frame off `bytes`, without a copy; None, and `bytes` as they were, where
+    /// they do not begin with one. Its checksum is not checked yet.
+    pub fn split(bytes: &mut Bytes) -> Option<Frame> {
+        let header = decode_head(bytes.first_chunk()?)?;
+        let end = FRAME_BYTES + header.length as usize;
+        if bytes.len() < end {
+            return None;
+        }
+        let mut payload = bytes.split_to(end);
+        let head = payload.split_to(FRAME_BYTES + usize::from(header.tenant_length));
+        Some(Frame {
+            header,
+            head,
+            payload,
+        })
+    }
+
+    /// Whether every byte is what the stream's writer wrote.
+    pub fn is_intact(&self) -> bool {
+        let crc = crc32c::crc32c_append(crc32c::crc32c(&self.head[8..]), &self.payload);
+        self.header.crc == crc
+    }
+
+    /// What the head says.
+    pub fn header(&self) -> &FrameHeader {
+        &self.header
+    }
+
+    /// Where the record stands.
+    pub fn position(&self) -> Position {
+        Position {
+            stream: self.header.stream,
+            sequence: self.header.sequence,
+        }
+    }
+
+    /// Its length, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.head.len() + self.payload.len()
+    }
+
+    /// Its bytes: the head with the tenant, and the payload.
+    pub fn parts(&self) -> [&Bytes; 2] {
+        [&self.head, &self.payload]
+    }
+
+    /// The record; None where the tenant is no text.
+    pub fn record(&self) -> Option<Record> {
+        let tenant = std::str::from_utf8(&self.head[FRAME_BYTES..]).ok()?;
+        Some(Record {
+            signal: self.header.signal,
+            tenant: tenant.into(),
+            received_unix_nano: self.header.received_unix_nano,
+            payload: self.payload.clone(),
+        })
+    }
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {

@@ -30,14 +30,20 @@
 //! - `retention.rs`: which segments exist, and when they may go.
 //! - `holding.rs`: what the log still holds of a stream.
 //! - `verify.rs`: reads every segment and tells what is damaged.
+//! - `reader.rs`: reads one stream from a sequence on, beside its writer too.
+//! - `appender.rs`: what requests are stored in, be it a log alone or one with copies elsewhere.
+//! - `stepped.rs`: the log without its thread, for simulations.
 //! - `log.rs`: the handle that the others are reached through.
 
-mod frame;
+mod appender;
+pub mod frame;
 mod holding;
 mod log;
+mod reader;
 mod reading;
 mod replay;
 mod retention;
+mod stepped;
 pub mod verify;
 mod writer;
 
@@ -48,8 +54,14 @@ mod holding_test;
 #[cfg(test)]
 mod log_test;
 #[cfg(test)]
+mod reader_test;
+#[cfg(test)]
 mod replay_test;
 
+pub use appender::Appender;
+pub use frame::Frame;
 pub use holding::whole_until;
-pub use log::{Durability, Log, LogConfig, OnDurable, Record};
+pub use log::{Durability, Log, LogConfig, OnDurable, OnFrame, Record};
+pub use reader::{Chunk, StreamReader};
 pub use replay::Replay;
+pub use stepped::SteppedLog;

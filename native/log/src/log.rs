@@ -11,9 +11,11 @@ use otlake_base::disk::{Disk, create_folders, existing_above, real};
 use otlake_base::{Clock, Code, Error, Metrics, Position, Result, Signal, StreamId};
 use parking_lot::Mutex;
 
+use crate::frame::Frame;
+use crate::reader::StreamReader;
 use crate::replay::Replay;
 use crate::retention::Retention;
-use crate::writer::{Order, Writer};
+use crate::writer::{Answer, Order, Writer};
 
 /// Requests that may wait to be written to the log (I5).
 const QUEUE_RECORDS: usize = 4096;
@@ -59,9 +61,14 @@ pub struct Record {
 /// `Ok` means durable in the sense of [`Durability`]; it must not block.
 pub type OnDurable = Box<dyn FnOnce(Result<Position>) + Send>;
 
+/// As [`OnDurable`], with the record as it stands in the log.
+pub type OnFrame = Box<dyn FnOnce(Result<Frame>) + Send>;
+
 /// A node's write-ahead log.
 pub struct Log {
     stream: StreamId,
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
     orders: Mutex<Option<SyncSender<Order>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     queued_bytes: Arc<AtomicUsize>,
@@ -104,6 +111,7 @@ impl Log {
         let replay = Replay::open(disk.clone(), &config.dir, retention.clone()).map_err(io)?;
         let stream = StreamId(disk.unique(&config.dir));
         let (sender, receiver) = sync_channel(QUEUE_RECORDS);
+        let (disk_read, dir) = (Arc::clone(&disk), config.dir.clone());
         let queued_bytes = Arc::new(AtomicUsize::new(0));
         let last_durable = Arc::new(AtomicU64::new(0));
         let writer = Writer::new(
@@ -122,6 +130,8 @@ impl Log {
             .map_err(|error| Error::new(Code::LogIo, format!("starting the writer: {error}")))?;
         let log = Log {
             stream,
+            disk: disk_read,
+            dir,
             orders: Mutex::new(Some(sender)),
             writer: Mutex::new(Some(thread)),
             queued_bytes,
@@ -142,14 +152,23 @@ impl Log {
     /// `OTLP_TENANT` or `OTLP_TOO_LARGE` (a frame cannot say its length). A record refused with
     /// `LOG_IO` may be on disk all the same where the disk also refuses to say that it is not.
     pub fn append(&self, record: Record, on_durable: OnDurable) {
+        self.submit(record, Answer::Position(on_durable));
+    }
+
+    /// As [`Log::append`], and gives the record's frame, which is what copies of it are made of.
+    pub fn append_framed(&self, record: Record, on_durable: OnFrame) {
+        self.submit(record, Answer::Frame(on_durable));
+    }
+
+    fn submit(&self, record: Record, answer: Answer) {
         if let Err(error) = fits_frame(&record) {
-            on_durable(Err(error));
+            answer.refuse(error);
             return;
         }
         let bytes = record.payload.len();
         let sender = self.orders.lock().clone();
         let Some(sender) = sender else {
-            on_durable(Err(Error::new(Code::IngestStopping, "the log is closed")));
+            answer.refuse(Error::new(Code::IngestStopping, "the log is closed"));
             return;
         };
         let waiting = self.queued_bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -161,17 +180,23 @@ impl Log {
             )
         };
         if waiting > 0 && waiting + bytes > QUEUE_BYTES {
-            on_durable(Err(overloaded()));
+            answer.refuse(overloaded());
             return;
         }
-        match sender.try_send(Order { record, on_durable }) {
+        match sender.try_send(Order { record, answer }) {
             Ok(()) => {}
-            Err(TrySendError::Full(order)) => (order.on_durable)(Err(overloaded())),
+            Err(TrySendError::Full(order)) => order.answer.refuse(overloaded()),
             Err(TrySendError::Disconnected(order)) => {
                 self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
-                (order.on_durable)(Err(Error::new(Code::LogIo, "the log's writer has ended")));
+                let error = Error::new(Code::LogIo, "the log's writer has ended");
+                order.answer.refuse(error);
             }
         }
+    }
+
+    /// A reader of the stream being written, from sequence `from` on, as far as it is durable.
+    pub fn reader(&self, from: u64) -> StreamReader {
+        StreamReader::new(Arc::clone(&self.disk), self.dir.clone(), self.stream, from)
     }
 
     /// Tells that the tables hold everything of `signal` up to `upto`; whole segments that every
@@ -205,6 +230,10 @@ impl Log {
         let Some(writer) = self.writer.lock().take() else {
             return Ok(());
         };
+        // An answer that held the log last drops it on the writer's own thread.
+        if writer.thread().id() == std::thread::current().id() {
+            return Ok(());
+        }
         writer
             .join()
             .map_err(|_| Error::new(Code::LogIo, "the log's writer panicked"))

@@ -9,7 +9,7 @@ use otlake_base::disk::{Disk, Reader};
 use otlake_base::{Code, Error, Position, StreamId};
 
 use crate::frame::{
-    self, FRAME_BYTES, FRAME_MAGIC, FrameHeader, HEADER_BYTES, Header, SegmentHeader,
+    self, FRAME_BYTES, FRAME_MAGIC, Frame, FrameHeader, HEADER_BYTES, Header, SegmentHeader,
 };
 use crate::log::Record;
 
@@ -115,6 +115,13 @@ pub enum Next {
     End,
 }
 
+/// As [`Next`], as the bytes stand in the segment.
+pub enum NextFrame {
+    Frame(Frame),
+    Damaged(Error),
+    End,
+}
+
 impl Reading {
     pub fn open(
         disk: &dyn Disk,
@@ -140,18 +147,37 @@ impl Reading {
         })
     }
 
+    /// Where the next frame begins, in bytes from the start of the file, and its sequence.
+    pub fn place(&self) -> (u64, u64) {
+        (self.at, self.next_sequence)
+    }
+
     pub fn next_record(&mut self) -> io::Result<Next> {
+        Ok(match self.next_frame()? {
+            NextFrame::Frame(frame) => match frame.record() {
+                Some(record) => Next::Record(frame.position(), record),
+                None => {
+                    let sequence = frame.header().sequence;
+                    Next::Damaged(self.damage(sequence, sequence + 1))
+                }
+            },
+            NextFrame::Damaged(error) => Next::Damaged(error),
+            NextFrame::End => Next::End,
+        })
+    }
+
+    pub fn next_frame(&mut self) -> io::Result<NextFrame> {
         if self
             .end_sequence
             .is_some_and(|end| self.next_sequence >= end)
         {
-            return Ok(Next::End);
+            return Ok(NextFrame::End);
         }
         let began = self.at;
         match self.read_frame()? {
-            Some((header, rest)) if header.sequence == self.next_sequence => {
+            Some(frame) if frame.header().sequence == self.next_sequence => {
                 self.next_sequence += 1;
-                Ok(self.record(&header, rest))
+                Ok(NextFrame::Frame(frame))
             }
             _ => {
                 self.at = began;
@@ -160,30 +186,9 @@ impl Reading {
         }
     }
 
-    fn record(&self, header: &FrameHeader, rest: Vec<u8>) -> Next {
-        let mut payload = Bytes::from(rest);
-        let tenant = payload.split_to(usize::from(header.tenant_length));
-        let Ok(tenant) = std::str::from_utf8(&tenant) else {
-            return Next::Damaged(self.damage(header.sequence, header.sequence + 1));
-        };
-        let position = Position {
-            stream: self.stream,
-            sequence: header.sequence,
-        };
-        Next::Record(
-            position,
-            Record {
-                signal: header.signal,
-                tenant: tenant.into(),
-                received_unix_nano: header.received_unix_nano,
-                payload,
-            },
-        )
-    }
-
     /// The frame at the current place, or None where there is no intact one. The place moves
     /// only past an intact frame.
-    fn read_frame(&mut self) -> io::Result<Option<(FrameHeader, Vec<u8>)>> {
+    fn read_frame(&mut self) -> io::Result<Option<Frame>> {
         if self.length.saturating_sub(self.at) < FRAME_BYTES as u64 {
             return Ok(None);
         }
@@ -194,11 +199,12 @@ impl Reading {
                 && u64::from(header.length) <= self.length - self.at - FRAME_BYTES as u64
         });
         if let Some(header) = header {
-            let mut rest = vec![0; header.length as usize];
-            self.file.read_exact(&mut rest)?;
-            if frame::is_intact(&head, &header, &rest) {
-                self.at += (FRAME_BYTES + rest.len()) as u64;
-                return Ok(Some((header, rest)));
+            let mut bytes = vec![0; FRAME_BYTES + header.length as usize];
+            bytes[..FRAME_BYTES].copy_from_slice(&head);
+            self.file.read_exact(&mut bytes[FRAME_BYTES..])?;
+            if frame::is_intact(&head, &header, &bytes[FRAME_BYTES..]) {
+                self.at += bytes.len() as u64;
+                return Ok(Frame::split(&mut Bytes::from(bytes)));
             }
         }
         self.file.seek(SeekFrom::Start(self.at))?;
@@ -209,7 +215,7 @@ impl Reading {
     /// a later frame, or the next segment, tells that the record was synced; and, with no such
     /// witness, where every sector of it was written: what a crash cuts off lacks some. What
     /// is left behind it of such a group was not acknowledged, and is read like the rest.
-    fn past_damage(&mut self) -> io::Result<Next> {
+    fn past_damage(&mut self) -> io::Result<NextFrame> {
         let expected = self.next_sequence;
         let began = self.at;
         let later = self.seek_frame(expected.saturating_add(1), self.end_sequence)?;
@@ -224,10 +230,10 @@ impl Reading {
         let synced = witness.is_some() || self.end_sequence.is_some();
         if !synced && self.lacks_a_sector(began, later.map(|_| resume))? {
             let Some(later) = later else {
-                return Ok(Next::End);
+                return Ok(NextFrame::End);
             };
             self.next_sequence = later.sequence;
-            return self.next_record();
+            return self.next_frame();
         }
         // Where no frame follows, the next segment says how far this one went.
         let found = later
@@ -235,7 +241,7 @@ impl Reading {
             .or(self.end_sequence)
             .unwrap_or(expected.saturating_add(1));
         self.next_sequence = found;
-        Ok(Next::Damaged(self.damage(expected, found)))
+        Ok(NextFrame::Damaged(self.damage(expected, found)))
     }
 
     /// Whether what should be a frame at `began` looks as if a part of it was never written: it
@@ -329,10 +335,10 @@ impl Reading {
                 let at = start + found as u64;
                 self.at = at;
                 self.file.seek(SeekFrom::Start(at))?;
-                if let Some((header, _)) = self.read_frame()? {
+                if let Some(frame) = self.read_frame()? {
                     self.at = at;
                     self.file.seek(SeekFrom::Start(at))?;
-                    return Ok(Some(header));
+                    return Ok(Some(*frame.header()));
                 }
             }
             // A head may lie across the end of the window.

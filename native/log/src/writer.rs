@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use otlake_base::disk::{Disk, DiskFile, create_folders};
 use otlake_base::limits::{LOG_GROUP_BYTES, LOG_GROUP_RECORDS};
 use otlake_base::{Clock, Code, Error, Metrics, Position, Result, StreamId};
 
-use crate::frame::{self, FRAME_BYTES, HEADER_BYTES, SegmentHeader};
-use crate::log::{Durability, LogConfig, OnDurable, Record};
+use crate::frame::{self, FRAME_BYTES, Frame, HEADER_BYTES, SegmentHeader};
+use crate::log::{Durability, LogConfig, OnDurable, OnFrame, Record};
 use crate::retention::Retention;
 
 /// How long the log may hold what is written but not synced, with durability `relaxed`.
@@ -21,7 +22,28 @@ const RELAXED_SYNC_INTERVAL: Duration = Duration::from_secs(1);
 /// A record on its way to the disk.
 pub struct Order {
     pub record: Record,
-    pub on_durable: OnDurable,
+    pub answer: Answer,
+}
+
+/// Who is told what became of a record.
+pub enum Answer {
+    Position(OnDurable),
+    Frame(OnFrame),
+}
+
+impl Answer {
+    pub fn refuse(self, error: Error) {
+        match self {
+            Answer::Position(answer) => answer(Err(error)),
+            Answer::Frame(answer) => answer(Err(error)),
+        }
+    }
+}
+
+/// The heads of a group, as they were written: each ends where it is told.
+struct Heads {
+    bytes: Vec<u8>,
+    ends: Vec<usize>,
 }
 
 struct Segment {
@@ -82,6 +104,13 @@ impl Writer {
         }
     }
 
+    /// Writes and syncs these records as one group.
+    pub fn step(&mut self, group: Vec<Order>) {
+        if !group.is_empty() {
+            self.commit(group);
+        }
+    }
+
     /// Runs until every sender is gone.
     pub fn run(mut self, orders: &Receiver<Order>) {
         loop {
@@ -107,6 +136,11 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => break,
             }
         }
+        self.end();
+    }
+
+    /// Ends the stream in good order.
+    pub fn end(mut self) {
         self.sync_relaxed();
         if self.end_untold {
             self.tell_end();
@@ -121,30 +155,42 @@ impl Writer {
         let outcome = self.write(&group);
         self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
         match outcome {
-            Ok(()) => {
+            Ok(heads) => {
                 if self.unsynced_since.is_none() {
                     self.synced_before = self.next_sequence + group.len() as u64;
                 }
-                for order in group {
+                let bytes = Bytes::from(heads.bytes);
+                let mut start = 0;
+                for (order, end) in group.into_iter().zip(heads.ends) {
                     let sequence = self.next_sequence;
                     self.next_sequence += 1;
                     // Whoever sees the position below also sees that it is durable (I1).
                     self.last_durable.store(sequence, Ordering::Release);
-                    (order.on_durable)(Ok(Position {
-                        stream: self.stream,
-                        sequence,
-                    }));
+                    match order.answer {
+                        Answer::Position(answer) => answer(Ok(Position {
+                            stream: self.stream,
+                            sequence,
+                        })),
+                        Answer::Frame(answer) => {
+                            let head = bytes.slice(start..end);
+                            let frame = Frame::new(head, order.record.payload);
+                            answer(frame.ok_or_else(|| {
+                                Error::new(Code::Internal, "a head that was written is none")
+                            }));
+                        }
+                    }
+                    start = end;
                 }
             }
             Err(error) => {
                 for order in group {
-                    (order.on_durable)(Err(error.clone()));
+                    order.answer.refuse(error.clone());
                 }
             }
         }
     }
 
-    fn write(&mut self, group: &[Order]) -> Result<()> {
+    fn write(&mut self, group: &[Order]) -> Result<Heads> {
         let mut heads = Vec::with_capacity(group.len() * (FRAME_BYTES + 16));
         let mut ends = Vec::with_capacity(group.len());
         for (sequence, order) in (self.next_sequence..).zip(group) {
@@ -192,7 +238,7 @@ impl Writer {
                 .holds(self.stream, ordinal, order.record.signal, sequence);
         }
         self.metrics.log_appended_bytes.inc_by(bytes);
-        Ok(())
+        Ok(Heads { bytes: heads, ends })
     }
 
     fn sync(&mut self) -> io::Result<()> {

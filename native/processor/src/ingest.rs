@@ -1,6 +1,7 @@
 //! One request, from bytes to acknowledgement.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use otlake_base::invariant::Invariant;
@@ -10,7 +11,7 @@ use otlake_base::{Code, Error, Kind, Position, Result, ShardSet, Signal};
 use otlake_decode::slice::Slice;
 use otlake_decode::{ByReason, Decoded, Rejections};
 use otlake_flush::{LiveBatch, memory_bytes};
-use otlake_log::Record;
+use otlake_log::{Appender, Record};
 use tokio::sync::oneshot;
 
 use crate::Processor;
@@ -64,7 +65,8 @@ impl Processor {
     /// # Errors
     /// `OTLP_MALFORMED`; `OTLP_TOO_LARGE` for rows that need more than all the memory there is
     /// for them; `INGEST_OVERLOADED`, `INGEST_STOPPING`, `LOG_FULL` and `LOG_IO`, after which the
-    /// client may retry. After any error nothing of the request is stored.
+    /// client may retry: nothing of the request is stored. In a cluster also `CLUSTER_QUORUM`, after
+    /// which it may be stored later, once, whatever is sent again; and `CLUSTER_FENCED`.
     pub async fn ingest(
         &self,
         signal: Signal,
@@ -174,6 +176,9 @@ impl Processor {
         body: Bytes,
     ) -> Result<Ack> {
         let pass = self.gate.enter()?;
+        if let Some(log) = self.log() {
+            log.admit(signal)?;
+        }
         let estimate = body.len().saturating_mul(BYTES_PER_BODY_BYTE);
         let budget = self.live.budget();
         let claim = budget.claim(&tenant, connection);
@@ -229,8 +234,10 @@ impl Processor {
             return Err(error);
         }
         let content = Content::of(&tenant, &otlake_decode::as_received(&body));
-        let claimed = self.claim(signal, content, received_unix_nano).await;
-        let claimed = match claimed {
+        let patience = log.patience(signal);
+        let claim = self.claim(signal, content, received_unix_nano);
+        let claimed = within(patience, claim).await;
+        let claimed = match claimed.inspect_err(|_| log.late(signal)).flatten() {
             Ok(claimed) => claimed,
             Err(error) => {
                 entry.refused(error.code);
@@ -278,8 +285,9 @@ impl Processor {
                 drop(pass);
             }),
         );
-        let position = durable
+        let position = within(patience, durable)
             .await
+            .inspect_err(|_| log.late(signal))?
             .map_err(|_| Error::new(Code::LogIo, "the log ended before it took the request"))??;
         if position.sequence > log.last_durable() {
             self.metrics
@@ -327,6 +335,17 @@ fn whole(tenant: &str, body: Bytes) -> Bytes {
         shards: ShardSet::ALL,
     };
     otlake_decode::slice::marked(&body, &slice)
+}
+
+/// Waits as long as a client is let wait; the record goes on waiting for its copies.
+async fn within<T>(patience: Option<Duration>, wait: impl Future<Output = T>) -> Result<T> {
+    let Some(patience) = patience else {
+        return Ok(wait.await);
+    };
+    tokio::time::timeout(patience, wait).await.map_err(|_| {
+        let text = "too few nodes have the request yet; it is kept for when they do";
+        Error::new(Code::ClusterQuorum, text)
+    })
 }
 
 fn overloaded() -> Error {

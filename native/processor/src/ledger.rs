@@ -119,6 +119,8 @@ pub(crate) fn reason(code: Code) -> &'static str {
         Code::IngestOverloaded => "overloaded",
         Code::IngestStopping => "stopping",
         Code::OtlpTooLarge => "too_large",
+        Code::ClusterQuorum => "quorum",
+        Code::ClusterFenced => "fenced",
         _ => "internal",
     }
 }

@@ -22,6 +22,7 @@
 //! - `ledger`: received = acknowledged + rejected (I4).
 //! - `processor`: open, close and what lies between.
 //! - `verify`: reads every file of the folder and tells what is damaged (I6).
+//! - `store`: the log, or what a cluster has put in its place.
 //! - `replay`: what the log holds and no file does, back into the live set.
 
 mod config;
@@ -33,6 +34,7 @@ mod jobs;
 mod ledger;
 mod processor;
 mod replay;
+mod store;
 mod verify;
 
 pub use config::ProcessorConfig;
@@ -66,6 +68,8 @@ mod jobs_test;
 mod processor_test;
 #[cfg(test)]
 mod rebuild_test;
+#[cfg(test)]
+mod replicated_test;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -11,7 +11,7 @@ use otlake_catalog::{Catalog, InLog, Throttle};
 use otlake_flush::{
     Budget, Flusher, FlusherParts, LiveSet, OnStep, SealLimits, Source, Tables, Tail,
 };
-use otlake_log::{Log, LogConfig};
+use otlake_log::{Appender, Log, LogConfig};
 use otlake_shard::WriteOptions;
 use parking_lot::RwLock;
 use tokio::runtime::Handle;
@@ -21,6 +21,7 @@ use crate::data_dir::DataDir;
 use crate::dedupe::{Dedupe, WindowLimits};
 use crate::gate::Gate;
 use crate::jobs::Jobs;
+use crate::store::Store;
 use crate::{ProcessorConfig, replay};
 
 /// What a processor holds, at one moment.
@@ -58,7 +59,7 @@ pub struct Processor {
     pub(crate) tables: Tables,
     pub(crate) jobs: Jobs,
     stream: StreamId,
-    log: RwLock<Option<Arc<Log>>>,
+    log: RwLock<Option<Arc<Store>>>,
     running: Mutex<Option<Running>>,
 }
 
@@ -123,7 +124,7 @@ impl Processor {
         let dedupe = blocking(move || Dedupe::open(disk, &folder, window, &counters)).await?;
         let dedupe = Arc::new(dedupe);
         let windows = Arc::clone(&dedupe);
-        let log = Arc::new(log);
+        let log = Arc::new(Store::new(log));
         let limits = SealLimits {
             bytes: config.flush_bytes,
             rows: config.flush_rows,
@@ -151,7 +152,7 @@ impl Processor {
         let flusher = Flusher::start(FlusherParts {
             live: Arc::clone(&live),
             tables: tables.clone(),
-            log: Arc::clone(&log),
+            log: Arc::clone(&log) as Arc<dyn Appender>,
             options: write.clone(),
             clock: Arc::clone(&clock),
             metrics: Arc::clone(&metrics),
@@ -202,8 +203,19 @@ impl Processor {
         }))
     }
 
-    pub(crate) fn log(&self) -> Option<Arc<Log>> {
+    pub(crate) fn log(&self) -> Option<Arc<Store>> {
         self.log.read().clone()
+    }
+
+    /// Stores requests from now on through what `wrap` makes of the log: one with copies on other
+    /// nodes. Called once, before the first request.
+    ///
+    /// # Errors
+    /// `NODE_STATE` after `close`, where it was called before, or a request has been stored.
+    pub fn append_through(&self, wrap: impl FnOnce(Arc<Log>) -> Arc<dyn Appender>) -> Result<()> {
+        let log = self.log();
+        let log = log.ok_or_else(|| Error::new(Code::NodeState, "the node is stopping"))?;
+        log.append_through(wrap)
     }
 
     /// One table, for queries. It outlives the processor's close and shows its last state.
@@ -238,8 +250,8 @@ impl Processor {
             last_durable: self.session().sequence,
             live_bytes: live.bytes as u64,
             live_rows: live.rows,
-            log_bytes: log.as_ref().map_or(0, |log| log.bytes()),
-            log_segments: log.as_ref().map_or(0, |log| log.segments() as u64),
+            log_bytes: log.as_ref().map_or(0, |log| log.log().bytes()),
+            log_segments: log.as_ref().map_or(0, |log| log.log().segments() as u64),
             files: 0,
             file_bytes: 0,
             file_rows: 0,
@@ -288,7 +300,7 @@ impl Processor {
         self.jobs.close().await;
         let log = self.log.write().take();
         let closed = match log {
-            Some(log) => blocking(move || log.close()).await,
+            Some(log) => blocking(move || log.log().close()).await,
             None => Ok(()),
         };
         flushed.and(closed)

@@ -1,0 +1,65 @@
+//! What stores records durably: one node's log, or a log with copies on other nodes.
+
+use std::time::Duration;
+
+use otlake_base::{Position, Signal, StreamId};
+
+use crate::log::{Log, OnDurable, Record};
+
+/// Where requests are stored before they are acknowledged.
+pub trait Appender: Send + Sync + 'static {
+    /// The stream that is written.
+    fn stream(&self) -> StreamId;
+
+    /// Whether a record of the signal would be taken now; asked before work is put into it.
+    ///
+    /// # Errors
+    /// A code to try again upon.
+    fn admit(&self, signal: Signal) -> otlake_base::Result<()>;
+
+    /// Appends a record; never blocks. `on_durable` is called once, in the order of the sequence:
+    /// with the position when the record is durable as far as an acknowledgement needs, or with
+    /// why it is refused.
+    fn append(&self, record: Record, on_durable: OnDurable);
+
+    /// The last sequence that was answered as durable; 0 at first.
+    fn last_durable(&self) -> u64;
+
+    /// How long a client waits for a record of the signal before it is told to try again, while
+    /// the record goes on waiting for its copies; None: as long as the client does.
+    fn patience(&self, signal: Signal) -> Option<Duration>;
+
+    /// A client was told to try again because its patience ended.
+    fn late(&self, signal: Signal);
+
+    /// Tells that the tables hold everything of `signal` up to `upto`, which may be of any stream.
+    fn release(&self, signal: Signal, upto: Position);
+}
+
+impl Appender for Log {
+    fn stream(&self) -> StreamId {
+        Log::stream(self)
+    }
+
+    fn admit(&self, _: Signal) -> otlake_base::Result<()> {
+        Ok(())
+    }
+
+    fn append(&self, record: Record, on_durable: OnDurable) {
+        Log::append(self, record, on_durable);
+    }
+
+    fn last_durable(&self) -> u64 {
+        Log::last_durable(self)
+    }
+
+    fn patience(&self, _: Signal) -> Option<Duration> {
+        None
+    }
+
+    fn late(&self, _: Signal) {}
+
+    fn release(&self, signal: Signal, upto: Position) {
+        Log::release(self, signal, upto);
+    }
+}

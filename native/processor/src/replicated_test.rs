@@ -1,0 +1,124 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use otlake_base::{Code, Error, Position, Result, Signal, StreamId, Table};
+use otlake_log::{Appender, Log, OnDurable, Record};
+use parking_lot::Mutex;
+
+use crate::testing::{capture, config, each_once, ingest, ledger, numbers, open, rows, spans};
+
+/// A log whose answers wait until they are let go, as those of a quorum do.
+struct Held {
+    log: Arc<Log>,
+    waiting: Arc<Mutex<Vec<(Position, OnDurable)>>>,
+    last: AtomicU64,
+    refuses: AtomicBool,
+    late: AtomicU64,
+}
+
+impl Held {
+    fn let_go(&self) {
+        for (position, answer) in std::mem::take(&mut *self.waiting.lock()) {
+            self.last.store(position.sequence, Ordering::Release);
+            answer(Ok(position));
+        }
+    }
+}
+
+impl Appender for Held {
+    fn stream(&self) -> StreamId {
+        self.log.stream()
+    }
+
+    fn admit(&self, _: Signal) -> Result<()> {
+        match self.refuses.load(Ordering::Acquire) {
+            true => Err(Error::new(Code::ClusterQuorum, "too few nodes")),
+            false => Ok(()),
+        }
+    }
+
+    fn append(&self, record: Record, on_durable: OnDurable) {
+        let waiting = Arc::clone(&self.waiting);
+        self.log.append(
+            record,
+            Box::new(move |outcome| match outcome {
+                Ok(position) => waiting.lock().push((position, on_durable)),
+                Err(error) => on_durable(Err(error)),
+            }),
+        );
+    }
+
+    fn last_durable(&self) -> u64 {
+        self.last.load(Ordering::Acquire)
+    }
+
+    fn patience(&self, _: Signal) -> Option<Duration> {
+        Some(Duration::from_millis(200))
+    }
+
+    fn late(&self, _: Signal) {
+        self.late.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn release(&self, signal: Signal, upto: Position) {
+        self.log.release(signal, upto);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i3_a_request_whose_quorum_is_late_is_told_so_and_stored_once_whatever_is_sent_again() {
+    let root = tempfile::tempdir().expect("a folder");
+    let node = open(config(root.path()), None).await;
+    let held = Mutex::new(None);
+    let wrap = |log| {
+        let appender = Arc::new(Held {
+            log,
+            waiting: Arc::default(),
+            last: AtomicU64::new(0),
+            refuses: AtomicBool::new(false),
+            late: AtomicU64::new(0),
+        });
+        *held.lock() = Some(Arc::clone(&appender));
+        appender as Arc<dyn Appender>
+    };
+    node.append_through(wrap).expect("it is the first");
+    let held = held.lock().take().expect("it was made");
+    for _ in 0..3 {
+        let error = ingest(&node, Signal::Traces, spans(0, 10)).await;
+        assert_eq!(error.expect_err("no quorum").code, Code::ClusterQuorum);
+    }
+    assert_eq!(
+        held.waiting.lock().len(),
+        1,
+        "the others wait for the first"
+    );
+    assert_eq!(held.late.load(Ordering::Relaxed), 3);
+    assert_eq!(
+        rows(&capture(&node, Table::Spans)),
+        0,
+        "it is not readable yet"
+    );
+    held.let_go();
+    assert_eq!(numbers(&node, Table::Spans), each_once(10));
+    let ack = ingest(&node, Signal::Traces, spans(0, 10))
+        .await
+        .expect("an ack");
+    assert_eq!(ack.position, Some(node.session()));
+    assert_eq!(numbers(&node, Table::Spans), each_once(10));
+    // One late record, two that gave up waiting for it, one that was told that it is stored.
+    assert_eq!(ledger(&node, Signal::Traces), (40, 20, 20));
+    held.refuses.store(true, Ordering::Release);
+    let error = ingest(&node, Signal::Traces, spans(10, 10)).await;
+    assert_eq!(
+        error.expect_err("refused at once").code,
+        Code::ClusterQuorum
+    );
+    assert!(
+        held.waiting.lock().is_empty(),
+        "before anything was written"
+    );
+    let again = node.append_through(|log| log);
+    assert_eq!(again.expect_err("once").code, Code::NodeState);
+    node.close().await.expect("a close");
+}

@@ -1,0 +1,77 @@
+//! Replication: copies of a stream's records on other nodes, fsynced, before a success is sent (I1),
+//! and what a dead node acknowledged, recovered from them (I2). The protocol is that of BookKeeper's
+//! ledgers: one writer, an ack quorum, fencing, recovery. docs/replication.md tells it in full.
+//!
+//! ```text
+//! Replicator: Log -> Owner --Append--> Follower -> Journal     (one link per owner and follower)
+//!                      ^----Durable------'
+//! Recoverer: Recovery --Fence, Fetch--> Follower, owner's log  (calls)
+//! ```
+//!
+//! - `ranges`: sets of sequences. `ensemble`: who holds copies. `message`: what is said.
+//! - `owner`, `follower`, `recovery`: the protocol, without I/O. A message or the time goes in;
+//!   messages, writes and completions come out.
+//! - `journal`: the copies on disk. `drive`: what connects the protocol to log, journal and wire.
+//!
+//! What was thought through, and where it is settled:
+//!
+//! - **A record's number is its bytes for good.** A log that fails a write uses its numbers again,
+//!   so a record is sent only once it is fsynced in its owner's log: no follower ever holds other
+//!   bytes under the same position, and an intact owner's log holds everything that anyone holds.
+//! - **The ensemble changes while records wait** (`owner/change.rs`): from the proposal to its answer
+//!   a record needs the quorum of both; the new one begins where everything done has its quorum in
+//!   it.
+//! - **A follower comes back without its disk**: its journal has another identity. Ensembles name
+//!   journals, not nodes alone; owners and recoveries compare (`owner/cursor.rs`,
+//!   `recovery/gather.rs`). A journal that finds damage takes another identity by itself.
+//! - **An owner is paused and goes on**: followers that were fenced refuse it, and recovery has asked
+//!   so many that no quorum is left. What they had confirmed before the fence is among what they
+//!   told the recovery. Signals that are acknowledged at the owner's fsync alone stop within their
+//!   time-out of the last word from a follower (`owner/quorum.rs`).
+//! - **Such an owner flushes late**: a commit is a compare-and-swap of the stream's watermark, so the
+//!   one that comes second filters again. A recoverer passes no gap over before it knows that the
+//!   gap was never acknowledged, since the watermark would pass it, too (`recovery/mod.rs`).
+//! - **It flushes after the seal, too**: what it acknowledged alone lies behind the watermark then,
+//!   and would be in the tables twice when it comes back and appends it anew. So a recovery ends
+//!   with a commit that raises the stream's watermark to the end of numbers, and then seals; the
+//!   seal tells what was settled (`recovery/settled.rs`).
+//! - **A proposal comes late, or twice**: ensembles are numbered, and the metadata group takes each
+//!   number once (`ensemble.rs`).
+//! - **Messages of an older link**: owners pass them over. What reaches a follower late is harmless:
+//!   an append is a record of its stream, whenever it comes; a release tells what the tables hold,
+//!   which stays true; a fence only rises.
+//! - **A recovery is recovered**: the later one has the higher epoch, and members tell it to the
+//!   earlier. Both may flush: see above. Copies are released by the tables' watermarks alone, so
+//!   what the earlier one took is there still for the later.
+//! - **A stream that is sealed and forgotten**: followers keep its fence, so that an owner paused for
+//!   hours gets no confirmation of anything.
+
+#![warn(missing_docs)]
+
+pub mod drive;
+pub mod ensemble;
+pub mod follower;
+pub mod journal;
+pub mod message;
+pub mod owner;
+mod ranges;
+pub mod recovery;
+
+pub use ensemble::{Copies, Ensemble, Ensembles, Member, Quorum};
+pub use ranges::Ranges;
+
+#[cfg(test)]
+#[path = "../../log/src/faulty_disk.rs"]
+mod faulty_disk;
+#[cfg(test)]
+mod follower_test;
+#[cfg(test)]
+mod message_test;
+#[cfg(test)]
+mod owner_test;
+#[cfg(test)]
+mod ranges_test;
+#[cfg(test)]
+mod recovery_test;
+#[cfg(test)]
+mod testing;

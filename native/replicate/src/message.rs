@@ -1,0 +1,505 @@
+//! What nodes say to each other, and its bytes.
+//!
+//! ```text
+//! version:u8 kind:u8 fields          numbers little-endian
+//! ranges  count:u32 (first:u64 last:u64)*
+//! frames  count:u32 frame*           each as it stands in its owner's log
+//! ```
+
+use bytes::Bytes;
+use otlake_base::{Code, Error, Result, StreamId};
+use otlake_log::Frame;
+
+use crate::Ranges;
+
+/// The version of the bytes. A node refuses what another version says.
+pub const VERSION: u8 = 1;
+/// Frames of one message, in bytes, beyond its first (I5).
+pub const MESSAGE_BYTES: usize = 1024 * 1024;
+/// Frames of one message (I5).
+pub const MESSAGE_FRAMES: usize = 1024;
+
+/// Numbers by signal.
+pub type BySignal = [u64; 3];
+
+/// Whose copy it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holder {
+    /// A follower's, in the journal of this identity.
+    Journal(u128),
+    /// The owner's own log. `whole`: everything from what is released up to the end can be read.
+    Owner {
+        /// Whether nothing of it is damaged.
+        whole: bool,
+    },
+}
+
+/// What a node holds of a stream, all of it durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The stream.
+    pub stream: StreamId,
+    /// Whose copy it is.
+    pub holder: Holder,
+    /// The lowest epoch that is taken; 0 where any is.
+    pub epoch: u64,
+    /// By signal: the tables hold everything up to here, and the copies may be gone.
+    pub released: BySignal,
+    /// By signal: the sequences that are held.
+    pub ranges: [Ranges; 3],
+}
+
+/// Why something was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Refusal {
+    /// The stream is fenced at a higher epoch.
+    Fenced = 1,
+    /// There is no room, or the disk refuses: try again.
+    Busy = 2,
+    /// A frame was not what its owner wrote: send it again.
+    Damaged = 3,
+}
+
+/// One message of a link, or a call or its answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// Owner to follower, first of a link and whenever it wants to know: what do you hold?
+    Hello {
+        /// The stream.
+        stream: StreamId,
+        /// The epoch that the owner writes in.
+        epoch: u64,
+    },
+    /// Owner to follower: write these.
+    Append {
+        /// The stream.
+        stream: StreamId,
+        /// The epoch that the owner writes in.
+        epoch: u64,
+        /// The records.
+        frames: Vec<Frame>,
+    },
+    /// Owner to follower, regularly: it lives, and this is in the tables.
+    Beat {
+        /// The stream.
+        stream: StreamId,
+        /// The epoch that the owner writes in.
+        epoch: u64,
+        /// The owner's own time, in ns: comes back in [`Message::Alive`].
+        sent: u64,
+        /// By signal: the tables hold everything up to here.
+        released: BySignal,
+    },
+    /// What a node holds: the answer to `Hello`, `Fence` and `Ask`.
+    Held(Held),
+    /// Follower to owner: these are fsynced.
+    Durable {
+        /// The stream.
+        stream: StreamId,
+        /// In this journal.
+        journal: u128,
+        /// The sequences.
+        ranges: Ranges,
+    },
+    /// Follower to owner, or the answer to a call: no.
+    Refused {
+        /// The stream.
+        stream: StreamId,
+        /// The lowest epoch that is taken.
+        epoch: u64,
+        /// Why.
+        reason: Refusal,
+    },
+    /// Follower to owner: it is not fenced, and got the beat of this time.
+    Alive {
+        /// The stream.
+        stream: StreamId,
+        /// Its journal.
+        journal: u128,
+        /// The time that the beat told.
+        sent: u64,
+    },
+    /// Recoverer to member: take nothing below this epoch any more, and say what you hold.
+    Fence {
+        /// The stream.
+        stream: StreamId,
+        /// The epoch.
+        epoch: u64,
+    },
+    /// Anyone to member: what do you hold?
+    Ask {
+        /// The stream.
+        stream: StreamId,
+    },
+    /// Recoverer to member: give me these.
+    Fetch {
+        /// The stream.
+        stream: StreamId,
+        /// The sequences.
+        ranges: Ranges,
+        /// Bytes that the answer may have, beyond its first frame.
+        max_bytes: u64,
+    },
+    /// The answer to `Fetch`: as many as fit, in order.
+    Frames {
+        /// The stream.
+        stream: StreamId,
+        /// The records.
+        frames: Vec<Frame>,
+        /// Sequences that were asked for and are not held any more.
+        gone: Ranges,
+    },
+    /// The tables hold everything of the stream up to here.
+    Release {
+        /// The stream.
+        stream: StreamId,
+        /// By signal.
+        released: BySignal,
+    },
+    /// The stream is sealed, and the tables hold all of it: keep nothing, and take nothing more.
+    Forget {
+        /// The stream.
+        stream: StreamId,
+    },
+    /// The answer to a call that has nothing else to say.
+    Done,
+}
+
+impl Message {
+    fn kind(&self) -> u8 {
+        match self {
+            Message::Hello { .. } => 1,
+            Message::Append { .. } => 2,
+            Message::Beat { .. } => 3,
+            Message::Held(_) => 4,
+            Message::Durable { .. } => 5,
+            Message::Refused { .. } => 6,
+            Message::Alive { .. } => 7,
+            Message::Fence { .. } => 8,
+            Message::Ask { .. } => 9,
+            Message::Fetch { .. } => 10,
+            Message::Frames { .. } => 11,
+            Message::Release { .. } => 12,
+            Message::Forget { .. } => 13,
+            Message::Done => 14,
+        }
+    }
+
+    /// The message's bytes.
+    pub fn encode(&self) -> Bytes {
+        let frames = match self {
+            Message::Append { frames, .. } | Message::Frames { frames, .. } => &frames[..],
+            _ => &[],
+        };
+        let bytes: usize = frames.iter().map(Frame::bytes).sum();
+        let mut out = Writing(Vec::with_capacity(64 + bytes));
+        out.0.extend_from_slice(&[VERSION, self.kind()]);
+        match self {
+            Message::Hello { stream, epoch } | Message::Fence { stream, epoch } => {
+                out.stream(*stream);
+                out.number(*epoch);
+            }
+            Message::Append {
+                stream,
+                epoch,
+                frames,
+            } => {
+                out.stream(*stream);
+                out.number(*epoch);
+                out.frames(frames);
+            }
+            Message::Beat {
+                stream,
+                epoch,
+                sent,
+                released,
+            } => {
+                out.stream(*stream);
+                out.number(*epoch);
+                out.number(*sent);
+                out.by_signal(released);
+            }
+            Message::Held(held) => out.held(held),
+            Message::Durable {
+                stream,
+                journal,
+                ranges,
+            } => {
+                out.stream(*stream);
+                out.wide(*journal);
+                out.ranges(ranges);
+            }
+            Message::Refused {
+                stream,
+                epoch,
+                reason,
+            } => {
+                out.stream(*stream);
+                out.number(*epoch);
+                out.0.push(*reason as u8);
+            }
+            Message::Alive {
+                stream,
+                journal,
+                sent,
+            } => {
+                out.stream(*stream);
+                out.wide(*journal);
+                out.number(*sent);
+            }
+            Message::Ask { stream } | Message::Forget { stream } => out.stream(*stream),
+            Message::Fetch {
+                stream,
+                ranges,
+                max_bytes,
+            } => {
+                out.stream(*stream);
+                out.number(*max_bytes);
+                out.ranges(ranges);
+            }
+            Message::Frames {
+                stream,
+                frames,
+                gone,
+            } => {
+                out.stream(*stream);
+                out.ranges(gone);
+                out.frames(frames);
+            }
+            Message::Release { stream, released } => {
+                out.stream(*stream);
+                out.by_signal(released);
+            }
+            Message::Done => {}
+        }
+        Bytes::from(out.0)
+    }
+
+    /// Reads a message; its frames share its bytes, and their checksums are not checked yet.
+    ///
+    /// # Errors
+    /// `CLUSTER_MESSAGE` where it is none, or of another version.
+    pub fn decode(bytes: Bytes) -> Result<Message> {
+        let mut from = Reading(bytes);
+        let version = from.byte()?;
+        if version != VERSION {
+            let text = format!("a message of version {version}; this node speaks {VERSION}");
+            return Err(Error::new(Code::ClusterMessage, text));
+        }
+        let kind = from.byte()?;
+        let message = match kind {
+            1 => Message::Hello {
+                stream: from.stream()?,
+                epoch: from.number()?,
+            },
+            2 => Message::Append {
+                stream: from.stream()?,
+                epoch: from.number()?,
+                frames: from.frames()?,
+            },
+            3 => Message::Beat {
+                stream: from.stream()?,
+                epoch: from.number()?,
+                sent: from.number()?,
+                released: from.by_signal()?,
+            },
+            4 => Message::Held(from.held()?),
+            5 => Message::Durable {
+                stream: from.stream()?,
+                journal: from.wide()?,
+                ranges: from.ranges()?,
+            },
+            6 => Message::Refused {
+                stream: from.stream()?,
+                epoch: from.number()?,
+                reason: match from.byte()? {
+                    1 => Refusal::Fenced,
+                    2 => Refusal::Busy,
+                    3 => Refusal::Damaged,
+                    other => return Err(malformed(&format!("an unknown refusal {other}"))),
+                },
+            },
+            7 => Message::Alive {
+                stream: from.stream()?,
+                journal: from.wide()?,
+                sent: from.number()?,
+            },
+            8 => Message::Fence {
+                stream: from.stream()?,
+                epoch: from.number()?,
+            },
+            9 => Message::Ask {
+                stream: from.stream()?,
+            },
+            10 => Message::Fetch {
+                stream: from.stream()?,
+                max_bytes: from.number()?,
+                ranges: from.ranges()?,
+            },
+            11 => {
+                let stream = from.stream()?;
+                let gone = from.ranges()?;
+                let frames = from.frames()?;
+                Message::Frames {
+                    stream,
+                    frames,
+                    gone,
+                }
+            }
+            12 => Message::Release {
+                stream: from.stream()?,
+                released: from.by_signal()?,
+            },
+            13 => Message::Forget {
+                stream: from.stream()?,
+            },
+            14 => Message::Done,
+            other => return Err(malformed(&format!("an unknown kind {other}"))),
+        };
+        if !from.0.is_empty() {
+            return Err(malformed("bytes behind its end"));
+        }
+        Ok(message)
+    }
+}
+
+fn malformed(what: &str) -> Error {
+    Error::new(Code::ClusterMessage, format!("a message with {what}"))
+}
+
+struct Writing(Vec<u8>);
+
+impl Writing {
+    fn number(&mut self, number: u64) {
+        self.0.extend_from_slice(&number.to_le_bytes());
+    }
+
+    fn wide(&mut self, number: u128) {
+        self.0.extend_from_slice(&number.to_le_bytes());
+    }
+
+    fn stream(&mut self, stream: StreamId) {
+        self.wide(stream.0);
+    }
+
+    fn by_signal(&mut self, numbers: &BySignal) {
+        for number in numbers {
+            self.number(*number);
+        }
+    }
+
+    fn count(&mut self, count: usize) {
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        self.0.extend_from_slice(&count.to_le_bytes());
+    }
+
+    fn ranges(&mut self, ranges: &Ranges) {
+        self.count(ranges.len());
+        for (first, last) in ranges.iter() {
+            self.number(first);
+            self.number(last);
+        }
+    }
+
+    fn frames(&mut self, frames: &[Frame]) {
+        self.count(frames.len());
+        for frame in frames {
+            for part in frame.parts() {
+                self.0.extend_from_slice(part);
+            }
+        }
+    }
+
+    fn held(&mut self, held: &Held) {
+        self.stream(held.stream);
+        match held.holder {
+            Holder::Journal(journal) => {
+                self.0.push(1);
+                self.wide(journal);
+            }
+            Holder::Owner { whole } => self.0.extend_from_slice(&[2, u8::from(whole)]),
+        }
+        self.number(held.epoch);
+        self.by_signal(&held.released);
+        for ranges in &held.ranges {
+            self.ranges(ranges);
+        }
+    }
+}
+
+struct Reading(Bytes);
+
+impl Reading {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N]> {
+        let taken = *self
+            .0
+            .first_chunk::<N>()
+            .ok_or_else(|| malformed("too few bytes"))?;
+        let _ = self.0.split_to(N);
+        Ok(taken)
+    }
+
+    fn byte(&mut self) -> Result<u8> {
+        Ok(self.take::<1>()?[0])
+    }
+
+    fn number(&mut self) -> Result<u64> {
+        self.take().map(u64::from_le_bytes)
+    }
+
+    fn wide(&mut self) -> Result<u128> {
+        self.take().map(u128::from_le_bytes)
+    }
+
+    fn stream(&mut self) -> Result<StreamId> {
+        self.wide().map(StreamId)
+    }
+
+    fn by_signal(&mut self) -> Result<BySignal> {
+        Ok([self.number()?, self.number()?, self.number()?])
+    }
+
+    fn count(&mut self) -> Result<u32> {
+        self.take().map(u32::from_le_bytes)
+    }
+
+    fn ranges(&mut self) -> Result<Ranges> {
+        let mut ranges = Ranges::default();
+        for _ in 0..self.count()? {
+            let (first, last) = (self.number()?, self.number()?);
+            if first > last {
+                return Err(malformed("a range that ends before it begins"));
+            }
+            ranges.insert_range(first, last);
+        }
+        Ok(ranges)
+    }
+
+    fn frames(&mut self) -> Result<Vec<Frame>> {
+        let mut frames = Vec::new();
+        for _ in 0..self.count()? {
+            let frame = Frame::split(&mut self.0).ok_or_else(|| malformed("a torn frame"))?;
+            frames.push(frame);
+        }
+        Ok(frames)
+    }
+
+    fn held(&mut self) -> Result<Held> {
+        let stream = self.stream()?;
+        let holder = match self.byte()? {
+            1 => Holder::Journal(self.wide()?),
+            2 => Holder::Owner {
+                whole: self.byte()? == 1,
+            },
+            other => return Err(malformed(&format!("an unknown holder {other}"))),
+        };
+        Ok(Held {
+            stream,
+            holder,
+            epoch: self.number()?,
+            released: self.by_signal()?,
+            ranges: [self.ranges()?, self.ranges()?, self.ranges()?],
+        })
+    }
+}

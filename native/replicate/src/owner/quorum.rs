@@ -1,0 +1,173 @@
+//! When a record is done: fsynced on as many nodes as its signal needs, and all before it are.
+
+use std::time::Duration;
+
+use otlake_base::{Code, Error, Result, Signal};
+
+use super::{Kept, Output, Owner};
+use crate::Ranges;
+use crate::ensemble::{Copies, Ensemble};
+
+impl Owner {
+    /// Whether a record of the signal is taken now. One that could not be acknowledged is not
+    /// begun: it would fill the memory and the log.
+    ///
+    /// # Errors
+    /// `CLUSTER_QUORUM`, `CLUSTER_FENCED`.
+    pub fn admit(&self, signal: Signal, now: Duration) -> Result<()> {
+        if let Some(epoch) = self.fenced {
+            let text = format!("the stream is fenced at epoch {epoch}");
+            return Err(Error::new(Code::ClusterFenced, text));
+        }
+        let Some(ensemble) = self.ensembles.current() else {
+            let text = "the node's stream is not registered yet";
+            return Err(Error::new(Code::ClusterQuorum, text));
+        };
+        let copies = ensemble.of(signal);
+        let connected = copies
+            .followers
+            .iter()
+            .filter(|member| {
+                self.cursors.get(&member.name).is_some_and(|cursor| {
+                    cursor.greeted
+                        && cursor.journal == Some(member.journal)
+                        && now >= cursor.backs_off_until
+                })
+            })
+            .count();
+        let alone_is_enough = copies.acks == 1
+            && (copies.followers.is_empty() || connected > 0 || self.is_heard(signal, copies, now));
+        if alone_is_enough || (copies.acks > 1 && connected + 1 >= copies.acks) {
+            return Ok(());
+        }
+        let text = format!(
+            "{} need {} copies, and {} of {} nodes can hold one",
+            signal.records(),
+            copies.acks.max(2),
+            connected + 1,
+            copies.followers.len() + 1
+        );
+        Err(Error::new(Code::ClusterQuorum, text))
+    }
+
+    /// Answers every record from the first on that has its quorum.
+    pub(super) fn complete(&mut self, now: Duration) {
+        if self.fenced.is_some() {
+            return;
+        }
+        self.look_at_alone();
+        let before = self.done;
+        self.complete_in_order(now);
+        if self.done > before {
+            self.settle_frames(&Ranges::of(before + 1, self.done));
+        }
+    }
+
+    fn complete_in_order(&mut self, now: Duration) {
+        while self.done < self.last() {
+            let sequence = self.done + 1;
+            let Some(kept) = self.kept(sequence) else {
+                return;
+            };
+            let Some(current) = self.ensembles.current() else {
+                return;
+            };
+            let proposed = self.proposed.as_ref().map(|proposal| &proposal.ensemble);
+            // While an ensemble is proposed nobody knows which of the two a recoverer reads.
+            let is_done = [Some(current), proposed]
+                .into_iter()
+                .flatten()
+                .all(|ensemble| self.has_quorum(ensemble, sequence, kept, now));
+            if !is_done && !kept.lost {
+                return;
+            }
+            let (signal, bytes) = (kept.signal, kept.bytes);
+            let confirmed = self.confirmed(current.of(signal), sequence);
+            if is_done && confirmed == 0 && !current.of(signal).followers.is_empty() {
+                self.alone[signal.index()].push_back(sequence);
+            }
+            if is_done && self.is_degraded(signal) {
+                let labels = otlake_base::metrics::by_signal(signal);
+                self.metrics.replica_degraded.get_or_create(&labels).inc();
+            }
+            self.done = sequence;
+            self.pending_bytes -= bytes;
+            // One that the log cannot give back for those who lack it holds up none behind it.
+            let outcome = match is_done {
+                true => Ok(()),
+                false => {
+                    let text = format!("record {sequence} was damaged before it had its copies");
+                    Err(Error::new(Code::ClusterQuorum, text))
+                }
+            };
+            self.outputs.push(Output::Done { sequence, outcome });
+        }
+    }
+
+    /// Followers of the ensemble that hold the record.
+    pub(super) fn confirmed(&self, copies: &Copies, sequence: u64) -> usize {
+        let holds = |member: &&crate::Member| {
+            self.cursors.get(&member.name).is_some_and(|cursor| {
+                cursor.journal == Some(member.journal) && cursor.held.contains(sequence)
+            })
+        };
+        copies.followers.iter().filter(holds).count()
+    }
+
+    fn has_quorum(&self, ensemble: &Ensemble, sequence: u64, kept: &Kept, now: Duration) -> bool {
+        let copies = ensemble.of(kept.signal);
+        let confirmed = self.confirmed(copies, sequence);
+        if confirmed + 1 >= copies.acks.max(2) {
+            return true;
+        }
+        copies.acks == 1
+            && (copies.followers.is_empty()
+                || (self.is_heard(kept.signal, copies, now) && self.keeps_up(kept.signal, now)))
+    }
+
+    /// Whether a follower of the ensemble was heard lately. An owner that acknowledges alone
+    /// stops when it is cut off: it may have been fenced.
+    fn is_heard(&self, signal: Signal, copies: &Copies, now: Duration) -> bool {
+        let lease = self.config.quorum[signal.index()].timeout;
+        copies.followers.iter().any(|member| {
+            self.cursors.get(&member.name).is_some_and(|cursor| {
+                cursor.journal == Some(member.journal)
+                    && cursor.contact.is_some_and(|contact| contact + lease >= now)
+            })
+        })
+    }
+
+    /// Whether the second copies of what was acknowledged alone come in time.
+    fn keeps_up(&self, signal: Signal, now: Duration) -> bool {
+        let within = self.config.quorum[signal.index()].timeout;
+        let oldest = self.alone[signal.index()].front();
+        let oldest = oldest.and_then(|sequence| self.kept(*sequence));
+        oldest.is_none_or(|kept| kept.appended + within >= now)
+    }
+
+    /// Forgets those acknowledged alone that have a second copy by now.
+    pub(super) fn look_at_alone(&mut self) {
+        for signal in Signal::ALL {
+            while let Some(sequence) = self.alone[signal.index()].front().copied() {
+                let is_gone = self.kept(sequence).is_none();
+                let current = self.ensembles.current();
+                let has_copy = current.is_some_and(|ensemble| {
+                    let copies = ensemble.of(signal);
+                    copies.followers.is_empty() || self.confirmed(copies, sequence) > 0
+                });
+                if !is_gone && !has_copy {
+                    break;
+                }
+                self.alone[signal.index()].pop_front();
+            }
+        }
+    }
+
+    /// Whether the signal is acknowledged with fewer copies than is set.
+    pub(super) fn is_degraded(&self, signal: Signal) -> bool {
+        let current = self.ensembles.current();
+        current.is_some_and(|ensemble| {
+            ensemble.of(signal).acks < self.config.quorum[signal.index()].acks
+        })
+    }
+}
