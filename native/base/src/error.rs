@@ -80,6 +80,7 @@ codes! {
     NodeUnreachable = "NODE_UNREACHABLE", Unavailable, "Start a node with `npx otlake serve`, or name its address with --url.";
     JobUnknown = "JOB_UNKNOWN", Invalid, "Name one of the jobs: compact, retain or vacuum.";
     JobStopped = "JOB_STOPPED", Unavailable, "The node is stopping; what was left is done by a run after the next start.";
+    JobElsewhere = "JOB_ELSEWHERE", Unavailable, "Another node of the cluster runs the jobs; nothing has to be done here.";
     HandleClosed = "HANDLE_CLOSED", Invalid, "The handle was closed before this call: open a new one.";
     ClusterUnreachable = "CLUSTER_UNREACHABLE", Unavailable, "Start one of the named nodes, and check the cluster's name, its keys, and the way of UDP and TCP to their ports.";
 
@@ -116,6 +117,7 @@ codes! {
     QueryTimeout = "QUERY_TIMEOUT", Exhausted, "Narrow the query, or raise query.timeout_ms.";
     QueryCancelled = "QUERY_CANCELLED", Cancelled, "The caller ended the query.";
     QueryOverloaded = "QUERY_OVERLOADED", Unavailable, "Too many queries run at once: retry after a moment.";
+    QueryIncomplete = "QUERY_INCOMPLETE", Unavailable, "A node that has rows of this answer cannot be reached: retry after a moment, or ask for a partial answer.";
     QuerySession = "QUERY_SESSION", Invalid, "Send back an otlake-session value exactly as an answer gave it.";
     QueryConsistency = "QUERY_CONSISTENCY", Invalid, "Ask for strong, session or eventual.";
     QueryFailed = "QUERY_FAILED", Internal, "Report the statement and the message.";

@@ -1,7 +1,7 @@
 //! The live set: what is acknowledged and not yet in files.
 
 use std::collections::hash_map::Entry as Slot;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +37,8 @@ struct State {
     queues: [Queue; 3],
     /// The last sequence inserted, by stream.
     last: HashMap<StreamId, u64>,
+    /// Streams whose every acknowledged record is in here, or in files.
+    whole: HashSet<StreamId>,
     /// By table: the last batch inserted that has rows of it.
     newest: [Option<Position>; 7],
 }
@@ -135,6 +137,7 @@ impl LiveSet {
         Arc::new(LiveSet {
             state: Mutex::new(State {
                 last: HashMap::from([(stream, 0)]),
+                whole: HashSet::from([stream]),
                 ..State::default()
             }),
             limits,
@@ -211,6 +214,25 @@ impl LiveSet {
     /// batch, `None` for a stream this set has not seen.
     pub fn last(&self, stream: StreamId) -> Option<u64> {
         self.state.lock().last.get(&stream).copied()
+    }
+
+    /// Says that every acknowledged record of a stream is in here, or in files: its log was
+    /// replayed, or what its followers held was inserted. From here on this node answers for it.
+    pub fn hold_whole(&self, stream: StreamId) {
+        let mut state = self.state.lock();
+        state.last.entry(stream).or_insert(0);
+        state.whole.insert(stream);
+    }
+
+    /// The streams that this node answers for, each with its last sequence; 0 where there was none
+    /// since the start.
+    pub fn whole(&self) -> Vec<Position> {
+        let state = self.state.lock();
+        let position = |stream: &StreamId| Position {
+            stream: *stream,
+            sequence: state.last.get(stream).copied().unwrap_or(0),
+        };
+        state.whole.iter().map(position).collect()
     }
 
     /// The last batch inserted that has rows of a table.
