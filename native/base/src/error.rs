@@ -100,6 +100,7 @@ codes! {
     NodeUnreachable = "NODE_UNREACHABLE", Unavailable, "Start a node with `npx otlake serve`, or name its address with --url.";
     JobUnknown = "JOB_UNKNOWN", Invalid, "Name one of the jobs: compact, retain or vacuum.";
     JobStopped = "JOB_STOPPED", Unavailable, "The node is stopping; what was left is done by a run after the next start.";
+    JobElsewhere = "JOB_ELSEWHERE", Unavailable, "Another node of the cluster runs the jobs; nothing has to be done here.";
     HandleClosed = "HANDLE_CLOSED", Invalid, "The handle was closed before this call: open a new one.";
     ClusterUnreachable = "CLUSTER_UNREACHABLE", Unavailable, "Start one of the named nodes, and check the cluster's name, its keys, and the way of UDP and TCP to their ports.";
     ClusterQuorum = "CLUSTER_QUORUM", Unavailable, "Too few nodes that hold copies answer: retry; start the nodes that are missing, or allow a degraded quorum.";

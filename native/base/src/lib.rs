@@ -8,14 +8,16 @@
 //! - `file_system`: what platforms name differently of theirs.
 //! - `invariant`: the ids I1 to I10 that assertions, tests and counters share.
 //! - `job_metrics`: what the regular jobs count.
+//! - `lease`: one node at a time does a thing.
 //! - `limits`: every limit, as a named constant.
 //! - `metadata_metrics`: what the metadata group counts.
 //! - `metrics`: the counters and histograms of the process, in one registry.
 //! - `peer_metrics`: what the connections between nodes count.
-//! - `position`: where a batch stands: (stream, sequence); session tokens.
+//! - `position`: where a batch stands: (stream, sequence).
 //! - `priority`: how much of the processor a thread gets.
 //! - `shard_set`: shards of one signal.
 //! - `random`: the only place that draws what must not be guessed.
+//! - `session`: session tokens.
 //! - `signal`: the three signals and the seven tables.
 //! - `source`: what a query sees of a table: live batches and files, captured consistently.
 //! - `worker`: threads for work that takes long and is in no hurry.
@@ -29,6 +31,7 @@ pub mod error;
 mod file_system;
 pub mod invariant;
 pub mod job_metrics;
+pub mod lease;
 pub mod limits;
 pub mod metadata_metrics;
 pub mod metrics;
@@ -37,6 +40,7 @@ pub mod position;
 pub mod priority;
 pub mod shard_set;
 pub mod random;
+pub mod session;
 pub mod signal;
 pub mod source;
 pub mod worker;
@@ -45,11 +49,15 @@ pub use budget::{Budget, Claim, Reservation};
 pub use clock::{Clock, SystemClock};
 pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::{Code, Error, Kind, Result};
+pub use lease::{Lease, Leases};
 pub use metrics::Metrics;
 pub use position::{Position, StreamId};
 pub use shard_set::ShardSet;
+pub use session::Session;
 pub use signal::{Signal, Table};
-pub use source::{Capture, Consistency, DataFile, LiveRows, Moment, TableSource};
+pub use source::{
+    Capture, Consistency, DataFile, Gathering, LiveRows, Missing, Moment, TableSource, Wanted,
+};
 
 #[cfg(test)]
 mod budget_test;

@@ -96,6 +96,21 @@ pub const QUERY_QUEUE_MS: u64 = 5_000;
 pub const TAIL_BATCHES: usize = 256;
 /// Bytes of those batches, for all tails together; a batch beyond it is skipped (I5).
 pub const TAIL_BYTES: usize = 32 * 1024 * 1024;
+/// Parts of a session token (I5): streams, and tables.
+pub const SESSION_PARTS: usize = 256;
+/// How long a read at `session` waits for what its token names, in milliseconds.
+pub const SESSION_WAIT_MS: u64 = 2_000;
+/// How long a read waits for another node's live rows, in milliseconds.
+pub const LIVE_ANSWER_MS: u64 = 5_000;
+/// Bytes of other nodes' live rows that one read may gather of a table (I5).
+pub const GATHER_BYTES: usize = 256 * 1024 * 1024;
+/// Bytes of other nodes' live rows that all reads together may hold (I5).
+pub const GATHERED_BYTES: usize = 512 * 1024 * 1024;
+/// Answers with live rows to other nodes that a node makes at once, those that follow it included
+/// (I5).
+pub const LIVE_EXCHANGES: usize = 256;
+/// Bytes of values of one message of live rows from node to node, unless a single row has more.
+pub const LIVE_MESSAGE_BYTES: usize = 1024 * 1024;
 /// How long a request waits for its acknowledgement before the client is told to try again, in
 /// milliseconds.
 pub const ACK_TIMEOUT_MS: u64 = 60_000;

@@ -72,9 +72,9 @@ pub async fn look_up(
     consistency: Consistency,
 ) -> Result<Option<Answer>> {
     // Taken before the read: what comes after it makes the answer forgotten.
-    let moment = queries.moment(&consistency).ok();
+    let moment = queries.moment(&consistency).ok().flatten();
     let found = queries
-        .trace(form.trace_id, form.tenant.as_deref(), consistency)
+        .trace(form.trace_id, form.tenant.as_deref(), consistency, false)
         .await?;
     let answer = encode(found.stream, form.json).await?;
     if let (Some(Answer::Whole(answer)), Some(moment)) = (&answer, moment) {

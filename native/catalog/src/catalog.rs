@@ -10,7 +10,18 @@ use otlake_base::{Clock, Metrics, Result, Table};
 use crate::handle::DeltaTableHandle;
 use crate::rebuild::InLog;
 
-/// The seven tables of a data folder, whose lock the caller holds.
+/// Who writes to the tables' folder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sharing {
+    /// This process alone: the caller holds a lock.
+    #[default]
+    Alone,
+    /// Other processes and machines too, at any time. What one of them has written and not
+    /// committed yet is not told from what a crash left until it is a day old.
+    Shared,
+}
+
+/// The seven tables of a folder.
 pub struct Catalog {
     handles: Vec<Arc<DeltaTableHandle>>,
 }
@@ -27,11 +38,13 @@ impl Catalog {
         metrics: Arc<Metrics>,
     ) -> Result<Catalog> {
         let nothing: InLog = Arc::new(|_, _| None);
-        Self::open_on(real(), tables_dir, clock, metrics, &nothing).await
+        let sharing = Sharing::Alone;
+        Self::open_on(real(), tables_dir, clock, metrics, &nothing, sharing).await
     }
 
     /// As `open`, on a given disk. A damaged newest commit is done without where `in_log` says
-    /// that the log holds the records whose rows it named; they have to be flushed again.
+    /// that the log holds the records whose rows it named; they have to be flushed again. Never in
+    /// a shared folder, where others may have built on it.
     ///
     /// # Errors
     /// As `open`.
@@ -41,12 +54,14 @@ impl Catalog {
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
         in_log: &InLog,
+        sharing: Sharing,
     ) -> Result<Catalog> {
         let handles = stream::iter(Table::ALL)
             .map(|table| {
                 let root = tables_dir.join(table.name());
                 let (clock, metrics) = (Arc::clone(&clock), Arc::clone(&metrics));
-                DeltaTableHandle::open(table, root, Arc::clone(&disk), clock, metrics, in_log)
+                let disk = Arc::clone(&disk);
+                DeltaTableHandle::open(table, root, disk, clock, metrics, in_log, sharing)
             })
             .buffered(disk.concurrency())
             .map_ok(Arc::new)

@@ -86,11 +86,11 @@ async fn what_was_committed_is_there_after_reopening() {
         let handle = catalog.table(table);
         assert_eq!(handle.snapshot().version, 0);
         handle
-            .commit(files(&handle, 1).await, vec![at(1, 5)])
+            .commit_upto(files(&handle, 1).await, vec![at(1, 5)])
             .await
             .unwrap();
         let snapshot = handle
-            .commit(files(&handle, 2).await, vec![at(1, 9), at(2, 3)])
+            .commit_upto(files(&handle, 2).await, vec![at(1, 9), at(2, 3)])
             .await
             .unwrap();
         assert_eq!(snapshot.version, 2);
@@ -128,19 +128,28 @@ async fn a_repeated_commit_changes_nothing_and_leaves_no_file() {
     let dir = tempfile::tempdir().unwrap();
     let handle = open(dir.path()).await.table(Table::Spans);
     let first = files(&handle, 1).await;
-    let one = handle.commit(first.clone(), vec![at(1, 5)]).await.unwrap();
+    let one = handle
+        .commit_upto(first.clone(), vec![at(1, 5)])
+        .await
+        .unwrap();
     // The same rows in new files, as a flush after a crash has them.
     let second = files(&handle, 1).await;
-    let two = handle.commit(second.clone(), vec![at(1, 5)]).await.unwrap();
+    let two = handle
+        .commit_upto(second.clone(), vec![at(1, 5)])
+        .await
+        .unwrap();
     assert_eq!((two.version, paths(&two)), (one.version, paths(&one)));
     assert!(!two.root.join(&second[0].file.path).exists());
     // The very same call again: its files are the table's, and stay.
-    let three = handle.commit(first.clone(), vec![at(1, 4)]).await.unwrap();
+    let three = handle
+        .commit_upto(first.clone(), vec![at(1, 4)])
+        .await
+        .unwrap();
     assert_eq!(three.version, one.version);
     assert!(three.root.join(&first[0].file.path).exists());
     // A mark that lies behind does not go back beside one that lies ahead.
     let four = handle
-        .commit(files(&handle, 2).await, vec![at(1, 2), at(2, 1)])
+        .commit_upto(files(&handle, 2).await, vec![at(1, 2), at(2, 1)])
         .await
         .unwrap();
     assert_eq!(four.watermarks[&StreamId(1)], 5);
@@ -159,7 +168,10 @@ async fn commits_of_others_are_survived() {
     let dir = tempfile::tempdir().unwrap();
     let handle = open(dir.path()).await.table(Table::Logs);
     let first = files(&handle, 1).await;
-    handle.commit(first.clone(), vec![at(1, 1)]).await.unwrap();
+    handle
+        .commit_upto(first.clone(), vec![at(1, 1)])
+        .await
+        .unwrap();
 
     // Another program replaces the file, as an optimiser does.
     let delta = outside(&handle.snapshot().root).await;
@@ -172,11 +184,14 @@ async fn commits_of_others_are_survived() {
     };
     let actions = vec![
         Action::Remove(removed),
-        Action::Add(crate::handle::add(&replaced[0], 1)),
+        Action::Add(crate::commit::add(&replaced[0], 1)),
     ];
     commit_outside(&delta, actions, None).await;
     let own = files(&handle, 2).await;
-    let after = handle.commit(own.clone(), vec![at(1, 2)]).await.unwrap();
+    let after = handle
+        .commit_upto(own.clone(), vec![at(1, 2)])
+        .await
+        .unwrap();
     assert_eq!(after.version, 3);
     let mut expected = vec![replaced[0].file.path.clone(), own[0].file.path.clone()];
     expected.sort();
@@ -188,12 +203,15 @@ async fn commits_of_others_are_survived() {
     let txn = Transaction::new(format!("otlake/{}", StreamId(1)), 3);
     commit_outside(
         &delta,
-        vec![Action::Add(crate::handle::add(&theirs[0], 1))],
+        vec![Action::Add(crate::commit::add(&theirs[0], 1))],
         Some(txn),
     )
     .await;
     let ours = files(&handle, 3).await;
-    let last = handle.commit(ours.clone(), vec![at(1, 3)]).await.unwrap();
+    let last = handle
+        .commit_upto(ours.clone(), vec![at(1, 3)])
+        .await
+        .unwrap();
     assert_eq!(last.version, 4);
     assert_eq!(last.files.len(), 3);
     assert!(!last.root.join(&ours[0].file.path).exists());
@@ -210,7 +228,7 @@ async fn orphans_are_swept_and_files_are_not() {
     let handle = open(dir.path()).await.table(Table::MetricsSum);
     let kept = files(&handle, 1).await;
     let root = handle
-        .commit(kept.clone(), vec![at(1, 1)])
+        .commit_upto(kept.clone(), vec![at(1, 1)])
         .await
         .unwrap()
         .root
@@ -239,7 +257,7 @@ async fn a_damaged_log_is_an_error_and_nothing_is_swept() {
     let handle = open(dir.path()).await.table(Table::Spans);
     let kept = files(&handle, 1).await;
     let root = handle
-        .commit(kept.clone(), vec![at(1, 1)])
+        .commit_upto(kept.clone(), vec![at(1, 1)])
         .await
         .unwrap()
         .root
@@ -266,7 +284,7 @@ async fn a_checkpointed_table_reopens_with_its_watermarks() {
     for sequence in 1..=commits {
         let stream = u128::from(sequence % 3);
         handle
-            .commit(files(&handle, sequence).await, vec![at(stream, sequence)])
+            .commit_upto(files(&handle, sequence).await, vec![at(stream, sequence)])
             .await
             .unwrap();
     }

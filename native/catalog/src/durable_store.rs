@@ -117,10 +117,36 @@ fn put_checked(
             let sealed = integrity::seal(&Bytes::from(payload));
             put_blocking(disk, path, &PutPayload::from(sealed), create)
         }
-        (Some(Kind::Checkpoint | Kind::Hint), Some(name)) => {
+        (Some(Kind::Checkpoint), Some(name)) => {
+            // Two writers of one version can spell it differently, and the sums of the one must
+            // never stand beside the file of the other: the first of them writes it.
+            if disk.status(path).is_ok() {
+                return Ok(());
+            }
             let bytes = Bytes::from(payload);
             // First, so that the file never stands there unchecked. A crash between the two
             // leaves a checkpoint that is passed over.
+            let sums = integrity::sums_file(&bytes);
+            let beside = path.with_file_name(integrity::sums_name(name));
+            match put_blocking(disk, &beside, &PutPayload::from(sums.clone()), true) {
+                // Ours from an attempt before this one, or as good as ours.
+                Err(error)
+                    if error.kind() == io::ErrorKind::AlreadyExists
+                        && read(disk, &beside)? == sums.as_bytes() => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    let what = "another writer is at this checkpoint, or was cut off at it";
+                    return Err(io::Error::other(what));
+                }
+                put => put?,
+            }
+            match put_blocking(disk, path, &PutPayload::from(bytes), true) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+                put => put,
+            }
+        }
+        (Some(Kind::Hint), Some(name)) => {
+            let bytes = Bytes::from(payload);
+            // Readers do without one that another writer has come between.
             let sums = integrity::sums_file(&bytes);
             let beside = path.with_file_name(integrity::sums_name(name));
             put_blocking(disk, &beside, &PutPayload::from(sums), false)?;
@@ -350,6 +376,8 @@ impl ObjectStore for DurableStore {
                     let path = on_disk(&location)?;
                     blocking(move || match disk.remove(&path) {
                         Ok(()) => Ok(location),
+                        // Another node has deleted it, which is what was wanted.
+                        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(location),
                         Err(error) => Err(failed_at(&location, error)),
                     })
                     .await

@@ -10,7 +10,7 @@ use crate::hooked_disk::HookedDisk;
 use crate::maintain::compact::same_rows;
 use crate::maintain::testing::{at, compact, context, flush, open, rows, written};
 use crate::rows::DAY_NANOS;
-use crate::{Catalog, DeltaTableHandle, InLog};
+use crate::{Catalog, DeltaTableHandle, InLog, Sharing};
 
 const TABLE: Table = Table::Spans;
 
@@ -47,7 +47,7 @@ async fn unsyncable(dir: &Path) -> Unsyncable {
     let disk = Arc::new(HookedDisk(Arc::new(hook)));
     let (clock, metrics) = (Arc::new(SystemClock), Arc::new(Metrics::new()));
     let nothing: InLog = Arc::new(|_, _| None);
-    let catalog = Catalog::open_on(disk, dir, clock, metrics, &nothing)
+    let catalog = Catalog::open_on(disk, dir, clock, metrics, &nothing, Sharing::Alone)
         .await
         .unwrap();
     Unsyncable {
@@ -74,7 +74,7 @@ async fn i2_a_commit_is_trusted_once_its_name_is_durable_and_not_before() {
         let files = written(handle, 2, DAY_NANOS, "acme").await;
         table.failures.store(failures, Ordering::SeqCst);
         loop {
-            let committed = handle.commit(files.clone(), vec![at(2)]).await;
+            let committed = handle.commit_upto(files.clone(), vec![at(2)]).await;
             // What has read that the files hold a batch lets the log forget it.
             let covers = handle.snapshot().covers(at(2));
             assert_eq!(covers, committed.is_ok(), "{failures} failures");
@@ -129,7 +129,7 @@ async fn i6_a_file_that_cannot_be_checked_is_counted_when_it_is_committed() {
     assert_eq!(handle.metrics.violations(Invariant::I6Detected), 0);
     let mut files = written(&handle, 2, DAY_NANOS, "acme").await;
     files[0].file.sums = None;
-    handle.commit(files, vec![at(2)]).await.unwrap();
+    handle.commit_upto(files, vec![at(2)]).await.unwrap();
     assert_eq!(handle.metrics.violations(Invariant::I6Detected), 1);
 }
 

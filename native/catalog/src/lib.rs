@@ -12,7 +12,9 @@
 //! ```
 //!
 //! - `catalog`: opens the tables, makes those that are absent.
-//! - `handle`: one table: its newest snapshot, and the committer.
+//! - `handle`: one table: its newest snapshot, and how it is opened.
+//! - `commit`: the committer: a compare-and-swap on each stream's watermark.
+//! - `follow`: what other writers have committed.
 //! - `snapshot`: files and watermarks of one version.
 //! - `watermarks`: every `txn` action of a version.
 //! - `checkpoint`: checkpoints of a table's log, and the entries before them that are deleted.
@@ -28,7 +30,9 @@
 mod catalog;
 mod checkpoint;
 mod columns;
+mod commit;
 mod durable_store;
+mod follow;
 mod handle;
 mod integrity;
 mod listing;
@@ -40,7 +44,8 @@ mod sweep;
 pub mod verify;
 mod watermarks;
 
-pub use catalog::Catalog;
+pub use catalog::{Catalog, Sharing};
+pub use commit::{Addition, Committed, Mark, Outcome};
 pub use handle::DeltaTableHandle;
 pub use maintain::{
     CompactLimits, Compacted, JobContext, JobStep, OnJobStep, Pace, Retained, Retention,
@@ -59,5 +64,7 @@ mod hooked_disk;
 #[cfg(test)]
 #[path = "../../shard/testing/rows.rs"]
 mod rows;
+#[cfg(test)]
+mod shared_test;
 #[cfg(test)]
 mod verify_test;

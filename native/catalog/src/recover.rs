@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use otlake_base::disk::Disk;
 use otlake_base::{Code, Error, Result, Table};
 
+use crate::catalog::Sharing;
 use crate::durable_store::{Damage, DurableStore};
 use crate::integrity::{Kind, sums_name};
 use crate::rebuild::{InLog, obstacle};
@@ -30,7 +31,8 @@ pub(crate) fn unreadable(table: Table, error: DeltaTableError) -> Error {
 /// Loads the newest version and has `read` take from it what it needs. A damaged checkpoint is
 /// renamed to `….damaged`, and the version is made from the commits before and after it. So is a
 /// damaged newest commit whose work can be done again, by what `in_log` says is in the log; the
-/// version is then the one before.
+/// version is then the one before. Not so in a shared folder: other nodes may have read the commit
+/// while it was whole, and what they commit next would stand on it.
 ///
 /// # Errors
 /// `TABLE_CORRUPT` for another damaged commit, or where commits that the checkpoint stood for are
@@ -41,6 +43,7 @@ pub(crate) async fn load_newest<T>(
     delta: &mut DeltaTable,
     store: &DurableStore,
     in_log: &InLog,
+    sharing: Sharing,
     read: impl for<'a> Fn(&'a DeltaTable) -> BoxFuture<'a, Result<T>>,
 ) -> Result<T> {
     for _ in 0..SET_ASIDE {
@@ -57,8 +60,10 @@ pub(crate) async fn load_newest<T>(
             return Err(error);
         };
         if damage.kind == Kind::Commit {
-            let disk = store.disk();
-            let obstacle = obstacle(table, root, delta, disk, &damage, in_log).await;
+            let obstacle = match sharing {
+                Sharing::Shared => Ok(Some("other nodes may have built on it")),
+                Sharing::Alone => obstacle(table, root, delta, store.disk(), &damage, in_log).await,
+            };
             // The version before may be damaged, too.
             let obstacle = obstacle.map_err(|error| match store.take_damage() {
                 Some(before) => before.error,
@@ -90,9 +95,18 @@ fn set_aside(disk: &dyn Disk, damage: &Damage) -> io::Result<()> {
     let path = &damage.path;
     let mut aside = path.as_os_str().to_owned();
     aside.push(".damaged");
-    disk.rename(path, aside.as_ref())?;
-    // The hint may lead to a checkpoint; a reader finds what is there without one.
-    for name in ["_last_checkpoint".to_owned(), sums_name("_last_checkpoint")] {
+    match disk.rename(path, aside.as_ref()) {
+        // Another node has set it aside.
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    // The hint may lead to a checkpoint; a reader finds what is there without one. And the sums
+    // would stand in the way of the checkpoint's being written anew.
+    let mut names = vec!["_last_checkpoint".to_owned(), sums_name("_last_checkpoint")];
+    if let (Kind::Checkpoint, Some(name)) = (damage.kind, path.file_name()) {
+        names.push(sums_name(&name.to_string_lossy()));
+    }
+    for name in names {
         match disk.remove(&path.with_file_name(name)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

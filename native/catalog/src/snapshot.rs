@@ -6,11 +6,13 @@ use std::sync::Arc;
 
 use arrow::compute::kernels::cast_utils::Parser;
 use arrow::datatypes::Date32Type;
-use deltalake_core::kernel::LogicalFileView;
+use deltalake_core::kernel::{Add, LogicalFileView};
 use deltalake_core::table::state::DeltaTableState;
 use otlake_base::checksum::BlockSums;
 use otlake_base::{Code, DataFile, Error, Position, Result, StreamId, Table};
 use serde_json::Value;
+
+use crate::commit::Mark;
 
 /// The tag of an add action that holds its file's checksums, of 64 KiB each.
 pub(crate) const SUMS_TAG: &str = "otlake.crc32c";
@@ -35,6 +37,17 @@ impl Snapshot {
             .get(&position.stream)
             .is_some_and(|last| *last >= position.sequence)
     }
+
+    /// The marks of a commit that is written against this version.
+    pub fn marks(&self, upto: &[Position]) -> Vec<Mark> {
+        let base = |stream| self.watermarks.get(&stream).copied().unwrap_or(0);
+        upto.iter()
+            .map(|upto| Mark {
+                upto: *upto,
+                base: base(upto.stream),
+            })
+            .collect()
+    }
 }
 
 /// Every file of a loaded state.
@@ -46,20 +59,61 @@ pub(crate) fn files(table: Table, state: &DeltaTableState) -> Result<Vec<DataFil
         .collect()
 }
 
+/// The parts of an add action that a file is made of.
+struct Parts {
+    path: String,
+    values: HashMap<String, Option<String>>,
+    stats: Option<String>,
+    size: i64,
+    sums: Option<String>,
+    has_deletions: bool,
+}
+
 fn file(table: Table, view: &LogicalFileView) -> Result<DataFile> {
-    let path = view.path().into_owned();
+    file_of(
+        table,
+        Parts {
+            path: view.path().into_owned(),
+            values: view.partition_values_map(),
+            stats: view.stats(),
+            size: view.size(),
+            sums: tag(view, SUMS_TAG),
+            has_deletions: view.deletion_vector_descriptor().is_some(),
+        },
+    )
+}
+
+/// The file of an add action, as a commit has it.
+pub(crate) fn of_add(table: Table, add: &Add) -> Result<DataFile> {
+    let tags = add.tags.as_ref();
+    file_of(
+        table,
+        Parts {
+            path: add.path.clone(),
+            values: add.partition_values.clone(),
+            stats: add.stats.clone(),
+            size: add.size,
+            sums: tags.and_then(|tags| tags.get(SUMS_TAG).cloned().flatten()),
+            has_deletions: add.deletion_vector.is_some(),
+        },
+    )
+}
+
+fn file_of(table: Table, parts: Parts) -> Result<DataFile> {
+    let Parts {
+        path, mut values, ..
+    } = parts;
     let broken = |what: &str| {
         Error::new(
             Code::TableCorrupt,
             format!("{}: the file {path} {what}", table.name()),
         )
     };
-    if view.deletion_vector_descriptor().is_some() {
+    if parts.has_deletions {
         return Err(broken(
             "has a deletion vector, which otlake does not write or read",
         ));
     }
-    let mut values = view.partition_values_map();
     let tenant = values
         .remove("tenant")
         .flatten()
@@ -69,12 +123,12 @@ fn file(table: Table, view: &LogicalFileView) -> Result<DataFile> {
         .flatten()
         .and_then(|day| Date32Type::parse(&day))
         .ok_or_else(|| broken("has no day"))?;
-    let stats: Value = view
-        .stats()
+    let stats: Value = parts
+        .stats
         .and_then(|text| serde_json::from_str(&text).ok())
         .unwrap_or(Value::Null);
-    let size = u64::try_from(view.size()).map_err(|_| broken("has a negative size"))?;
-    let sums = match tag(view, SUMS_TAG) {
+    let size = u64::try_from(parts.size).map_err(|_| broken("has a negative size"))?;
+    let sums = match parts.sums {
         None => None,
         Some(text) => Some(
             BlockSums::from_text(&text)

@@ -41,7 +41,7 @@ async fn table_with_a_checkpoint(dir: &Path, beyond: u64) -> Arc<Snapshot> {
         };
         let stream = StreamId(7);
         handle
-            .commit(files, vec![Position { stream, sequence }])
+            .commit_upto(files, vec![Position { stream, sequence }])
             .await
             .unwrap();
     }
@@ -204,7 +204,10 @@ async fn i6_a_damaged_checkpoint_is_made_good_also_when_the_entries_it_stands_fo
         }
         let stream = StreamId(7);
         let position = Position { stream, sequence };
-        handle.commit(Vec::new(), vec![position]).await.unwrap();
+        handle
+            .commit_upto(Vec::new(), vec![position])
+            .await
+            .unwrap();
     }
     let before = handle.snapshot();
     let log = before.root.join("_delta_log");

@@ -10,6 +10,7 @@ use futures::FutureExt;
 use otlake_base::invariant::Invariant;
 use otlake_base::metrics::{by_signal, by_table};
 use otlake_base::{Clock, Code, Error, Metrics, Result, Signal, StreamId, Table, priority, worker};
+use otlake_catalog::{Addition, Committed, Mark, Outcome};
 use otlake_log::Appender;
 use otlake_shard::{WriteOptions, Written};
 use tokio::sync::watch;
@@ -23,6 +24,10 @@ pub const FIRST_RETRY: Duration = Duration::from_millis(100);
 /// The wait doubles with each further one up to so many times the first: how soon writing goes on
 /// once a full disk has room.
 const RETRY_GROWTH: u32 = 50;
+
+/// Times that an attempt writes a table's rows again because another node has committed some of
+/// them meanwhile.
+const STALE_ATTEMPTS: usize = 10;
 
 /// A moment within a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +125,28 @@ struct Worker {
     /// Files of the seal at work whose commit has not succeeded. They are kept for the next
     /// attempt: written anew each time, a long fault of the commits alone would fill the disk.
     /// What a stop leaves behind is swept when the catalog opens.
-    written: HashMap<Table, Vec<Written>>,
+    written: HashMap<Table, Waiting>,
+}
+
+/// Files that wait for their commit.
+struct Waiting {
+    files: Vec<Written>,
+    rows: u64,
+    /// What they were written against.
+    marks: Vec<Mark>,
+    since: Duration,
+    /// Whether a commit of them may have landed.
+    tried: bool,
+}
+
+impl Waiting {
+    fn addition(&self) -> Addition {
+        Addition {
+            files: self.files.clone(),
+            marks: self.marks.clone(),
+            tried: self.tried,
+        }
+    }
 }
 
 impl Worker {
@@ -227,31 +253,66 @@ impl Worker {
     }
 
     async fn attempt_table(&mut self, seal: &Seal, table: Table) -> Result<()> {
+        for _ in 0..STALE_ATTEMPTS {
+            if self.try_table(seal, table).await? {
+                return Ok(());
+            }
+        }
+        let message = format!(
+            "{}: {STALE_ATTEMPTS} times another node committed rows of these streams",
+            table.name()
+        );
+        Err(Error::new(Code::TableConflict, message))
+    }
+
+    /// Commits the seal's rows that the table does not hold; false where another's commit of some
+    /// of them came between, so that what is left has to be told anew.
+    async fn try_table(&mut self, seal: &Seal, table: Table) -> Result<bool> {
         let parts = Arc::clone(&self.parts);
         let handle = parts.tables.handle(table);
-        let before = handle.snapshot();
+        // What is not durable is no reason to let go of rows.
+        let before = handle.durable().await?;
         let batches = seal.rows_of(table, &before.watermarks);
+        let now = parts.clock.monotonic();
+        let waiting = self.written.remove(&table);
         if batches.is_empty() {
             // Also where a commit took place that was reported as failed.
-            self.written.remove(&table);
-            return Ok(());
+            if let Some(waiting) = waiting {
+                handle.forget(&waiting.files);
+            }
+            return Ok(true);
         }
-        let rows: u64 = batches.iter().map(|batch| batch.num_rows() as u64).sum();
-        let files = match self.written.get(&table) {
-            Some(files) => files.clone(),
-            None => {
+        let waiting = match waiting {
+            Some(waiting) if now.saturating_sub(waiting.since) < handle.waiting_age() => waiting,
+            old => {
+                if let Some(old) = old {
+                    handle.forget(&old.files);
+                }
+                let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
                 let files =
                     otlake_shard::write(table, batches, &before.root, &parts.options).await?;
+                holds_rows(&files, rows, &parts.metrics)?;
                 handle.expect(&files);
-                self.written.insert(table, files.clone());
-                files
+                Waiting {
+                    files,
+                    rows,
+                    marks: before.marks(&seal.upto),
+                    since: now,
+                    tried: false,
+                }
             }
         };
-        let bytes: u64 = files.iter().map(|written| written.file.size).sum();
-        holds_rows(&files, rows, &parts.metrics)?;
+        let (rows, addition) = (waiting.rows, waiting.addition());
+        let tried = true;
+        self.written.insert(table, Waiting { tried, ..waiting });
+        let bytes: u64 = addition.files.iter().map(|written| written.file.size).sum();
         self.step(Step::Written(table))?;
-        let after = handle.commit(files, seal.upto.clone()).await?;
+        let Committed { snapshot, outcome } = handle.commit_one(addition).await?;
         self.written.remove(&table);
+        if outcome == Outcome::Stale {
+            return Ok(false);
+        }
+        let after = snapshot;
         let backwards = |(stream, sequence): (&StreamId, &u64)| {
             after
                 .watermarks
@@ -280,7 +341,8 @@ impl Worker {
             .flushed_bytes
             .get_or_create(&labels)
             .inc_by(bytes);
-        self.step(Step::Committed(table))
+        self.step(Step::Committed(table))?;
+        Ok(true)
     }
 
     fn step(&self, step: Step) -> Result<()> {

@@ -85,7 +85,7 @@ async fn i7_a_capture_that_lacks_an_acknowledged_batch_is_counted() {
     };
     let handle = tables.handle(Table::Spans);
     handle
-        .commit(Vec::new(), vec![position(2)])
+        .commit(Vec::new(), handle.snapshot().marks(&[position(2)]))
         .await
         .expect("a commit");
     live.remove(live.seal(Signal::Traces).expect("two batches"));
@@ -123,13 +123,13 @@ async fn i7_whatever_changes_the_rows_of_a_table_changes_its_moment() {
         stream: STREAM,
         sequence,
     };
-    let session = |sequence| Consistency::Session(vec![position(sequence)]);
+    let session = |sequence| Consistency::Session(position(sequence).into());
     assert_eq!(source.moment(&session(2)).expect("reached"), two);
     let refused = source.moment(&session(3)).expect_err("not reached");
     assert_eq!(refused.code, Code::QuerySession);
     let handle = tables.handle(Table::Spans);
     handle
-        .commit(Vec::new(), vec![position(2)])
+        .commit(Vec::new(), handle.snapshot().marks(&[position(2)]))
         .await
         .expect("a commit");
     let flushed = strong();

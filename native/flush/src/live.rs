@@ -1,7 +1,7 @@
 //! The live set: what is acknowledged and not yet in files.
 
 use std::collections::hash_map::Entry as Slot;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,6 +37,8 @@ struct State {
     queues: [Queue; 3],
     /// The last sequence inserted, by stream and signal.
     last: HashMap<StreamId, [u64; 3]>,
+    /// Streams whose every acknowledged record is in here, or in files.
+    whole: HashSet<StreamId>,
     /// By table: the last batch inserted that has rows of it.
     newest: [Option<Position>; 7],
 }
@@ -116,6 +118,10 @@ pub struct LiveFigures {
     pub rows: u64,
 }
 
+fn last_of(state: &State, stream: StreamId) -> Option<u64> {
+    state.last.get(&stream)?.iter().max().copied()
+}
+
 impl Drop for LiveSet {
     fn drop(&mut self) {
         self.tail.end();
@@ -135,6 +141,7 @@ impl LiveSet {
         Arc::new(LiveSet {
             state: Mutex::new(State {
                 last: HashMap::from([(stream, [0; 3])]),
+                whole: HashSet::from([stream]),
                 ..State::default()
             }),
             limits,
@@ -212,9 +219,32 @@ impl LiveSet {
     /// The last sequence inserted of a stream; 0 for this process's stream before its first
     /// batch, `None` for a stream this set has not seen.
     pub fn last(&self, stream: StreamId) -> Option<u64> {
+        last_of(&self.state.lock(), stream)
+    }
+
+    /// The last sequence of a signal inserted of a stream; 0 before its first.
+    pub fn last_of(&self, stream: StreamId, signal: Signal) -> u64 {
         let state = self.state.lock();
-        let last = state.last.get(&stream)?;
-        last.iter().max().copied()
+        state.last.get(&stream).map_or(0, |last| last[signal.index()])
+    }
+
+    /// Says that every acknowledged record of a stream is in here, or in files: its log was
+    /// replayed, or what its followers held was inserted. From here on this node answers for it.
+    pub fn hold_whole(&self, stream: StreamId) {
+        let mut state = self.state.lock();
+        state.last.entry(stream).or_default();
+        state.whole.insert(stream);
+    }
+
+    /// The streams that this node answers for, each with its last sequence; 0 where there was none
+    /// since the start.
+    pub fn whole(&self) -> Vec<Position> {
+        let state = self.state.lock();
+        let position = |stream: &StreamId| Position {
+            stream: *stream,
+            sequence: last_of(&state, *stream).unwrap_or(0),
+        };
+        state.whole.iter().map(position).collect()
     }
 
     /// The last batch inserted that has rows of a table.

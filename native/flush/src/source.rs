@@ -5,7 +5,8 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use otlake_base::invariant::Invariant;
 use otlake_base::{
-    Capture, Code, Consistency, Error, LiveRows, Moment, Position, Result, Table, TableSource,
+    Capture, Code, Consistency, Error, LiveRows, Moment, Position, Result, Session, Table,
+    TableSource,
 };
 use otlake_catalog::{Catalog, DeltaTableHandle};
 use otlake_decode::schema;
@@ -65,13 +66,19 @@ impl Source {
 
     /// # Errors
     /// `QUERY_SESSION` for a token beyond what was seen here.
-    fn check(&self, token: &[Position]) -> Result<()> {
-        match token.iter().find(|position| !self.reached(**position)) {
-            None => Ok(()),
-            Some(position) => Err(Error::new(
-                Code::QuerySession,
-                format!("this node has not reached `{position}`"),
-            )),
+    fn check(&self, token: &Session) -> Result<()> {
+        let refused = |what: &dyn std::fmt::Display| {
+            let message = format!("this node has not reached `{what}`");
+            Err(Error::new(Code::QuerySession, message))
+        };
+        if let Some(position) = token.positions().find(|position| !self.reached(*position)) {
+            return refused(&position);
+        }
+        match token.versions.get(&self.table) {
+            Some(version) if self.tables.handle(self.table).snapshot().version < *version => {
+                refused(&format!("{}@{version}", self.table.name()))
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -123,14 +130,17 @@ impl TableSource for Source {
                 })
             })
             .collect();
-        Ok(Capture {
-            live,
-            files: Arc::clone(&snapshot.files),
-            root: snapshot.root.clone(),
-        })
+        let mut capture = Capture::new(live, Arc::clone(&snapshot.files), snapshot.root.clone());
+        capture.seen.add_version(self.table, snapshot.version);
+        if *consistency != Consistency::Eventual {
+            for position in self.live.whole() {
+                capture.seen.add(position);
+            }
+        }
+        Ok(capture)
     }
 
-    fn moment(&self, consistency: &Consistency) -> Result<Moment> {
+    fn moment(&self, consistency: &Consistency) -> Result<Option<Moment>> {
         if let Consistency::Session(token) = consistency {
             self.check(token)?;
         }
@@ -139,6 +149,6 @@ impl TableSource for Source {
             Consistency::Strong | Consistency::Session(_) => self.live.newest(self.table),
         };
         let version = self.tables.handle(self.table).snapshot().version;
-        Ok(Moment { newest, version })
+        Ok(Some(Moment { newest, version }))
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use otlake_base::Leases;
 use otlake_base::disk::{Disk, real};
 use otlake_base::limits::{self, RecordLimits};
 use otlake_log::Durability;
@@ -13,8 +14,11 @@ use crate::jobs::JobConfig;
 /// Every setting of the processor. `new` gives the defaults of `otlake_base::limits`.
 #[derive(Clone, Debug)]
 pub struct ProcessorConfig {
-    /// The folder that holds everything.
+    /// The folder that holds everything that is this node's own.
     pub data_dir: PathBuf,
+    /// The folder of the tables, which other nodes may have too; without one they are in the data
+    /// folder, and this node's alone.
+    pub tables_dir: Option<PathBuf>,
     /// What an acknowledgement means for the disk.
     pub durability: Durability,
     /// One log segment, in bytes.
@@ -43,6 +47,9 @@ pub struct ProcessorConfig {
     pub disk: Arc<dyn Disk>,
     /// How the regular jobs work.
     pub jobs: JobConfig,
+    /// Which node runs the jobs over shared tables; without it each does, which is safe and is
+    /// work done twice.
+    pub leases: Option<Arc<dyn Leases>>,
     /// What of a record is kept at most.
     pub record_limits: RecordLimits,
 }
@@ -52,6 +59,7 @@ impl ProcessorConfig {
     pub fn new(data_dir: impl Into<PathBuf>) -> ProcessorConfig {
         ProcessorConfig {
             data_dir: data_dir.into(),
+            tables_dir: None,
             durability: Durability::Fsync,
             log_segment_bytes: limits::LOG_SEGMENT_BYTES,
             log_max_bytes: limits::LOG_MAX_BYTES,
@@ -66,6 +74,7 @@ impl ProcessorConfig {
             zstd_level: 1,
             disk: real(),
             jobs: JobConfig::default(),
+            leases: None,
             record_limits: RecordLimits::default(),
         }
     }

@@ -23,13 +23,8 @@ impl DataDir {
     /// # Errors
     /// `NODE_DIRECTORY_LOCKED`, `NODE_DIRECTORY_UNUSABLE`.
     pub fn open(disk: &dyn Disk, root: &Path) -> Result<DataDir> {
-        let unusable = |error: &dyn std::fmt::Display| {
-            Error::new(
-                Code::NodeDirectoryUnusable,
-                format!("{}: {error}", root.display()),
-            )
-        };
-        create_durably(disk, root).map_err(|error| unusable(&error))?;
+        let unusable = |error: &dyn std::fmt::Display| unusable(root, error);
+        create(disk, root)?;
         let path = root.join("LOCK");
         let owner = format!("process {}\n", std::process::id());
         let lock = match disk.lock(&path, &owner) {
@@ -65,8 +60,23 @@ impl DataDir {
         self.root.join("dedupe")
     }
 
-    /// The tables' folder.
+    /// The tables' folder, where they are this node's alone.
     pub fn tables(&self) -> PathBuf {
         self.root.join("tables")
     }
+}
+
+/// Creates a folder, durably, where it is absent.
+///
+/// # Errors
+/// `NODE_DIRECTORY_UNUSABLE`.
+pub(crate) fn create(disk: &dyn Disk, folder: &Path) -> Result<()> {
+    create_durably(disk, folder).map_err(|error| unusable(folder, &error))
+}
+
+fn unusable(folder: &Path, error: &dyn std::fmt::Display) -> Error {
+    Error::new(
+        Code::NodeDirectoryUnusable,
+        format!("{}: {error}", folder.display()),
+    )
 }

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use otlake_base::job_metrics::{ByTable, JobMetrics};
+use otlake_base::lease::JOBS_LEASE;
 use otlake_base::metrics::by_table;
-use otlake_base::{Code, Error, Result, Table, limits};
+use otlake_base::{Code, Error, Lease, Leases, Result, Table, limits};
 use otlake_catalog::{
     CompactLimits, Compacted, JobContext, OnJobStep, Retained, Retention, Throttle, Vacuumed,
 };
@@ -153,6 +154,7 @@ pub(crate) struct Jobs {
     config: JobConfig,
     write: WriteOptions,
     pace: Arc<Throttle>,
+    leases: Option<Arc<dyn Leases>>,
     /// Held by a run, while others wait for their turn: what keeps the folder locked, and nothing
     /// once the jobs have ended.
     turn: Mutex<Option<Guard>>,
@@ -169,13 +171,32 @@ impl Jobs {
         config: JobConfig,
         write: WriteOptions,
         pace: Arc<Throttle>,
+        leases: Option<Arc<dyn Leases>>,
         guard: Guard,
     ) -> Jobs {
         Jobs {
             config,
             write,
             pace,
+            leases,
             turn: Mutex::new(Some(guard)),
+        }
+    }
+
+    /// Whether this node runs the jobs, of those that share its tables.
+    ///
+    /// # Errors
+    /// `JOB_ELSEWHERE` where another does; what keeps it from being told.
+    async fn may_run(&self) -> Result<()> {
+        let Some(leases) = &self.leases else {
+            return Ok(());
+        };
+        match leases.hold(JOBS_LEASE).await? {
+            Lease::Own { .. } => Ok(()),
+            Lease::Other(node) => {
+                let message = format!("the node `{node}` runs the jobs");
+                Err(Error::new(Code::JobElsewhere, message))
+            }
         }
     }
 
@@ -197,6 +218,7 @@ impl Processor {
     /// # Errors
     /// The first table's, after all had their turn: `TABLE_IO`, `TABLE_CONFLICT`,
     /// `TABLE_CORRUPT`. `JOB_STOPPED` once the node stops; what was committed before stays.
+    /// `JOB_ELSEWHERE` where another node has the lease of the jobs.
     pub async fn run_job(&self, job: Job) -> Result<JobReport> {
         self.run_job_observed(job, None).await
     }
@@ -213,6 +235,7 @@ impl Processor {
         let turn = self.jobs.turn.lock().await;
         let guard = turn.as_ref().filter(|_| !self.jobs.pace.stopped());
         let guard = guard.ok_or_else(|| Error::new(Code::JobStopped, "the node is stopping"))?;
+        self.jobs.may_run().await?;
         let metrics = &self.metrics.jobs;
         let started = self.clock.monotonic();
         let running = metrics

@@ -9,13 +9,14 @@
 //!
 //!  <data>/LOCK                            held while open (flock)
 //!  <data>/log/<stream>/<sequence>.seg     what is acknowledged
-//!  <data>/tables/<table>/...              what is flushed
+//!  <data>/tables/<table>/...              what is flushed, unless it is to a folder that is shared
 //!  <data>/dedupe/<signal>.window          what a resend is told by
 //! ```
 //!
 //! - `config`: what a node is opened with.
 //! - `data_dir`: the folder and its lock.
 //! - `dedupe`: requests stored a moment ago, so that a resend is stored once (I3).
+//! - `follower`: what other nodes have committed.
 //! - `gate`: who may come in; waits for those inside when the node stops.
 //! - `ingest`: one request, from bytes to acknowledgement.
 //! - `jobs`: merging files, expiring days, deleting what nobody needs, over every table.
@@ -28,6 +29,7 @@
 mod config;
 mod data_dir;
 mod dedupe;
+mod follower;
 mod gate;
 mod ingest;
 mod jobs;

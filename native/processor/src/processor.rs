@@ -7,7 +7,7 @@ use std::time::Duration;
 use otlake_base::disk::Disk;
 use otlake_base::limits::RecordLimits;
 use otlake_base::{Clock, Code, Error, Metrics, Position, Result, StreamId, Table, TableSource};
-use otlake_catalog::{Catalog, InLog, Throttle};
+use otlake_catalog::{Catalog, InLog, Sharing, Throttle};
 use otlake_flush::{
     Budget, Flusher, FlusherParts, LiveSet, OnStep, SealLimits, Source, Tables, Tail,
 };
@@ -17,8 +17,9 @@ use parking_lot::RwLock;
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
-use crate::data_dir::DataDir;
+use crate::data_dir::{self, DataDir};
 use crate::dedupe::{Dedupe, WindowLimits};
+use crate::follower::Follower;
 use crate::gate::Gate;
 use crate::jobs::Jobs;
 use crate::store::Store;
@@ -65,6 +66,7 @@ pub struct Processor {
 
 /// What ends when the processor is closed, in this order.
 struct Running {
+    _follower: Option<Follower>,
     flusher: Flusher,
     _data_dir: Arc<DataDir>,
 }
@@ -95,12 +97,21 @@ impl Processor {
     ) -> Result<Arc<Processor>> {
         let (root, disk) = (config.data_dir.clone(), Arc::clone(&config.disk));
         let data_dir = Arc::new(blocking(move || DataDir::open(&*disk, &root)).await?);
+        let (tables_dir, sharing) = match config.tables_dir {
+            None => (data_dir.tables(), Sharing::Alone),
+            Some(folder) => {
+                let (disk, made) = (Arc::clone(&config.disk), folder.clone());
+                blocking(move || data_dir::create(&*disk, &made)).await?;
+                (folder, Sharing::Shared)
+            }
+        };
         let catalog = Catalog::open_on(
             Arc::clone(&config.disk),
-            &data_dir.tables(),
+            &tables_dir,
             Arc::clone(&clock),
             Arc::clone(&metrics),
             &in_log(&config.disk, data_dir.log()),
+            sharing,
         )
         .await?;
         let tables = Tables::of(&catalog);
@@ -184,7 +195,12 @@ impl Processor {
         let gate = Gate::new();
         let rate = config.jobs.bytes_per_second;
         let pace = Arc::new(Throttle::new(rate, Arc::clone(&clock), gate.watch()));
-        let jobs = Jobs::new(config.jobs, write, pace, Arc::clone(&data_dir) as _);
+        let guard = Arc::clone(&data_dir) as _;
+        let jobs = Jobs::new(config.jobs, write, pace, config.leases, guard);
+        let follower = (sharing == Sharing::Shared).then(|| {
+            let every = Duration::from_millis(config.flush_interval_ms);
+            Follower::start(tables.clone(), every)
+        });
         Ok(Arc::new(Processor {
             clock,
             metrics,
@@ -197,6 +213,7 @@ impl Processor {
             stream,
             log: RwLock::new(Some(log)),
             running: Mutex::new(Some(Running {
+                _follower: follower,
                 flusher,
                 _data_dir: data_dir,
             })),
@@ -225,6 +242,16 @@ impl Processor {
             Arc::clone(&self.live),
             self.tables.clone(),
         ))
+    }
+
+    /// What is acknowledged and in no file yet.
+    pub fn live(&self) -> &Arc<LiveSet> {
+        &self.live
+    }
+
+    /// The tables.
+    pub fn tables(&self) -> &Tables {
+        &self.tables
     }
 
     /// Batches as they become readable.
@@ -291,7 +318,12 @@ impl Processor {
     pub async fn close(&self) -> Result<()> {
         self.jobs.stop();
         let mut running = self.running.lock().await;
-        let Some(Running { flusher, _data_dir }) = running.take() else {
+        let Some(Running {
+            _follower,
+            flusher,
+            _data_dir,
+        }) = running.take()
+        else {
             return Ok(());
         };
         self.gate.close().await;

@@ -151,7 +151,7 @@ async fn a_session_token_holds_until_after_a_restart_and_an_unknown_one_is_refus
     let node = open(config(root.path()), None).await;
     let read = |node: &Processor, token: Position, table| {
         node.source(table)
-            .capture(&Consistency::Session(vec![token]))
+            .capture(&Consistency::Session(token.into()))
     };
     let empty = node.session();
     let ack = ingest(&node, Signal::Logs, logs(0, 10))

@@ -1,6 +1,6 @@
 //! What the log holds and no file does, back into the live set.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use otlake_base::{Code, Error, Kind, Metrics, Position, Result, StreamId, Table};
 use otlake_flush::{LiveBatch, LiveSet, Tables, covers};
@@ -47,6 +47,7 @@ pub(crate) fn replay(
     let mut replayed = Replayed::default();
     let max = live.budget().max();
     let mut allowed = max;
+    let mut streams = HashSet::new();
     for item in records {
         let (position, record) = match item {
             Ok(read) => read,
@@ -63,6 +64,7 @@ pub(crate) fn replay(
             Err(error) => return Err(error),
         };
         replayed.records += 1;
+        streams.insert(position.stream);
         let received = otlake_decode::as_received(&record.payload);
         let content = Content::of(&record.tenant, &received);
         dedupe.replayed(record.signal, content, record.received_unix_nano);
@@ -83,6 +85,9 @@ pub(crate) fn replay(
                 outcome => outcome?,
             }
         }
+    }
+    for stream in streams {
+        live.hold_whole(stream);
     }
     Ok(replayed)
 }

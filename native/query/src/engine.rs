@@ -25,8 +25,12 @@ use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use futures::Stream;
+use futures::future::try_join_all;
 use otlake_base::limits::FOOTERS_BYTES;
-use otlake_base::{Clock, Code, Consistency, Error, Metrics, Moment, Result, Table, TableSource};
+use otlake_base::{
+    Clock, Code, Consistency, Error, Metrics, Missing, Moment, Result, Session, Table, TableSource,
+    Wanted,
+};
 use tokio::time::Instant;
 
 use crate::admission::Admission;
@@ -39,6 +43,7 @@ use crate::statement::{self, Parameters};
 use crate::syntax::{Ids, Syntax};
 use crate::table::LakeTable;
 use crate::trace::{self, Lookup, TraceAnswers, TraceForm, TraceIndex};
+use crate::wanted::wanted;
 
 /// The catalog's name in SQL and Flight SQL.
 pub(crate) const CATALOG: &str = "otlake";
@@ -96,6 +101,8 @@ pub struct QueryRequest {
     pub tenant: Option<String>,
     /// How fresh.
     pub consistency: Consistency,
+    /// Whether an answer may lack the rows of nodes that do not answer; it names them.
+    pub partial: bool,
     /// A limit on rows below the configured one.
     pub max_rows: Option<usize>,
     /// A limit on milliseconds below the configured one.
@@ -113,6 +120,10 @@ pub struct QueryResult {
     pub schema: SchemaRef,
     /// Its rows.
     pub stream: BatchStream,
+    /// The session token that covers what it shows, and what its own token covered.
+    pub session: Session,
+    /// Streams whose rows it may lack; none unless a partial answer was asked for.
+    pub missing: Vec<Missing>,
 }
 
 /// Answers queries.
@@ -210,17 +221,18 @@ impl QueryEngine {
         trace_id: [u8; 16],
         tenant: Option<&str>,
         consistency: Consistency,
+        partial: bool,
     ) -> Result<QueryResult> {
         let (timeout_ms, max_rows) = (self.config.timeout_ms, self.config.max_rows);
-        let started = self.start_trace(trace_id, tenant, consistency);
+        let started = self.start_trace(trace_id, tenant, (consistency, partial));
         self.limited(TRACE, timeout_ms, max_rows, started).await
     }
 
-    /// What `spans` holds now, for `keep_trace`.
+    /// What `spans` holds now, for `keep_trace`; none where other nodes hold some of it, too.
     ///
     /// # Errors
     /// `QUERY_SESSION`.
-    pub fn moment(&self, consistency: &Consistency) -> Result<Moment> {
+    pub fn moment(&self, consistency: &Consistency) -> Result<Option<Moment>> {
         self.spans()?.moment(consistency)
     }
 
@@ -237,7 +249,7 @@ impl QueryEngine {
         let mut account = Account::new(TRACE, Arc::clone(&self.clock), Arc::clone(&self.metrics));
         let moment = self.moment(consistency);
         let moment = moment.inspect_err(|error| account.end(Some(error)))?;
-        let known = self.answers.get(form, moment);
+        let known = moment.and_then(|moment| self.answers.get(form, moment));
         match &known {
             Some(_) => account.end(None),
             // The query that is asked next counts.
@@ -262,17 +274,24 @@ impl QueryEngine {
         &self,
         trace_id: [u8; 16],
         tenant: Option<&str>,
-        consistency: Consistency,
+        freshness: (Consistency, bool),
     ) -> Result<Started> {
         let spans = self.spans()?;
         let batch_rows = self.batch_rows();
         let table = LakeTable::new(
             Arc::clone(spans),
             tenant.map(Arc::from),
-            consistency,
+            freshness,
             Arc::clone(&self.reader),
             Arc::clone(&batch_rows),
         );
+        if table.gathers() {
+            let wanted = Wanted {
+                trace_id: Some(trace_id),
+                ..Wanted::default()
+            };
+            table.gather(wanted).await?;
+        }
         let fail = |error| from_datafusion(&error);
         let candidates = trace::candidates(&table, &self.traces, &trace_id);
         let candidates = candidates.await.map_err(fail)?;
@@ -291,7 +310,13 @@ impl QueryEngine {
         };
         let stream = trace::rows(&table, &self.traces, lookup, candidates, scanning);
         let stream = stream.map_err(fail)?;
-        Ok((stream, Box::new(table)))
+        let (seen, missing) = seen([&table]);
+        Ok(Started {
+            rows: stream,
+            held: Box::new(table),
+            seen,
+            missing,
+        })
     }
 
     /// Runs a statement for the interface `kind`.
@@ -324,7 +349,9 @@ impl QueryEngine {
         let started = within(timeout_ms, start).await;
         let started = started.inspect_err(|error| account.end(Some(error)))?;
         Ok(QueryResult {
-            schema: started.0.schema(),
+            schema: started.rows.schema(),
+            session: started.seen.clone(),
+            missing: started.missing.clone(),
             stream: Box::pin(Limited::new(
                 (started, pass),
                 (deadline, timeout_ms),
@@ -342,7 +369,7 @@ impl QueryEngine {
         bound: Option<Vec<ScalarValue>>,
     ) -> Result<(SchemaRef, Vec<Option<FieldRef>>)> {
         let work = async {
-            let state = self.session(request, &self.batch_rows())?;
+            let (state, _) = self.session(request, &self.batch_rows())?;
             let plan = self.plan(&state, &request.sql).await?;
             let parameters = statement::parameters(&plan)?;
             let plan = match bound {
@@ -403,10 +430,19 @@ impl QueryEngine {
 
     async fn start(&self, request: &QueryRequest, parameters: Parameters) -> Result<Started> {
         let batch_rows = self.batch_rows();
-        let mut state = self.session(request, &batch_rows)?;
+        let (mut state, tables) = self.session(request, &batch_rows)?;
         let logical = self.plan(&state, &request.sql).await?;
         let logical = statement::bind(logical, parameters)?;
         let fail = |error| from_datafusion(&error);
+        if tables.iter().any(|table| table.gathers()) {
+            let optimized = state.optimize(&logical).map_err(fail)?;
+            let wanted = wanted(&optimized).map_err(fail)?;
+            let gatherings = wanted.into_iter().filter_map(|(of, wanted)| {
+                let table = tables.iter().find(|table| table.table() == of)?;
+                Some(table.gather(wanted))
+            });
+            try_join_all(gatherings).await?;
+        }
         let mut plan = state.create_physical_plan(&logical).await.map_err(fail)?;
         let rows = batch_rows.load(Ordering::Relaxed);
         if rows < state.config().batch_size() {
@@ -417,7 +453,13 @@ impl QueryEngine {
         }
         let plan = yielding(plan).map_err(fail)?;
         let stream = execute_stream(plan, state.task_ctx()).map_err(fail)?;
-        Ok((stream, Box::new(Arc::clone(state.catalog_list()))))
+        let (seen, missing) = seen(tables.iter().map(|table| &**table));
+        Ok(Started {
+            rows: stream,
+            held: Box::new(Arc::clone(state.catalog_list())),
+            seen,
+            missing,
+        })
     }
 
     /// A session that sees the tables as the request may.
@@ -425,20 +467,23 @@ impl QueryEngine {
         &self,
         request: &QueryRequest,
         batch_rows: &Arc<AtomicUsize>,
-    ) -> Result<SessionState> {
+    ) -> Result<(SessionState, Vec<Arc<LakeTable>>)> {
         let fail = |error| from_datafusion(&error);
         let tenant: Option<Arc<str>> = request.tenant.as_deref().map(Arc::from);
         let tables = MemorySchemaProvider::new();
+        let mut lake = Vec::with_capacity(self.sources.len());
         for source in &self.sources {
             let table = LakeTable::new(
                 Arc::clone(source),
                 tenant.clone(),
-                request.consistency.clone(),
+                (request.consistency.clone(), request.partial),
                 Arc::clone(&self.reader),
                 Arc::clone(batch_rows),
             );
+            let table = Arc::new(table);
+            lake.push(Arc::clone(&table));
             tables
-                .register_table(source.table().name().to_owned(), Arc::new(table))
+                .register_table(source.table().name().to_owned(), table)
                 .map_err(fail)?;
         }
         let catalog = MemoryCatalogProvider::new();
@@ -458,8 +503,28 @@ impl QueryEngine {
         }
         state.register_catalog_list(Arc::new(catalogs));
         state.mark_start_execution();
-        Ok(state)
+        Ok((state, lake))
     }
+}
+
+/// What an answer may lack, as the header `otlake-partial` names it.
+pub fn named(missing: &[Missing]) -> String {
+    let names: Vec<String> = missing.iter().map(Missing::to_string).collect();
+    names.join(", ")
+}
+
+/// What a query has seen of its tables, and what it may lack.
+fn seen<'a>(tables: impl IntoIterator<Item = &'a LakeTable>) -> (Session, Vec<Missing>) {
+    let (mut seen, mut missing) = (Session::default(), Vec::<Missing>::new());
+    for (session, lacks) in tables.into_iter().filter_map(LakeTable::seen) {
+        seen.merge(session);
+        for lack in lacks {
+            if !missing.contains(lack) {
+                missing.push(lack.clone());
+            }
+        }
+    }
+    (seen, missing)
 }
 
 /// Makes operators that can produce far more than they read give way now and then. DataFusion

@@ -233,7 +233,10 @@ async fn traced(
     tenant: Option<&str>,
     consistency: Consistency,
 ) -> Vec<RecordBatch> {
-    let answer = engine.trace([id; 16], tenant, consistency).await.unwrap();
+    let answer = engine
+        .trace([id; 16], tenant, consistency, false)
+        .await
+        .unwrap();
     answer.stream.try_collect().await.unwrap()
 }
 
@@ -246,7 +249,7 @@ async fn i5_a_trace_that_nobody_reads_keeps_its_place_until_its_deadline() {
         config.timeout_ms = 200;
     });
     let mut unread = engine
-        .trace([5; 16], None, Consistency::Strong)
+        .trace([5; 16], None, Consistency::Strong, false)
         .await
         .unwrap();
     let mut next = Box::pin(engine.query(request("SELECT 1")));

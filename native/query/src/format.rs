@@ -13,7 +13,7 @@ use arrow::json;
 use arrow::json::writer::LineDelimited;
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
-use otlake_base::{Code, Error, Result};
+use otlake_base::{Code, Error, Missing, Result};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -36,7 +36,8 @@ const ROW_GROUP_BYTES: usize = 32 * 1024 * 1024;
 /// How an answer is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
-    /// `{"columns":[{"name","type"}],"rows":[{…},…]}`.
+    /// `{"columns":[{"name","type"}],"rows":[{…},…]}`; before it, where the answer is partial,
+    /// `"missing":[{"stream","node","why"}]`.
     Json,
     /// A row object a line.
     Ndjson,
@@ -165,6 +166,19 @@ impl Encoder {
         Ok(encoder)
     }
 
+    /// Has JSON begin with what the answer may lack.
+    fn warn(&mut self, missing: &[Missing]) {
+        let lack = |lack: &Missing| {
+            let stream = lack.stream.map(|stream| stream.to_string());
+            serde_json::json!({"stream": stream, "node": &*lack.node, "why": lack.why})
+        };
+        let lacks = serde_json::Value::Array(missing.iter().map(lack).collect());
+        let head = String::from_utf8_lossy(&self.head).into_owned();
+        if let Some(rest) = head.strip_prefix('{') {
+            self.head = format!("{{\"missing\":{lacks},{rest}").into_bytes();
+        }
+    }
+
     /// The next chunk; it can be empty where the format gathers rows first.
     ///
     /// # Errors
@@ -285,7 +299,10 @@ pub fn encode(
     result: QueryResult,
     format: Format,
 ) -> Result<impl Stream<Item = Result<Bytes>> + Send> {
-    let encoder = Encoder::new(format, &result.schema)?;
+    let mut encoder = Encoder::new(format, &result.schema)?;
+    if format == Format::Json && !result.missing.is_empty() {
+        encoder.warn(&result.missing);
+    }
     let slices = result.stream.flat_map(|batch| {
         let slices: Vec<Result<RecordBatch>> = match batch {
             Ok(batch) => pieces(&batch, CHUNK_ROWS, CHUNK_BYTES)

@@ -8,6 +8,7 @@
 //! - `syntax`: `attributes['key']`, ids as hexadecimal text.
 //! - `functions`, `attribute`: SQL functions, and the one-pass reader of attribute text.
 //! - `table`: a table of one moment and one tenant: live batches and pruned files.
+//! - `wanted`: what of live rows a statement needs of other nodes.
 //! - `reader`: Parquet files, each byte checked before it is used.
 //! - `trace`: a trace by its id, past the planner.
 //! - `memory`: what one query may hold of what all may hold.
@@ -40,8 +41,9 @@ mod statement;
 mod syntax;
 mod table;
 mod trace;
+mod wanted;
 
-pub use engine::{BatchStream, QueryConfig, QueryEngine, QueryRequest, QueryResult};
+pub use engine::{BatchStream, QueryConfig, QueryEngine, QueryRequest, QueryResult, named};
 pub use flight::{FlightConfig, FlightServer, Token};
 pub use trace::TraceForm;
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use datafusion::execution::SendableRecordBatchStream;
 use futures::{FutureExt, Stream};
-use otlake_base::{Clock, Code, Error, Metrics, Result};
+use otlake_base::{Clock, Code, Error, Metrics, Missing, Result, Session};
 use parking_lot::Mutex;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -88,12 +88,23 @@ impl Drop for Account {
     }
 }
 
-/// Rows that begin to come, and what must stay while they do: the tables whose files are read,
-/// which nobody deletes before it ends.
-pub(crate) type Started = (SendableRecordBatchStream, Box<dyn Any + Send + Sync>);
+/// Rows that begin to come.
+pub(crate) struct Started {
+    pub(crate) rows: SendableRecordBatchStream,
+    /// What must stay while they do: the tables whose files are read, which nobody deletes before
+    /// it ends.
+    pub(crate) held: Box<dyn Any + Send + Sync>,
+    /// What they are of.
+    pub(crate) seen: Session,
+    /// What they may lack.
+    pub(crate) missing: Vec<Missing>,
+}
 
 /// A running query; none once it is over, which stops what still runs and lets the next one in.
-type Running = Arc<Mutex<Option<(Started, Pass)>>>;
+type Running = Arc<Mutex<Option<(Held, Pass)>>>;
+
+/// Rows, and what must stay while they come.
+type Held = (SendableRecordBatchStream, Box<dyn Any + Send + Sync>);
 
 /// A stream of batches that ends with an error at a limit.
 pub(crate) struct Limited {
@@ -118,7 +129,7 @@ impl Limited {
         max_rows: usize,
         account: Account,
     ) -> Self {
-        let running = Arc::new(Mutex::new(Some((started, pass))));
+        let running = Arc::new(Mutex::new(Some(((started.rows, started.held), pass))));
         // A reader that has stopped reading never asks for more, so the deadline does not wait
         // to be asked: what the query holds goes to others.
         let (ended, overdue) = (CancellationToken::new(), Arc::clone(&running));
@@ -172,8 +183,8 @@ impl Stream for Limited {
             return this.fail(error);
         }
         let mut running = this.running.lock();
-        let polled = running.as_mut().map(|((stream, _), _)| {
-            catch_unwind(AssertUnwindSafe(|| stream.as_mut().poll_next(context)))
+        let polled = running.as_mut().map(|((rows, _), _)| {
+            catch_unwind(AssertUnwindSafe(|| rows.as_mut().poll_next(context)))
         });
         drop(running);
         let Some(polled) = polled else {

@@ -141,18 +141,15 @@ impl TableSource for Spans {
             Consistency::Eventual => Vec::new(),
             _ => self.live.clone(),
         };
-        Ok(Capture {
-            live,
-            files: Arc::new(self.files.clone()),
-            root: self.root.clone(),
-        })
+        let files = Arc::new(self.files.clone());
+        Ok(Capture::new(live, files, self.root.clone()))
     }
 
-    fn moment(&self, _: &Consistency) -> Result<Moment> {
-        Ok(Moment {
+    fn moment(&self, _: &Consistency) -> Result<Option<Moment>> {
+        Ok(Some(Moment {
             newest: None,
             version: 1,
-        })
+        }))
     }
 }
 

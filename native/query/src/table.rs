@@ -6,7 +6,7 @@ use std::path::{self, Path};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use async_trait::async_trait;
 use datafusion::catalog::{Session, TableProvider};
@@ -34,7 +34,9 @@ use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use datafusion::physical_plan::union::UnionExec;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::path::Path as StorePath;
-use otlake_base::{Capture, Code, Consistency, DataFile, Error, Table, TableSource};
+use otlake_base::{
+    Capture, Code, Consistency, DataFile, Error, Missing, Table, TableSource, Wanted,
+};
 
 /// The last two columns of every table; the files do not hold them.
 const PARTITION_COLUMNS: usize = 2;
@@ -50,7 +52,8 @@ pub(crate) struct LakeTable {
     schema: SchemaRef,
     tenant: Option<Arc<str>>,
     consistency: Consistency,
-    /// Taken at the first scan; a query that names the table twice sees one moment.
+    partial: bool,
+    /// Taken at the first scan, or gathered before it; a query that names the table twice sees one moment.
     capture: OnceLock<Result<Capture, Error>>,
     reader: Arc<dyn ParquetFileReaderFactory>,
     /// Rows of a batch, for all the query's tables; this one makes it less where its rows are wide.
@@ -67,7 +70,7 @@ impl LakeTable {
     pub(crate) fn new(
         source: Arc<dyn TableSource>,
         tenant: Option<Arc<str>>,
-        consistency: Consistency,
+        (consistency, partial): (Consistency, bool),
         reader: Arc<dyn ParquetFileReaderFactory>,
         batch_rows: Arc<AtomicUsize>,
     ) -> Self {
@@ -76,6 +79,7 @@ impl LakeTable {
             source,
             tenant,
             consistency,
+            partial,
             capture: OnceLock::new(),
             reader,
             batch_rows,
@@ -88,6 +92,38 @@ impl LakeTable {
             .get_or_init(|| self.source.capture(&self.consistency))
             .as_ref()
             .map_err(Clone::clone)
+    }
+
+    /// Which table.
+    pub(crate) fn table(&self) -> Table {
+        self.source.table()
+    }
+
+    /// Whether its rows have to be gathered from other nodes, and are not yet.
+    pub(crate) fn gathers(&self) -> bool {
+        self.capture.get().is_none() && self.source.gathers(&self.consistency)
+    }
+
+    /// Gathers the rows of this moment from other nodes, those that are wanted.
+    pub(crate) async fn gather(&self, wanted: Wanted) -> Result<(), Error> {
+        if !self.gathers() {
+            return Ok(());
+        }
+        let wanted = Wanted {
+            tenant: self.tenant.clone(),
+            partial: self.partial,
+            ..wanted
+        };
+        let gathered = self.source.gather(&self.consistency, &wanted).await;
+        // Where two scans have gathered at once the first one's moment is the query's.
+        let _ = self.capture.set(gathered);
+        self.capture().map(|_| ())
+    }
+
+    /// What this query has seen of the table, and what it may lack; none before it is read.
+    pub(crate) fn seen(&self) -> Option<(&otlake_base::Session, &[Missing])> {
+        let capture = self.capture.get()?.as_ref().ok()?;
+        Some((&capture.seen, &capture.missing))
     }
 
     fn sees(&self, tenant: &str) -> bool {
@@ -133,8 +169,22 @@ impl LakeTable {
         if groups.is_empty() {
             groups.push((0, Vec::new()));
         }
-        let groups: Vec<Vec<RecordBatch>> =
+        let mut groups: Vec<Vec<RecordBatch>> =
             groups.into_iter().map(|(_, batches)| batches).collect();
+        let width = self.schema.fields().len();
+        if let Some(projection) = projection
+            && groups
+                .iter()
+                .flatten()
+                .any(|batch| batch.num_columns() < width)
+        {
+            // Other nodes have sent what is wanted alone.
+            let schema = Arc::new(self.schema.project(projection)?);
+            for batch in groups.iter_mut().flatten() {
+                *batch = chosen(batch, &schema)?;
+            }
+            return Ok(MemorySourceConfig::try_new_exec(&groups, schema, None)?);
+        }
         let plan = MemorySourceConfig::try_new_exec(
             &groups,
             Arc::clone(&self.schema),
@@ -328,6 +378,9 @@ impl TableProvider for LakeTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let partitions = state.config().target_partitions();
+        // Planning tells what is wanted before it comes here; a scan that it could not see takes
+        // everything.
+        self.gather(Wanted::default()).await.map_err(external)?;
         let live = self.live_plan(projection, partitions)?;
         let files = self.prune(state, self.files().map_err(external)?, filters)?;
         if files.is_empty() {
@@ -346,6 +399,24 @@ impl TableProvider for LakeTable {
         }
         UnionExec::try_new(vec![live, files])
     }
+}
+
+/// The columns of a batch that a schema names, in its order.
+fn chosen(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let columns = schema.fields().iter().map(|field| {
+        let column = batch.column_by_name(field.name()).cloned();
+        column.ok_or_else(|| {
+            let message = format!("the column `{}` was not gathered", field.name());
+            external(Error::new(Code::Internal, message))
+        })
+    });
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    let columns = columns.collect::<Result<_>>()?;
+    Ok(RecordBatch::try_new_with_options(
+        Arc::clone(schema),
+        columns,
+        &options,
+    )?)
 }
 
 /// What is known of each file without opening it.

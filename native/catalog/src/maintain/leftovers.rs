@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use otlake_base::disk::Disk;
 
-use super::vacuum::ORPHAN_AGE;
 use crate::sweep::partitions;
 
 /// Files of the log that mean nothing any more: checksums of a file that is gone
@@ -16,6 +15,7 @@ pub(super) fn log_leftovers(
     disk: &dyn Disk,
     root: &Path,
     now: Duration,
+    age: Duration,
 ) -> io::Result<Vec<PathBuf>> {
     let log = root.join("_delta_log");
     let mut leftovers = Vec::new();
@@ -29,7 +29,7 @@ pub(super) fn log_leftovers(
             None => is_staged(&entry.name),
         };
         let path = log.join(&entry.name);
-        if lost && is_old(disk, &path, now)? {
+        if lost && is_old(disk, &path, now, age)? {
             leftovers.push(path);
         }
     }
@@ -41,11 +41,12 @@ pub(super) fn empty_folders(
     disk: &dyn Disk,
     root: &Path,
     now: Duration,
+    age: Duration,
 ) -> io::Result<Vec<PathBuf>> {
     let mut empty = Vec::new();
     for folder in partitions(disk, root)? {
         let path = root.join(folder);
-        if disk.list(&path)?.is_empty() && is_old(disk, &path, now)? {
+        if disk.list(&path)?.is_empty() && is_old(disk, &path, now, age)? {
             empty.push(path);
         }
     }
@@ -66,9 +67,9 @@ fn is_there(disk: &dyn Disk, path: &Path) -> io::Result<bool> {
     }
 }
 
-fn is_old(disk: &dyn Disk, path: &Path, now: Duration) -> io::Result<bool> {
+fn is_old(disk: &dyn Disk, path: &Path, now: Duration, age: Duration) -> io::Result<bool> {
     match disk.status(path) {
-        Ok(status) => Ok(Duration::from_nanos(status.modified_unix_nano) + ORPHAN_AGE <= now),
+        Ok(status) => Ok(Duration::from_nanos(status.modified_unix_nano) + age <= now),
         // Renamed or deleted meanwhile.
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),

@@ -38,21 +38,21 @@ fn what_crashes_leave_in_a_log_is_told_from_what_is_in_use() {
     let now = Duration::from_nanos(SystemClock.unix_nano());
     // Whoever wrote them a moment ago may be about to go on.
     assert!(
-        log_leftovers(&RealDisk, root.path(), now)
+        log_leftovers(&RealDisk, root.path(), now, HOUR)
             .unwrap()
             .is_empty()
     );
     assert!(
-        empty_folders(&RealDisk, root.path(), now)
+        empty_folders(&RealDisk, root.path(), now, HOUR)
             .unwrap()
             .is_empty()
     );
     let later = now + HOUR + HOUR;
-    let mut leftovers = log_leftovers(&RealDisk, root.path(), later).unwrap();
+    let mut leftovers = log_leftovers(&RealDisk, root.path(), later, HOUR).unwrap();
     leftovers.sort();
     assert_eq!(leftovers, [log.join(gone), log.join(staged)]);
     assert_eq!(
-        empty_folders(&RealDisk, root.path(), later).unwrap(),
+        empty_folders(&RealDisk, root.path(), later, HOUR).unwrap(),
         [empty]
     );
 }

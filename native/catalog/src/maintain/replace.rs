@@ -10,7 +10,8 @@ use deltalake_core::protocol::DeltaOperation;
 use otlake_base::{Code, DataFile, Error, Result};
 use otlake_shard::Written;
 
-use crate::handle::{COMMIT_ATTEMPTS, DeltaTableHandle, add, is_conflict, storage};
+use crate::commit::{COMMIT_ATTEMPTS, add, is_conflict};
+use crate::handle::{DeltaTableHandle, storage};
 use crate::snapshot::Snapshot;
 
 /// Files to remove and files to add, at once.
@@ -50,14 +51,14 @@ impl DeltaTableHandle {
             }
             match self.attempt_change(&mut delta, &now, change).await {
                 Ok(snapshot) => {
+                    self.synced(snapshot.version);
                     self.publish(Arc::clone(&snapshot));
                     self.checkpoint(&mut delta).await;
                     return Ok(Some(snapshot));
                 }
                 Err(error) => {
                     let conflict = is_conflict(&error);
-                    self.refresh(&mut delta).await?;
-                    let now = self.snapshot();
+                    let now = self.refresh_delta(&mut delta).await?;
                     let unchanged = now.files.iter().any(|file| {
                         change
                             .removed

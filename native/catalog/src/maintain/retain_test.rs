@@ -49,7 +49,7 @@ async fn whole_days_expire_by_tenant_in_one_commit() {
     }
     // Rows without a time.
     files.extend(written(&handle, 99, 0, "acme").await);
-    let before = handle.commit(files, vec![at(1)]).await.unwrap();
+    let before = handle.commit_upto(files, vec![at(1)]).await.unwrap();
     assert_eq!(before.files.len(), 21);
     let rules = Retention(vec![
         rule(Some("beta"), None, Some(5)),

@@ -42,6 +42,19 @@ impl Clock for Ahead {
     }
 }
 
+impl DeltaTableHandle {
+    /// Commits files that were written against the newest version that is known.
+    pub(crate) async fn commit_upto(
+        &self,
+        files: Vec<Written>,
+        upto: Vec<Position>,
+    ) -> Result<Arc<Snapshot>> {
+        let marks = self.snapshot().marks(&upto);
+        let committed = self.commit(files, marks).await?;
+        Ok(committed.snapshot)
+    }
+}
+
 pub(super) struct Unpaced;
 
 impl Pace for Unpaced {
@@ -90,7 +103,7 @@ pub(crate) async fn written(
 
 pub(crate) async fn flush(handle: &DeltaTableHandle, seed: u64) -> Arc<Snapshot> {
     let files = written(handle, seed, DAY_NANOS, "acme").await;
-    handle.commit(files, vec![at(seed)]).await.unwrap()
+    handle.commit_upto(files, vec![at(seed)]).await.unwrap()
 }
 
 /// Every file of the newest version.

@@ -13,12 +13,17 @@ use serde_json::Value;
 
 use super::leftovers::{empty_folders, log_leftovers};
 use super::{JobContext, JobStep, worker};
+use crate::catalog::Sharing;
 use crate::handle::{DeltaTableHandle, state, storage};
 use crate::recover::unreadable;
 use crate::sweep::{is_ours, partitions};
 
-/// A file that no version ever named is somebody's unfinished work until it is this old.
-pub(super) const ORPHAN_AGE: Duration = Duration::from_secs(3600);
+/// A file that no version ever named is somebody's unfinished work until it is this old…
+const ORPHAN_AGE: Duration = Duration::from_secs(3600);
+/// … or this, where other nodes write to the folder: what they wait to commit cannot be asked for,
+/// their clocks differ, and one that was paused goes on where it was. A writer gives up a file that
+/// has waited for half of it (`DeltaTableHandle::waiting_age`).
+const SHARED_ORPHAN_AGE: Duration = Duration::from_secs(24 * 3600);
 /// Commits since the last checkpoint that make vacuum write one.
 const CHECKPOINT_COMMITS: u64 = 10;
 /// Files that are deleted before the pace is asked.
@@ -56,7 +61,7 @@ impl DeltaTableHandle {
         let (removed, mut log_files) = {
             let mut delta = self.committer.lock().await;
             // A commit that landed but was reported as failed must be known here.
-            self.refresh(&mut delta).await?;
+            self.refresh_delta(&mut delta).await?;
             let log_files = self.shorten_log(&mut delta).await;
             let store = delta.log_store();
             let removed: HashMap<String, i64> = state(table, &delta)?
@@ -71,13 +76,17 @@ impl DeltaTableHandle {
             (removed, log_files)
         };
         let (root, now) = (self.root.clone(), Duration::from_nanos(now));
+        let orphan_age = match self.sharing() {
+            Sharing::Alone => ORPHAN_AGE,
+            Sharing::Shared => SHARED_ORPHAN_AGE,
+        };
         let disk = Arc::clone(&self.disk);
         let looked = worker::run(context, move || {
-            let candidates = candidates(&*disk, &root, &removed, now, removed_age)?;
+            let candidates = candidates(&*disk, &root, &removed, now, (removed_age, orphan_age))?;
             Ok((
                 candidates,
-                log_leftovers(&*disk, &root, now)?,
-                empty_folders(&*disk, &root, now)?,
+                log_leftovers(&*disk, &root, now, orphan_age)?,
+                empty_folders(&*disk, &root, now, orphan_age)?,
             ))
         });
         let (candidates, leftovers, folders) = looked
@@ -151,7 +160,7 @@ fn candidates(
     root: &Path,
     removed: &HashMap<String, i64>,
     now: Duration,
-    removed_age: Duration,
+    (removed_age, orphan_age): (Duration, Duration),
 ) -> io::Result<Vec<Candidate>> {
     let mut candidates = Vec::new();
     for folder in partitions(disk, root)? {
@@ -172,7 +181,7 @@ fn candidates(
                 ),
                 None if is_ours(&entry.name) => (
                     Duration::from_nanos(status.modified_unix_nano),
-                    ORPHAN_AGE.max(removed_age),
+                    orphan_age.max(removed_age),
                 ),
                 None => continue,
             };

@@ -11,7 +11,7 @@ use super::testing::{
 };
 use crate::hooked_disk::{HookedDisk, full};
 use crate::rows::DAY_NANOS;
-use crate::{Catalog, InLog};
+use crate::{Catalog, InLog, Sharing};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn vacuum_deletes_what_was_removed_long_ago_and_what_nobody_named() {
@@ -53,7 +53,10 @@ async fn vacuum_deletes_what_was_removed_long_ago_and_what_nobody_named() {
     assert!(!files.iter().any(on_disk));
     assert!(handle.snapshot().files.iter().all(on_disk));
     // What waited is committed and stays; what was discarded goes.
-    let late = handle.commit(waiting.clone(), vec![at(4)]).await.unwrap();
+    let late = handle
+        .commit_upto(waiting.clone(), vec![at(4)])
+        .await
+        .unwrap();
     clock.by(HOUR);
     assert_eq!(handle.vacuum(HOUR, &context(None)).await.unwrap().files, 0);
     assert!(late.files.iter().all(on_disk));
@@ -120,7 +123,14 @@ async fn i10_vacuum_makes_room_on_a_disk_that_has_none_for_a_checkpoint() {
     let (disk, counters) = (Arc::new(disk), Arc::clone(&metrics));
     let nothing: InLog = Arc::new(|_, _| None);
     let clock_of = Arc::clone(&clock) as _;
-    let catalog = Catalog::open_on(disk, dir.path(), clock_of, counters, &nothing);
+    let catalog = Catalog::open_on(
+        disk,
+        dir.path(),
+        clock_of,
+        counters,
+        &nothing,
+        Sharing::Alone,
+    );
     let handle = catalog.await.unwrap().table(Table::Spans);
     for seed in 1..=12 {
         flush(&handle, seed).await;

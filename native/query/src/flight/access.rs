@@ -70,6 +70,11 @@ pub(super) fn tenant(metadata: &MetadataMap, tokens: &[Token]) -> Result<Option<
         .ok_or_else(denied)
 }
 
+/// Whether `otlake-partial` says that an answer may lack rows, as long as it tells.
+pub(super) fn partial(metadata: &MetadataMap) -> bool {
+    header(metadata, "otlake-partial").is_some_and(|value| value.eq_ignore_ascii_case("true"))
+}
+
 /// What `otlake-consistency` and `otlake-session` ask for.
 pub(super) fn consistency(metadata: &MetadataMap) -> Result<Consistency, Status> {
     Consistency::parse(

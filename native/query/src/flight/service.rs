@@ -39,7 +39,7 @@ use super::access::{self, status};
 use super::facts::{SQL_INFO, TYPES, keys_schema};
 use super::kept::Kept;
 use super::prepared::Statements;
-use crate::engine::{CATALOG, QueryEngine, QueryRequest, SCHEMA};
+use crate::engine::{CATALOG, QueryEngine, QueryRequest, SCHEMA, named};
 use crate::pieces::pieces;
 use crate::plain;
 use crate::statement::Parameters;
@@ -89,6 +89,7 @@ impl Service {
             sql,
             tenant: self.tenant(metadata)?,
             consistency: access::consistency(metadata)?,
+            partial: access::partial(metadata),
             ..Default::default()
         })
     }
@@ -112,10 +113,17 @@ impl Service {
             stream::iter(batches)
         });
         let data = encoded(schema, Box::pin(batches)).boxed();
-        Ok(Response::new(Box::pin(Kept::new(
-            data,
-            self.engine.timeout(),
-        ))))
+        let mut response: DoGet = Response::new(Box::pin(Kept::new(data, self.engine.timeout())));
+        let headers = response.metadata_mut();
+        if let Ok(token) = result.session.to_string().parse() {
+            headers.insert("otlake-session", token);
+        }
+        if !result.missing.is_empty()
+            && let Ok(missing) = named(&result.missing).parse()
+        {
+            headers.insert("otlake-partial", missing);
+        }
+        Ok(response)
     }
 
     /// What `GetFlightInfo` says of a command that has its answer at hand.
@@ -316,6 +324,7 @@ impl FlightSqlService for Service {
             "sql": query.query,
             "consistency": text("otlake-consistency"),
             "session": text("otlake-session"),
+            "partial": asked.partial,
         });
         let ticket = TicketStatementQuery {
             statement_handle: handle.to_string().into(),
@@ -335,6 +344,7 @@ impl FlightSqlService for Service {
         let mut asked = self.request(sql, request.metadata())?;
         asked.consistency = otlake_base::Consistency::parse(text("consistency"), text("session"))
             .map_err(|error| status(&error))?;
+        asked.partial |= handle.get("partial").and_then(Value::as_bool) == Some(true);
         self.answer(asked, Vec::new()).await
     }
 

@@ -8,7 +8,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use arrow::util::pretty::pretty_format_batches;
 use futures::TryStreamExt;
 use otlake_base::{
-    Capture, Code, Consistency, Moment, Position, Result, StreamId, Table, TableSource,
+    Capture, Code, Consistency, Moment, Position, Result, Session, StreamId, Table, TableSource,
 };
 use parking_lot::Mutex;
 use parquet::file::properties::WriterProperties;
@@ -21,7 +21,9 @@ use crate::engine::QueryEngine;
 use crate::sample_test::{Spans, config, engine, schema, spans};
 
 async fn traced(engine: &QueryEngine, id: u8, tenant: Option<&str>) -> Result<RecordBatch> {
-    let answer = engine.trace([id; 16], tenant, Consistency::Strong).await?;
+    let answer = engine
+        .trace([id; 16], tenant, Consistency::Strong, false)
+        .await?;
     let batches: Vec<RecordBatch> = answer.stream.try_collect().await?;
     Ok(concat_batches(&schema(), &batches).unwrap())
 }
@@ -136,7 +138,7 @@ async fn a_trace_has_the_rows_that_sql_finds_whatever_the_files_are_like() {
         }
         let engine = engine(config(&folder), source);
         for id in 0..=TRACES as u8 {
-            let answer = engine.trace([id; 16], Some("a"), Consistency::Strong);
+            let answer = engine.trace([id; 16], Some("a"), Consistency::Strong, false);
             let trace: Vec<_> = answer.await.unwrap().stream.try_collect().await.unwrap();
             let id = format!("{id:02x}").repeat(16);
             let sql = format!("SELECT * FROM spans WHERE trace_id = '{id}'");
@@ -185,15 +187,15 @@ impl TableSource for Changing {
         self.inner.capture(consistency)
     }
 
-    fn moment(&self, consistency: &Consistency) -> Result<Moment> {
+    fn moment(&self, consistency: &Consistency) -> Result<Option<Moment>> {
         let moment = *self.moment.lock();
         match consistency {
-            Consistency::Strong => Ok(moment),
+            Consistency::Strong => Ok(Some(moment)),
             Consistency::Session(_) => Err(otlake_base::Error::new(Code::QuerySession, "no")),
-            Consistency::Eventual => Ok(Moment {
+            Consistency::Eventual => Ok(Some(Moment {
                 newest: None,
                 ..moment
-            }),
+            })),
         }
     }
 }
@@ -222,7 +224,7 @@ fn i7_a_known_answer_is_given_at_its_own_moment_alone() {
         json: true,
     };
     let known = |form: &TraceForm, consistency| engine.known_trace(form, &consistency).unwrap();
-    let at = engine.moment(&Consistency::Strong).unwrap();
+    let at = engine.moment(&Consistency::Strong).unwrap().unwrap();
     assert_eq!(known(&form, Consistency::Strong), None);
     engine.keep_trace(form.clone(), at, b"one");
     assert_eq!(
@@ -250,7 +252,7 @@ fn i7_a_known_answer_is_given_at_its_own_moment_alone() {
         assert_eq!(known(&other, Consistency::Strong), None, "{other:?}");
     }
     assert_eq!(known(&form, Consistency::Eventual), None);
-    let session = Consistency::Session(Vec::new());
+    let session = Consistency::Session(Session::default());
     let refused = engine.known_trace(&form, &session).unwrap_err();
     assert_eq!(refused.code, Code::QuerySession);
     // A span is acknowledged while the trace is looked up: the answer may lack it.
@@ -258,7 +260,7 @@ fn i7_a_known_answer_is_given_at_its_own_moment_alone() {
     assert_eq!(known(&form, Consistency::Strong), None);
     engine.keep_trace(form.clone(), at, b"one");
     assert_eq!(known(&form, Consistency::Strong), None);
-    let at = engine.moment(&Consistency::Strong).unwrap();
+    let at = engine.moment(&Consistency::Strong).unwrap().unwrap();
     engine.keep_trace(form.clone(), at, b"two");
     assert_eq!(
         known(&form, Consistency::Strong).as_deref(),

@@ -1,0 +1,493 @@
+//! Several handles, and processes, on one folder.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::{Child, Command};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arrow::array::{AsArray, RecordBatch};
+use arrow::datatypes::Int64Type;
+use bytes::Bytes;
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use otlake_base::disk::real;
+use otlake_base::{Metrics, Position, StreamId, SystemClock, Table};
+use otlake_shard::{WriteOptions, Written, write};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+
+use crate::commit::{Addition, Outcome};
+use crate::durable_store::DurableStore;
+use crate::maintain::testing::{Ahead, HOUR, compact, context, rows};
+use crate::rows::{DAY_NANOS, Random, batch};
+use crate::{Catalog, DeltaTableHandle, InLog, Sharing, Snapshot};
+
+/// One whose merges leave no equal rows out, so that a double is not hidden.
+const TABLE: Table = Table::Logs;
+const SECOND: i64 = 1_000_000_000;
+
+async fn open_at(dir: &Path, clock: Arc<Ahead>) -> Arc<DeltaTableHandle> {
+    let nothing: InLog = Arc::new(|_, _| None);
+    let (metrics, sharing) = (Arc::new(Metrics::new()), Sharing::Shared);
+    let handle = DeltaTableHandle::open(
+        TABLE,
+        dir.join(TABLE.name()),
+        real(),
+        clock,
+        metrics,
+        &nothing,
+        sharing,
+    );
+    Arc::new(handle.await.unwrap())
+}
+
+async fn open(dir: &Path) -> Arc<DeltaTableHandle> {
+    open_at(dir, Arc::default()).await
+}
+
+fn at(stream: u64, sequence: u64) -> Position {
+    let stream = StreamId(u128::from(stream));
+    Position { stream, sequence }
+}
+
+/// Batches of one stream hold two rows each, by whose times they can be told.
+fn record(stream: u64, sequence: u64) -> RecordBatch {
+    let start = DAY_NANOS + (stream * 1_000 + sequence) as i64 * SECOND;
+    batch(TABLE, sequence, 2, start, "acme")
+}
+
+/// How often each row is in the table, by stream and sequence.
+fn held(snapshot: &Snapshot) -> BTreeMap<(u64, u64), usize> {
+    let mut held = BTreeMap::new();
+    for file in snapshot.files.iter() {
+        let file = File::open(snapshot.root.join(&file.path)).unwrap();
+        let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
+        for batch in reader.build().unwrap() {
+            let batch = batch.unwrap();
+            let times = batch.column_by_name(TABLE.time_column()).unwrap();
+            for time in times.as_primitive::<Int64Type>().values() {
+                let number = ((time - DAY_NANOS) / SECOND) as u64;
+                *held.entry((number / 1_000, number % 1_000)).or_insert(0) += 1;
+            }
+        }
+    }
+    held
+}
+
+fn each_once(streams: &[u64], last: u64) -> BTreeMap<(u64, u64), usize> {
+    let of = |stream: u64| (1..=last).map(move |sequence| ((stream, sequence), 2));
+    streams.iter().copied().flat_map(of).collect()
+}
+
+/// A flush as a flusher does it: what is in no file is written, then committed.
+struct Flush {
+    upto: Vec<Position>,
+    addition: Addition,
+}
+
+async fn prepare(handle: &DeltaTableHandle, upto: Vec<Position>) -> Flush {
+    let before = handle.snapshot();
+    let records = upto.iter().flat_map(|upto| {
+        let base = before.watermarks.get(&upto.stream).copied().unwrap_or(0);
+        (base + 1..=upto.sequence).map(|sequence| record(upto.stream.0 as u64, sequence))
+    });
+    let records: Vec<RecordBatch> = records.collect();
+    let files: Vec<Written> = match records.is_empty() {
+        true => Vec::new(),
+        false => write(TABLE, records, &before.root, &WriteOptions::default())
+            .await
+            .unwrap(),
+    };
+    handle.expect(&files);
+    let marks = before.marks(&upto);
+    let addition = Addition {
+        files,
+        marks,
+        tried: false,
+    };
+    Flush { upto, addition }
+}
+
+/// Commits it, and goes on until the table holds its rows.
+async fn finish(handle: &DeltaTableHandle, flush: Flush) {
+    let Flush { upto, mut addition } = flush;
+    loop {
+        let committed = handle.commit_one(addition).await.unwrap();
+        if committed.outcome == Outcome::Held {
+            assert!(upto.iter().all(|upto| committed.snapshot.covers(*upto)));
+            return;
+        }
+        addition = prepare(handle, upto.clone()).await.addition;
+    }
+}
+
+/// Every order of two sequences of so many steps: true where the first takes one.
+fn interleavings(first: usize, second: usize) -> Vec<Vec<bool>> {
+    if first + second == 0 {
+        return vec![Vec::new()];
+    }
+    let mut all = Vec::new();
+    for (left, is_first) in [(first, true), (second, false)] {
+        if left > 0 {
+            let rest = match is_first {
+                true => interleavings(first - 1, second),
+                false => interleavings(first, second - 1),
+            };
+            all.extend(rest.into_iter().map(|mut rest| {
+                rest.insert(0, is_first);
+                rest
+            }));
+        }
+    }
+    all
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i3_i9_two_nodes_that_flush_the_same_stream_in_any_order_double_and_lose_nothing() {
+    let plans = [
+        [vec![at(1, 2)], vec![at(1, 5), at(2, 2)]],
+        [vec![at(1, 3), at(2, 1)], vec![at(1, 5), at(2, 5)]],
+    ];
+    let orders = interleavings(4, 4);
+    assert_eq!(orders.len(), 70);
+    for order in orders {
+        let dir = tempfile::tempdir().unwrap();
+        let handles = [open(dir.path()).await, open(dir.path()).await];
+        let mut steps = [0, 0];
+        let mut begun: [Option<Flush>; 2] = [None, None];
+        for is_first in &order {
+            let node = usize::from(!is_first);
+            match begun[node].take() {
+                None => {
+                    let upto = plans[node][steps[node]].clone();
+                    begun[node] = Some(prepare(&handles[node], upto).await);
+                }
+                Some(flush) => {
+                    finish(&handles[node], flush).await;
+                    steps[node] += 1;
+                }
+            }
+        }
+        finish(&handles[0], prepare(&handles[0], vec![at(2, 5)]).await).await;
+        let all = each_once(&[1, 2], 5);
+        for handle in [&handles[0], &handles[1], &open(dir.path()).await] {
+            let now = handle.refresh().await.unwrap();
+            assert_eq!(held(&now), all, "{order:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_against_another_watermark_does_nothing_and_its_files_are_deleted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two) = (open(dir.path()).await, open(dir.path()).await);
+    let early = prepare(&one, vec![at(1, 4)]).await;
+    finish(&two, prepare(&two, vec![at(1, 2)]).await).await;
+    let path = two.root.join(&early.addition.files[0].file.path);
+    assert!(path.exists());
+    let mut tried = early.addition.clone();
+    tried.tried = true;
+    // What may have landed before is not deleted by a commit that finds no use for it.
+    assert_eq!(one.commit_one(tried).await.unwrap().outcome, Outcome::Stale);
+    assert!(path.exists());
+    let stale = one.commit_one(early.addition).await.unwrap();
+    assert_eq!(stale.outcome, Outcome::Stale);
+    assert!(!path.exists());
+    assert_eq!((stale.snapshot.version, rows(&stale.snapshot)), (1, 4));
+    // One stream of two is at its base; the other is not.
+    let mixed = prepare(&one, vec![at(1, 4), at(2, 4)]).await;
+    finish(&two, prepare(&two, vec![at(2, 4)]).await).await;
+    assert_eq!(
+        one.commit_one(mixed.addition).await.unwrap().outcome,
+        Outcome::Stale
+    );
+    finish(&one, prepare(&one, vec![at(1, 4), at(2, 4)]).await).await;
+    assert_eq!(held(&one.snapshot()), each_once(&[1, 2], 4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn additions_of_several_writers_are_one_commit_and_each_is_told_what_became_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let handle = open(dir.path()).await;
+    let first = prepare(&handle, vec![at(1, 2)]).await.addition;
+    let same = prepare(&handle, vec![at(1, 2)]).await.addition;
+    let other = prepare(&handle, vec![at(2, 1)]).await.addition;
+    let overlapping = prepare(&handle, vec![at(1, 3)]).await.addition;
+    let unneeded = handle.root.join(&same.files[0].file.path);
+    let all = vec![first.clone(), same, other, overlapping, first];
+    let (snapshot, outcomes) = handle.commit_all(all).await.unwrap();
+    let (held_one, stale) = (Outcome::Held, Outcome::Stale);
+    assert_eq!(outcomes, [held_one, held_one, held_one, stale, held_one]);
+    assert_eq!(snapshot.version, 1);
+    assert!(!unneeded.exists());
+    let expected = BTreeMap::from([((1, 1), 2), ((1, 2), 2), ((2, 1), 2)]);
+    assert_eq!(held(&snapshot), expected);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_that_open_an_empty_folder_at_once_one_makes_each_table() {
+    for _ in 0..5 {
+        let dir = tempfile::tempdir().unwrap();
+        let opens = (0..6).map(|_| {
+            let dir = dir.path().to_owned();
+            tokio::spawn(async move { open(&dir).await })
+        });
+        let mut ids = BTreeSet::new();
+        for open in opens.collect::<Vec<_>>() {
+            let handle = open.await.unwrap();
+            assert_eq!(handle.snapshot().version, 0);
+            let delta = handle.committer.lock().await;
+            ids.insert(delta.snapshot().unwrap().metadata().id().to_owned());
+        }
+        assert_eq!(ids.len(), 1);
+        let log = fs::read_dir(dir.path().join(TABLE.name()).join("_delta_log")).unwrap();
+        let names: Vec<_> = log.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(names, ["00000000000000000000.json"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_another_node_has_written_and_not_committed_is_left_alone_for_a_day() {
+    let dir = tempfile::tempdir().unwrap();
+    let one = open(dir.path()).await;
+    let waiting = prepare(&one, vec![at(1, 1)]).await;
+    let file = one.root.join(&waiting.addition.files[0].file.path);
+    let staged = file.with_file_name(".0b7a2a0c-5f5e-4b6e-9b5b-0d6d6f1f2a11.tmp");
+    fs::write(&staged, b"half").unwrap();
+    let clock = Arc::new(Ahead::default());
+    let two = open_at(dir.path(), Arc::clone(&clock)).await;
+    assert!(file.exists() && staged.exists());
+    clock.by(23 * HOUR);
+    two.vacuum(HOUR, &context(None)).await.unwrap();
+    assert!(file.exists() && staged.exists());
+    // Its writer would have given it up by then.
+    assert!(one.waiting_age() < 23 * HOUR);
+    finish(&one, waiting).await;
+    let crashed = prepare(&two, vec![at(1, 2)]).await;
+    clock.by(2 * HOUR);
+    two.refresh().await.unwrap();
+    two.vacuum(HOUR, &context(None)).await.unwrap();
+    assert!(file.exists() && !staged.exists());
+    finish(&two, crashed).await;
+    assert_eq!(held(&two.snapshot()), each_once(&[1], 2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn merges_and_vacuums_of_two_nodes_at_once_lose_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(Ahead::default());
+    let one = open_at(dir.path(), Arc::clone(&clock)).await;
+    let two = open_at(dir.path(), Arc::clone(&clock)).await;
+    let mut merged = 0;
+    for round in 1..=4 {
+        for sequence in (round - 1) * 4 + 1..=round * 4 {
+            finish(&one, prepare(&one, vec![at(1, sequence)]).await).await;
+        }
+        two.refresh().await.unwrap();
+        let (a, b) = (context(None), context(None));
+        let (a, b) = tokio::join!(compact(&one, &a), compact(&two, &b));
+        merged += [a, b]
+            .into_iter()
+            .filter_map(|compacted| compacted.unwrap())
+            .filter(|compacted| compacted.files > 0)
+            .count();
+        clock.by(2 * HOUR);
+        let (a, b) = (context(None), context(None));
+        let (a, b) = tokio::join!(one.vacuum(HOUR, &a), two.vacuum(HOUR, &b));
+        a.unwrap();
+        b.unwrap();
+        for handle in [&one, &two] {
+            let now = handle.refresh().await.unwrap();
+            assert_eq!(held(&now), each_once(&[1], round * 4));
+        }
+    }
+    assert!(merged >= 4);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn i6_checkpoints_of_two_nodes_at_one_version_are_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two) = (open(dir.path()).await, open(dir.path()).await);
+    for sequence in 1..=8 {
+        finish(&one, prepare(&one, vec![at(1, sequence)]).await).await;
+        let (mut a, mut b) = (one.committer.lock().await, two.committer.lock().await);
+        two.refresh_delta(&mut b).await.unwrap();
+        tokio::join!(one.try_checkpoint(&mut a), two.try_checkpoint(&mut b));
+        drop((a, b));
+        let third = open(dir.path()).await;
+        assert_eq!(held(&third.snapshot()), each_once(&[1], sequence));
+        let log = third.root.join("_delta_log");
+        for file in crate::verify::log_files(&*real(), &third.root).unwrap() {
+            // The hint alone may be of the one and its sums of the other.
+            if !file.ends_with("_last_checkpoint") {
+                let checked = crate::verify::check_log_file(&*real(), &file).unwrap();
+                assert_eq!(checked, otlake_base::checksum::Checked::Whole, "{file:?}");
+            }
+        }
+        let checkpoint = log.join(format!("{sequence:020}.checkpoint.parquet"));
+        assert!(checkpoint.exists());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_commit_is_followed_commit_by_commit_as_a_load_would_read_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two) = (open(dir.path()).await, open(dir.path()).await);
+    for sequence in 1..=6 {
+        let upto = vec![at(1, sequence), at(2, sequence)];
+        finish(&one, prepare(&one, upto).await).await;
+    }
+    assert_eq!(two.snapshot().version, 0);
+    let three = two.refresh_to(3).await.unwrap();
+    assert_eq!(three.version, 6);
+    compact(&one, &context(None)).await.unwrap().unwrap();
+    let followed = two.refresh().await.unwrap();
+    let loaded = open(dir.path()).await.snapshot();
+    assert_eq!(followed.version, 7);
+    assert_eq!(followed.watermarks, loaded.watermarks);
+    assert_eq!(
+        format!("{:?}", followed.files),
+        format!("{:?}", loaded.files)
+    );
+    let error = two.refresh_to(8).await.expect_err("it is not there");
+    assert_eq!(error.code, otlake_base::Code::TableIo);
+    // Its own commits stand on what it has followed.
+    finish(&two, prepare(&two, vec![at(3, 1)]).await).await;
+    assert_eq!(two.snapshot().version, 8);
+    // One that was away until the log's entries had expired finds the newest version all the same.
+    let late = open(dir.path()).await;
+    for sequence in 2..=4 {
+        finish(&one, prepare(&one, vec![at(3, sequence)]).await).await;
+    }
+    let mut delta = one.committer.lock().await;
+    one.try_checkpoint(&mut delta).await;
+    drop(delta);
+    for version in 0..=10 {
+        fs::remove_file(one.root.join(format!("_delta_log/{version:020}.json"))).unwrap();
+    }
+    let reached = late.refresh().await.unwrap();
+    assert_eq!((reached.version, rows(&reached)), (11, 32));
+    assert_eq!(reached.watermarks, one.snapshot().watermarks);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_stores_that_create_one_name_exactly_one_succeeds() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().canonicalize().unwrap();
+    for name in 0..20 {
+        let creations = (0..8).map(|writer: u8| {
+            let store = DurableStore::new(real(), Arc::new(Metrics::new()));
+            let path = root.join(format!("{name}.json"));
+            tokio::spawn(async move {
+                let path = object_store::path::Path::from_absolute_path(path).unwrap();
+                let content = Bytes::from(vec![writer; 1_000]);
+                let create = PutOptions::from(PutMode::Create);
+                let put = store.put_opts(&path, PutPayload::from(content), create);
+                match put.await {
+                    Ok(_) => Some((
+                        writer,
+                        store.get(&path).await.unwrap().bytes().await.unwrap(),
+                    )),
+                    Err(object_store::Error::AlreadyExists { .. }) => None,
+                    Err(error) => panic!("{error}"),
+                }
+            })
+        });
+        let mut winners = Vec::new();
+        for creation in creations.collect::<Vec<_>>() {
+            winners.extend(creation.await.unwrap());
+        }
+        assert_eq!(winners.len(), 1);
+        let (writer, content) = &winners[0];
+        assert!(content.len() == 1_000 && content.iter().all(|byte| byte == writer));
+    }
+}
+
+/// The streams that both processes flush, and the last sequence of each.
+const STREAMS: [u64; 3] = [1, 2, 3];
+const LAST: u64 = 30;
+const FOLDER: &str = "OTLAKE_TEST_SHARED_FOLDER";
+const SEED: &str = "OTLAKE_TEST_SHARED_SEED";
+
+/// One process of two: flushes parts of every stream until the table holds all.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "it is run by `i3_two_processes_on_one_folder_double_and_lose_nothing`"]
+async fn a_process_that_flushes() {
+    let (Ok(dir), Ok(seed)) = (std::env::var(FOLDER), std::env::var(SEED)) else {
+        panic!("{FOLDER} and {SEED} are not set");
+    };
+    let mut random = Random(seed.parse().unwrap());
+    let nothing: InLog = Arc::new(|_, _| None);
+    let (clock, metrics) = (Arc::new(SystemClock), Arc::new(Metrics::new()));
+    let catalog = Catalog::open_on(
+        real(),
+        Path::new(&dir),
+        clock,
+        metrics,
+        &nothing,
+        Sharing::Shared,
+    );
+    let handle = catalog.await.unwrap().table(TABLE);
+    loop {
+        let now = handle.snapshot();
+        let mut upto = Vec::new();
+        for stream in STREAMS {
+            let (stream, base) = (StreamId(u128::from(stream)), at(stream, 0));
+            let base = now.watermarks.get(&base.stream).copied().unwrap_or(0);
+            let sequence = (base + random.below(4)).min(LAST);
+            if sequence > base {
+                upto.push(Position { stream, sequence });
+            }
+        }
+        if !upto.is_empty() {
+            finish(&handle, prepare(&handle, upto).await).await;
+        }
+        match random.below(6) {
+            0 => drop(compact(&handle, &context(None)).await.unwrap()),
+            1 => drop(
+                handle
+                    .vacuum(Duration::from_secs(60), &context(None))
+                    .await
+                    .unwrap(),
+            ),
+            2 => drop(handle.refresh().await.unwrap()),
+            _ => {}
+        }
+        let now = handle.snapshot();
+        if STREAMS
+            .into_iter()
+            .all(|stream| now.covers(at(stream, LAST)))
+        {
+            break;
+        }
+    }
+}
+
+#[test]
+fn i3_two_processes_on_one_folder_double_and_lose_nothing() {
+    let seed = std::env::var("OTLAKE_TEST_SEED").map_or(1, |seed| seed.parse::<u64>().unwrap());
+    println!("OTLAKE_TEST_SEED={seed}");
+    for round in 0..3 {
+        let dir = tempfile::tempdir().unwrap();
+        let start = |process: u64| -> Child {
+            Command::new(std::env::current_exe().unwrap())
+                .args([
+                    "--exact",
+                    "shared_test::a_process_that_flushes",
+                    "--ignored",
+                ])
+                .env(FOLDER, dir.path())
+                .env(SEED, (seed * 1_000 + round * 10 + process).to_string())
+                .stdout(std::process::Stdio::null())
+                .spawn()
+                .unwrap()
+        };
+        let mut processes = [start(1), start(2)];
+        for process in &mut processes {
+            assert!(process.wait().unwrap().success(), "round {round}");
+        }
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let now = runtime.block_on(open(dir.path())).snapshot();
+        assert_eq!(held(&now), each_once(&STREAMS, LAST), "round {round}");
+    }
+}
