@@ -139,12 +139,10 @@ impl MetadataGroup {
     pub async fn bootstrap(&self) -> Result<()> {
         let core = Arc::clone(&self.core);
         self.inside(async move { bootstrap(&core).await }).await?;
-        let group = self.core.identity.group();
         if self.local().group == 0 {
             // Where a crash came between, the next start's bootstrap does the rest.
-            if self.status().voters.as_slice() == [Arc::clone(&self.core.identity.name)] {
-                self.propose(Command::Found { group }).await?.granted()?;
-            }
+            let group = self.core.identity.group();
+            self.propose(Command::Found { group }).await?.granted()?;
         }
         Ok(())
     }
@@ -286,6 +284,11 @@ impl MetadataGroup {
     /// The id of the group; none where the node is in none.
     pub fn group(&self) -> Option<u128> {
         self.core.identity.group.get().copied()
+    }
+
+    /// How many entries the log holds on disk.
+    pub fn log_length(&self) -> u64 {
+        self.core.log.length()
     }
 
     /// Makes a snapshot now, besides the regular ones.

@@ -17,6 +17,8 @@
 //!   checker of linearizability.
 //! - `hex.rs`: numbers of 128 bits in JSON; `limits.rs`: every limit.
 
+#[cfg(test)]
+mod chaos_test;
 pub mod command;
 mod config;
 mod core;
@@ -26,6 +28,8 @@ mod group;
 mod group_test;
 mod hex;
 pub mod limits;
+#[cfg(test)]
+mod members_test;
 mod raft;
 mod session;
 pub mod state;

@@ -195,7 +195,10 @@ impl Store {
 
     /// Closes the file once those are done that use it now. A second call changes nothing.
     pub(crate) fn close(&self) {
-        drop(self.database.write().take());
+        let database = self.database.write().take();
+        if let Err(error) = guarded(&self.path, || drop(database)) {
+            tracing::error!(target: "otlake::metadata", %error, "a store was not closed");
+        }
     }
 
     /// A value of the table `meta`.
@@ -308,9 +311,17 @@ impl Store {
     }
 }
 
+impl Drop for Store {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
 fn builder() -> redb::Builder {
     let mut builder = Database::builder();
     builder.set_cache_size(STORE_CACHE_BYTES);
+    // The file is small, and a node must not vote by what damage has made of it.
+    builder.set_check_integrity_on_open(true);
     builder
 }
 

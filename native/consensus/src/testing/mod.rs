@@ -4,6 +4,9 @@
 //! - `nodes.rs`: the nodes of a group in one process.
 //! - `history.rs`: what was asked and answered when, and whether any order explains it.
 
+pub mod history;
+#[cfg(test)]
+mod history_test;
 mod nodes;
 mod wire;
 
