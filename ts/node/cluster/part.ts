@@ -53,6 +53,8 @@ const RETRY_MS = 500
 const KEEP_MS = 10_000
 /** How long the others have to see that nothing belongs to a node any more before it seals its stream. */
 const SETTLE_MS = 1000
+/** How long a lock of `alone` holds without its node. What runs longer is safe, and may be doubled. */
+const LOCK_MS = 600_000
 /** How long a node that leaves tells the others. */
 const LEAVE_WAIT_MS = 5000
 
@@ -90,6 +92,7 @@ export class ClusterPart implements Part {
   #isBootstrapping = false
   #isStopped = false
   #conflict: string | null = null
+  #suspicions = 0
   #lastError: string | null = null
   #drained: Promise<void> | null = null
 
@@ -100,6 +103,16 @@ export class ClusterPart implements Part {
 
   get state(): ClusterState {
     return this.#state
+  }
+
+  /** Whether it has begun: there is a membership, and a native side. */
+  get hasJoined(): boolean {
+    return this.#reconciler !== undefined
+  }
+
+  /** How often a member was suspected. */
+  get suspicions(): number {
+    return this.#suspicions
   }
 
   /** Throws `NODE_STATE` before the start. */
@@ -228,6 +241,31 @@ export class ClusterPart implements Part {
     return this.#drained
   }
 
+  /**
+   * Does what only one node may do at a time: on the one that leads the metadata group, under a lock,
+   * in case two believe that they do. Elsewhere, or where the lock is held, it is left out.
+   */
+  async alone(what: string, work: () => Promise<void>): Promise<void> {
+    const leads = this.round?.metadata.leader === this.membership.self.name
+    if (!leads || this.#state !== 'ready') return
+    let token: bigint
+    try {
+      token = await this.native.lock(what, LOCK_MS)
+    } catch (thrown) {
+      const { code, message } = OtlakeError.from(thrown)
+      this.#options.log.debug({ code }, `${what} are left out: ${message}`)
+      return
+    }
+    try {
+      await work()
+    } finally {
+      await this.native.unlock(what, token).catch((thrown) => {
+        const { code, message } = OtlakeError.from(thrown)
+        this.#options.log.debug({ code }, `the lock of ${what} ends by itself: ${message}`)
+      })
+    }
+  }
+
   async stop(): Promise<void> {
     this.#isStopped = true
     for (const stop of this.#stops.splice(0)) stop()
@@ -263,6 +301,7 @@ export class ClusterPart implements Part {
       this.#conflict = address
       log.error({ address }, `another node is called \`${name}\`, too: name one of them otherwise`)
     })
+    membership.on('suspect', () => this.#suspicions++)
     membership.on('fault', ({ kind, member, subject }) =>
       log.warn({ kind, member, subject }, 'a fault in the cluster'),
     )
