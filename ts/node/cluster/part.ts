@@ -4,7 +4,7 @@
  * ```
  *  start   name and known members from the data folder
  *          the native side (its address is told to others), then gossip
- *          join; begin the metadata group, or wait for one          bootstrap.ts
+ *          join; begin the metadata group, or wait for one          joining.ts
  *          the node's stream is registered: ready
  *  run     members and metadata ──▶ controller ──▶ native side      reconciler.ts
  *          load, disk and services ──▶ gossip                        reports.ts
@@ -21,7 +21,7 @@ import { OtlakeError } from '../../base/errors.js'
 import { splitAddress } from '../../base/http/port.js'
 import { type Random, systemRandom } from '../../base/random.js'
 import type { Membership } from '../../cluster/membership.js'
-import { fromNodeRegisters, saysNoGroup, toNodeRegisters } from '../../cluster/node-state.js'
+import { toNodeRegisters } from '../../cluster/node-state.js'
 import type { Engine } from '../../native/binding.js'
 import {
   type NativeCluster,
@@ -34,10 +34,10 @@ import { type ClusterConfig, hostPort, isWildcard } from '../cluster-config.js'
 import type { Check, CheckState } from '../health.js'
 import type { Part } from '../lifecycle.js'
 import type { Logger } from '../node.js'
-import { type Answer, resolveSeeds, type Seed, shouldBootstrap, whyWaiting } from './bootstrap.js'
 import { isGivenAway, isLast } from './drain.js'
 import { controllerSettings, secretOf, startGossip } from './gossip.js'
 import { keepMembers, knownMembers, nodeName } from './identity.js'
+import { Joining } from './joining.js'
 import type { PortPart } from './port.js'
 import { problems } from './problems.js'
 import { Reconciler, type Round } from './reconciler.js'
@@ -86,10 +86,9 @@ export class ClusterPart implements Part {
   #membership: Membership | undefined
   #native: NativeCluster | undefined
   #reconciler: Reconciler | undefined
-  #seeds: Seed[] = []
+  #joining: Joining | undefined
   #state: ClusterState = 'new'
   #isRegistered = false
-  #isBootstrapping = false
   #isStopped = false
   #conflict: string | null = null
   #suspicions = 0
@@ -156,7 +155,7 @@ export class ClusterPart implements Part {
       allowDegraded: config.allowDegraded,
       conflict: this.#conflict,
       isRegistered: this.#isRegistered,
-      waiting: this.round.metadata.group === '' ? whyWaiting(this.#circumstances()) : null,
+      waiting: this.round.metadata.group === '' ? (this.#joining?.why() ?? null) : null,
       lastError: this.#lastError,
     })
   }
@@ -187,7 +186,6 @@ export class ClusterPart implements Part {
     for (const warning of config.warnings) log.warn({}, warning)
     const name = await nodeName(dataDir, config.node, random)
     const known = config.rejoin ? await knownMembers(dataDir) : []
-    this.#seeds = await this.#resolve()
     this.#native = await (this.#options.startNative ?? startCluster)(engine(), {
       name,
       cluster: config.name,
@@ -207,10 +205,20 @@ export class ClusterPart implements Part {
       log,
       onRound: (round) => this.#afterRound(round),
     })
-    this.#join([...config.join, ...known])
+    this.#joining = new Joining({
+      config,
+      port,
+      membership: this.#membership,
+      native: this.#native,
+      log,
+      round: () => this.round,
+      onBegun: () => this.reconciler.round(),
+      onFailed: (what, thrown) => this.#failed(what, thrown),
+    })
     this.#reconciler.start()
+    await this.#joining.join(known)
     this.#stops.push(
-      this.#clock.every(RETRY_MS, () => void this.#bootstrap()),
+      this.#clock.every(RETRY_MS, () => void this.#joining?.bootstrap()),
       this.#clock.every(KEEP_MS, () => void this.#keepMembers()),
       this.#reports(),
     )
@@ -312,57 +320,6 @@ export class ClusterPart implements Part {
   #reachable(address: string): string {
     const { host, port } = splitAddress(address)
     return isWildcard(host) ? hostPort(this.#options.port.host, port) : address
-  }
-
-  #resolve(): Promise<Seed[]> {
-    const { config, port } = this.#options
-    return resolveSeeds(config.join, { advertised: port.address, listen: config.listen })
-  }
-
-  #join(addresses: readonly string[]): void {
-    const own = new Set(this.#seeds.filter(({ isSelf }) => isSelf).map(({ given }) => given))
-    const seeds = [...new Set(addresses)].filter((address) => !own.has(address))
-    this.membership.join(seeds).catch((thrown) => {
-      const error = OtlakeError.from(thrown)
-      this.#options.log.warn({ code: error.code }, `${error.message}; it is tried again`)
-    })
-  }
-
-  /** Begins the metadata group, if that is this node's to do. */
-  async #bootstrap(): Promise<void> {
-    if (this.#isBootstrapping || this.#isStopped || this.round === null) return
-    if (this.round.metadata.group !== '') return
-    this.#isBootstrapping = true
-    try {
-      // What names stand for may have changed since.
-      this.#seeds = await this.#resolve()
-      if (!shouldBootstrap(this.#circumstances())) return
-      this.#options.log.info({}, 'beginning the metadata group of a new cluster')
-      await this.native.bootstrap()
-      this.reconciler.round()
-    } catch (thrown) {
-      this.#failed('the metadata group was not begun', thrown)
-    } finally {
-      this.#isBootstrapping = false
-    }
-  }
-
-  #circumstances() {
-    const self = this.membership.self.name
-    const others: Answer[] = this.membership
-      .members()
-      .filter(({ name }) => name !== self)
-      .map(({ name, address, status }) => {
-        const registers = this.membership.registers(name)
-        return {
-          address,
-          isPresent: status === 'alive',
-          group: fromNodeRegisters(registers).group,
-          saysNoGroup: saysNoGroup(registers),
-        }
-      })
-    const { bootstrap } = this.#options.config
-    return { bootstrap, group: this.round?.metadata.group ?? '', seeds: this.#seeds, others }
   }
 
   /** Until the node's stream is registered. */
