@@ -35,6 +35,13 @@ function quoted(path, pattern) {
   return [...found.matchAll(/"(\w+)"/g)].map(([, text]) => text)
 }
 
+/** The same of a TypeScript source. */
+function quotedIn(path, pattern) {
+  const found = pattern.exec(read(path))?.[1]
+  if (found === undefined) throw new Error(`${path} has no ${pattern}`)
+  return [...found.matchAll(/'(\w+)'/g)].map(([, text]) => text)
+}
+
 const names = (type) =>
   quoted(
     'native/base/src/signal.rs',
@@ -67,8 +74,27 @@ const EVERYWHERE = {
   status: 'the HTTP status',
 }
 
+/** Where the metrics of a cluster's node are made. */
+const CLUSTER = join('node', 'cluster')
+const FAULTS = {
+  kind: quotedIn('ts/cluster/faults.ts', /export type FaultKind =([\s\S]*?)\n\n/),
+}
+const DIRECTIONS = { direction: ['sent', 'received'] }
+
 /** The values of labels that are a metric's own, where the code has a list of them. */
 const OWN = {
+  cluster_members: {
+    status: quotedIn('ts/cluster/messages.ts', /export type Status = (.*)/),
+  },
+  cluster_faults: FAULTS,
+  cluster_open_faults: FAULTS,
+  cluster_gossip_bytes: DIRECTIONS,
+  cluster_gossip_packets: DIRECTIONS,
+  cluster_gossip_refused: {
+    reason: quotedIn('ts/cluster/wire.ts', /export type Refusal = (.*)/),
+  },
+  cluster_probes: { outcome: ['answered', 'failed'] },
+  cluster_recoveries: { outcome: ['complete', 'incomplete', 'failed'] },
   job_runs: { outcome: quoted(JOBS, /const OUTCOMES: .*= \[(.*)\];/) },
   metadata_election_rounds: { outcome: quoted(METADATA, /const ROUND_OUTCOMES: .*= \[(.*)\];/) },
   metadata_proposals: { outcome: quoted(METADATA, /const PROPOSAL_OUTCOMES: .*= \[(.*)\];/) },
@@ -151,10 +177,11 @@ function native(path) {
   return metrics
 }
 
-/** The metrics that TypeScript makes, wherever it does. */
-function typescript() {
+/** The metrics that TypeScript makes, of a node by itself or of a cluster's. */
+function typescript(isOfACluster) {
   const files = readdirSync(join(root, 'ts'), { recursive: true })
     .filter((file) => file.endsWith('.ts') && !file.endsWith('.test.ts'))
+    .filter((file) => file.startsWith(CLUSTER) === isOfACluster)
     .sort()
   return files.flatMap((file) => {
     const source = read(join('ts', file))
@@ -171,7 +198,10 @@ function typescript() {
           unit,
           help: text('help'),
           labels: Object.fromEntries(
-            [...labels.matchAll(/'(\w+)'/g)].map(([, label]) => [label, EVERYWHERE[label]]),
+            [...labels.matchAll(/'(\w+)'/g)].map(([, label]) => [
+              label,
+              OWN[name.replace(/^otlake_/, '')]?.[label] ?? EVERYWHERE[label],
+            ]),
           ),
         }
       },
@@ -212,13 +242,13 @@ function labelTable(metrics) {
         ? values.map((value) => `\`${value}\``).join(', ')
         : values
       const key = `\`${label}\`|${listed}`
-      rows.set(key, [...(rows.get(key) ?? []), `\`${name}\``])
+      const of = values === EVERYWHERE[label] ? 'any' : `\`${name}\``
+      rows.set(key, new Set([...(rows.get(key) ?? []), of]))
     }
   }
   const shown = [...rows].map(([key, of]) => {
     const [label, listed] = key.split('|')
-    const everywhere = EVERYWHERE[label.replaceAll('`', '')] !== undefined
-    return `| ${label} | ${everywhere ? 'any' : of.join(', ')} | ${listed} |`
+    return `| ${label} | ${[...of].join(', ')} | ${listed} |`
   })
   return ['| label | of | values |', '|---|---|---|', ...shown].join('\n')
 }
@@ -228,8 +258,9 @@ const own = [
   ...native(JOBS),
   ...native(PEERS),
   ...native(METADATA),
-  ...typescript(),
+  ...typescript(false),
 ]
+const ofACluster = typescript(true)
 const page = `# Metrics
 
 \`GET /metrics\` on the HTTP port answers in OpenMetrics, as Prometheus reads it. A histogram is read
@@ -246,6 +277,14 @@ received = acknowledged + rejected (I4) holds for every signal. Any
 \`otlake_invariant_violations_total\` but 0 is a defect. What reasons mean is in
 [validation.md](validation.md), limits and what to watch at them in [overload.md](overload.md), jobs
 in [jobs.md](jobs.md).
+
+## Of a cluster
+
+A node of a [cluster](operations.md#metrics-and-alarms) tells these, too, each as that node sees it.
+
+${table(ofACluster)}
+
+${labelTable(ofACluster)}
 
 ## Values of labels
 

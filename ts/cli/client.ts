@@ -59,14 +59,16 @@ async function reach(urls: string, ask: (url: string) => Promise<Response>): Pro
     const call = balancer.begin(systemMonotonic.monotonic(), '', tried)
     if (call === null) break
     tried.add(call.name)
+    let isOk = false
     try {
       const response = await ask(call.name)
-      if (response.status !== UNAVAILABLE) return response
+      isOk = response.status !== UNAVAILABLE
+      if (isOk) return response
       refusal ??= response
     } catch (error) {
       cause = error
     } finally {
-      call.end(systemMonotonic.monotonic(), false)
+      call.end(systemMonotonic.monotonic(), isOk)
     }
   }
   if (refusal !== null) return refusal

@@ -12,7 +12,7 @@ import { packageVersion } from '../native/binding.js'
 import { loadConfig, type Raw } from '../node/config.js'
 import { type ClientOptions, call, DEFAULT_URL } from './client.js'
 import { clusterCommands } from './cluster.js'
-import { type Control, DEFAULT_CONTROL } from './control.js'
+import { type Control, control, DEFAULT_CONTROL } from './control.js'
 import { listJobs, runJob } from './job.js'
 import { settingsMarkdown, settingsText } from './settings.js'
 import { formatTable } from './table.js'
@@ -176,6 +176,14 @@ docs/jobs.md tells more.`,
     },
   )
 
+  onControl(
+    otlake.command('flush').description('write what a running node has acknowledged to files'),
+  ).action(async (node: Control) => {
+    await control(node, 'Flush', {})
+    console.log('everything acknowledged so far is in files')
+    exit(0)
+  })
+
   clusterCommands(otlake, onControl, exit)
 
   otlake
@@ -183,10 +191,11 @@ docs/jobs.md tells more.`,
     .description('copy a data directory while its node runs, or after it stopped')
     .requiredOption('--data-dir <folder>', 'the data directory')
     .requiredOption('--to <folder>', 'the copy, which must not exist yet')
+    .option('--tables <folder>', 'the tables, where `otlake serve` was given them')
     .addHelpText('after', '\nThe copy is a data directory: `otlake serve --data-dir <copy>`.')
-    .action(async ({ dataDir, to }: { dataDir: string; to: string }) => {
+    .action(async ({ dataDir, to, tables }: { dataDir: string; to: string; tables?: string }) => {
       const { backup } = await import('../node/backup.js')
-      const { files, bytes } = await backup(dataDir, to)
+      const { files, bytes } = await backup(dataDir, to, tables)
       console.log(`${to}: ${files} files, ${bytes} bytes`)
       exit(0)
     })

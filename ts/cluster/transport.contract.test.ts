@@ -1,8 +1,10 @@
 /** Both adapters of the transport's port keep the same promises. */
 
 import { once } from 'node:events'
-import { connect } from 'node:net'
+import { connect, createServer } from 'node:net'
+import * as grpc from '@grpc/grpc-js'
 import { afterEach, describe, expect, test } from 'vitest'
+import { controlService } from '../node/control.js'
 import { SimNetwork } from '../testing/cluster/sim-network.js'
 import { SeededRandom } from '../testing/seeded-random.js'
 import { VirtualTime } from '../testing/virtual-time.js'
@@ -136,6 +138,92 @@ test('a stream that announces more than a message may have is ended', async () =
   } finally {
     await transport.close()
   }
+})
+
+test('HTTP/2 and gossip share a port, whatever comes in pieces', { timeout: 30_000 }, async () => {
+  const server = new grpc.Server()
+  const injector = server.createConnectionInjector(grpc.ServerCredentials.createInsecure())
+  const Control = controlService()
+  server.addService(Control.service, {
+    Status: (_call: unknown, done: grpc.sendUnaryData<object>) => done(null, { version: '9' }),
+  })
+  let handedOver = 0
+  const transport = await openNodeTransport('127.0.0.2:0', {
+    onHttp2: (socket) => {
+      handedOver++
+      injector.injectConnection(socket)
+    },
+  })
+  // Between the two, one that hands over a byte at a time.
+  const slow = createServer((socket) => {
+    const [host, port] = transport.address.split(':')
+    const there = connect({ host: host ?? '', port: Number(port), noDelay: true })
+    let sent = Promise.resolve()
+    let bytes = 0
+    socket.on('data', (chunk) => {
+      for (const byte of chunk) {
+        sent = sent.then(async () => {
+          there.write(Uint8Array.of(byte))
+          if (bytes++ < 8) await new Promise((resolve) => setTimeout(resolve, 5))
+        })
+      }
+    })
+    there.pipe(socket)
+    socket.on('close', () => there.destroy())
+    for (const end of [socket, there]) end.on('error', () => socket.destroy())
+  })
+  slow.listen(0, '127.0.0.2')
+  await once(slow, 'listening')
+  const piecemeal = `127.0.0.2:${(slow.address() as { port: number }).port}`
+  const other = await openNodeTransport('127.0.0.3:0')
+  try {
+    transport.listen({ onPacket: () => undefined, onRequest: (bytes) => bytes.toReversed() })
+    for (const address of [transport.address, piecemeal]) {
+      const client = new Control(address, grpc.credentials.createInsecure())
+      const call = client.Status as (
+        request: object,
+        done: (error: Error | null, answer: { version: string }) => void,
+      ) => void
+      const ask = () =>
+        new Promise<string>((resolve, reject) =>
+          call.call(client, {}, (error, answer) =>
+            error ? reject(error) : resolve(answer.version),
+          ),
+        )
+      const asked = Promise.all(Array.from({ length: 5 }, ask))
+      const answer = await new Promise((resolve) =>
+        other.exchange(address, Uint8Array.of(1, 2, 3), resolve),
+      )
+      expect([...(answer as Uint8Array)]).toEqual([3, 2, 1])
+      expect(await asked).toEqual(['9', '9', '9', '9', '9'])
+      client.close()
+    }
+    expect(handedOver).toBe(2)
+  } finally {
+    server.forceShutdown()
+    await transport.close()
+    await other.close()
+    slow.close()
+  }
+})
+
+test('without anybody for it, HTTP/2 is ended', async () => {
+  const transport = await openNodeTransport('127.0.0.2:0')
+  transport.listen({ onPacket: () => undefined, onRequest: (bytes) => bytes })
+  const [host, port] = transport.address.split(':')
+  const socket = connect(Number(port), host)
+  socket.on('error', () => undefined)
+  socket.write('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
+  await once(socket, 'close')
+  await transport.close()
+})
+
+test('what is told to others is made of the port that was bound', async () => {
+  const transport = await openNodeTransport('127.0.0.2:0', {
+    advertise: (port) => `10.0.0.7:${port}`,
+  })
+  expect(transport.address).toMatch(/^10\.0\.0\.7:[1-9]\d+$/)
+  await transport.close()
 })
 
 test('a port that is taken is told', async () => {

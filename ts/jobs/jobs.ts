@@ -44,7 +44,7 @@ export interface JobLog {
 export class JobsPart implements Part {
   readonly name = 'jobs'
   /** It stops before the control calls do, so that a call that waits for a job is answered. */
-  readonly needs = ['storage', 'control']
+  readonly needs = ['storage', 'control', 'cluster']
   readonly #schedule: Schedule | null
   readonly #last = new Map<Job, LastRun>()
   readonly #running = new Map<Job, number>()
@@ -55,12 +55,14 @@ export class JobsPart implements Part {
     pattern: string | null,
     private readonly clock: Clock,
     private readonly log: JobLog,
+    /** Where several nodes have the same tables: does the round on one of them alone. */
+    private readonly alone: (round: () => Promise<void>) => Promise<void> = (round) => round(),
   ) {
     this.#schedule = pattern === null ? null : new Schedule(pattern, clock)
   }
 
   async start(): Promise<void> {
-    if (this.#schedule) this.#end = this.#schedule.start(() => this.#round())
+    if (this.#schedule) this.#end = this.#schedule.start(() => this.alone(() => this.#round()))
   }
 
   async stop(): Promise<void> {

@@ -1,5 +1,8 @@
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
 import { expect, test } from 'vitest'
-import { upToGap } from './backup.js'
+import { backup, upToGap } from './backup.js'
 
 const commit = (version: number) => `${String(version).padStart(20, '0')}.json`
 const checkpoint = (version: number) => `${String(version).padStart(20, '0')}.checkpoint.parquet`
@@ -20,4 +23,35 @@ test('a checkpoint whose commits are cleaned up stands alone', () => {
 
 test('an empty log is copied empty', () => {
   expect(upToGap([])).toEqual([])
+})
+
+test('tables that are elsewhere are in the copy, where a data directory has them', async () => {
+  const root = mkdtempSync(join(tmpdir(), 'otlake-backup-'))
+  try {
+    const [data, tables, copy] = ['data', 'shared', 'copy'].map((name) => join(root, name)) as [
+      string,
+      string,
+      string,
+    ]
+    const put = (path: string, text: string) => {
+      mkdirSync(dirname(path), { recursive: true })
+      writeFileSync(path, text)
+    }
+    put(join(data, 'log', 'stream', '1.log'), 'log')
+    put(join(tables, 'spans', '_delta_log', commit(0)), 'commit')
+    put(join(tables, 'spans', 'tenant=a', 'part.parquet'), 'rows')
+    await expect(backup(data, copy)).rejects.toMatchObject({ code: 'NODE_DIRECTORY_UNUSABLE' })
+    await expect(backup(data, join(tables, 'copy'), tables)).rejects.toMatchObject({
+      code: 'CLI_USAGE',
+    })
+    expect(await backup(data, copy, tables)).toEqual({ files: 3, bytes: 13 })
+    expect(readFileSync(join(copy, 'tables', 'spans', 'tenant=a', 'part.parquet'), 'utf8')).toBe(
+      'rows',
+    )
+    expect(readFileSync(join(copy, 'tables', 'spans', '_delta_log', commit(0)), 'utf8')).toBe(
+      'commit',
+    )
+  } finally {
+    rmSync(root, { recursive: true, force: true })
+  }
 })

@@ -18,7 +18,7 @@
 
 import { constants } from 'node:fs'
 import { copyFile, mkdir, open, readdir, rename, stat } from 'node:fs/promises'
-import { dirname, join, relative, resolve } from 'node:path'
+import { dirname, join, relative, resolve, sep } from 'node:path'
 import { OtlakeError } from '../base/errors.js'
 
 /** A folder whose files go while they are copied is listed again this often. */
@@ -26,6 +26,7 @@ const LISTINGS = 5
 /** Files that are copied at a time. */
 const COPIES = 4
 const LOG = '_delta_log'
+const TABLES = 'tables'
 
 /** What a backup holds. */
 export interface Backup {
@@ -37,30 +38,38 @@ export interface Backup {
  * Makes `to`, which must not exist, a copy of the data directory `from`. It holds everything that
  * was acknowledged before the call, each record once, and opens as a data directory. While it is
  * made, it is called `<to>.partial`; it is on stable storage when the promise resolves.
+ * `tables`: their folder, where it is not the one in `from`, as in a cluster; in the copy they are.
  *
  * @throws OtlakeError `NODE_DIRECTORY_UNUSABLE` for a folder that is no data directory,
  *   `CLI_USAGE` for a destination that exists, `TABLE_IO` where a copy fails.
  */
-export async function backup(from: string, to: string): Promise<Backup> {
+export async function backup(
+  from: string,
+  to: string,
+  tables: string = join(from, 'tables'),
+): Promise<Backup> {
   const target = resolve(to)
   const partial = `${target}.partial`
-  if ((await kind(join(from, 'tables'))) !== 'folder') {
-    throw new OtlakeError('NODE_DIRECTORY_UNUSABLE', `${from} has no tables/: not a data directory`)
+  if ((await kind(tables)) !== 'folder') {
+    const message = `there is no folder ${tables}: name the data directory, and with --tables the tables where they are elsewhere`
+    throw new OtlakeError('NODE_DIRECTORY_UNUSABLE', message)
   }
   for (const path of [target, partial]) {
     if ((await kind(path)) !== 'absent') throw new OtlakeError('CLI_USAGE', `${path} exists`)
   }
-  if (!relative(resolve(from), target).startsWith('..')) {
-    throw new OtlakeError('CLI_USAGE', `${to} lies in the data directory`)
+  for (const source of [from, tables]) {
+    if (!relative(resolve(source), target).startsWith('..')) {
+      throw new OtlakeError('CLI_USAGE', `${to} lies in ${source}`)
+    }
   }
-  const copier = new Copier(resolve(from), partial)
+  const copier = new Copier(resolve(from), resolve(tables), partial)
   try {
     await mkdir(partial, { recursive: true })
     await copier.folder('dedupe')
     for (const stream of await folders(join(from, 'log'))) await copier.stream(join('log', stream))
-    const tables = await folders(join(from, 'tables'))
-    for (const table of tables) await copier.tableLog(join('tables', table, LOG))
-    for (const table of tables) await copier.data(join('tables', table))
+    const names = await folders(tables)
+    for (const name of names) await copier.tableLog(join(TABLES, name, LOG))
+    for (const name of names) await copier.data(join(TABLES, name))
     await copier.sync()
     await rename(partial, target)
     await syncFolder(dirname(target))
@@ -80,12 +89,19 @@ class Copier {
 
   constructor(
     private readonly from: string,
+    private readonly tables: string,
     private readonly to: string,
   ) {}
 
+  /** Where what is `path` in the copy comes from. */
+  #source(path: string): string {
+    const [first, ...rest] = path.split(sep)
+    return first === TABLES ? join(this.tables, ...rest) : join(this.from, path)
+  }
+
   /** The files of one folder as one listing has them; one that is gone since is in no need. */
   async folder(path: string): Promise<void> {
-    await this.#copy(path, await files(join(this.from, path)))
+    await this.#copy(path, await files(this.#source(path)))
   }
 
   /**
@@ -94,7 +110,7 @@ class Copier {
    * has no hole, which a replay would report as damage.
    */
   async stream(path: string): Promise<void> {
-    const names = (await files(join(this.from, path))).sort().reverse()
+    const names = (await files(this.#source(path))).sort().reverse()
     for (const name of names) if (!(await this.#copy(path, [name]))) break
   }
 
@@ -105,7 +121,7 @@ class Copier {
    */
   async tableLog(path: string): Promise<void> {
     for (let attempt = 0; attempt < LISTINGS; attempt += 1) {
-      const names = await files(join(this.from, path))
+      const names = await files(this.#source(path))
       // `<name>#<number>` is a file that is still being written.
       const whole = names.filter(
         (name) => !name.includes('_last_checkpoint') && !name.includes('#'),
@@ -118,7 +134,7 @@ class Copier {
   /** A table's data files. */
   async data(path: string): Promise<void> {
     await this.folder(path)
-    for (const name of await folders(join(this.from, path))) {
+    for (const name of await folders(this.#source(path))) {
       if (name !== LOG) await this.data(join(path, name))
     }
   }
@@ -139,7 +155,7 @@ class Copier {
     let whole = true
     const workers = Array.from({ length: COPIES }, async () => {
       for (let name = left.shift(); name !== undefined; name = left.shift()) {
-        if (!(await this.#file(join(this.from, path, name), join(target, name)))) whole = false
+        if (!(await this.#file(join(this.#source(path), name), join(target, name)))) whole = false
       }
     })
     await Promise.all(workers)

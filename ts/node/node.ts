@@ -27,6 +27,7 @@ import { queryRoutes } from '../query/api.js'
 import { type Addresses, pageRoute } from '../query/page.js'
 import { FlightPart, OtlpPart } from '../receive/servers.js'
 import { clusterCalls } from './cluster/calls.js'
+import { ClusterMetrics } from './cluster/metrics.js'
 import { ClusterPart, type ClusterPartOptions } from './cluster/part.js'
 import { PortPart } from './cluster/port.js'
 import { clusterStatus } from './cluster/status.js'
@@ -136,6 +137,7 @@ export class Node {
   readonly #health: Health
   /** Null: not in a cluster. */
   readonly #cluster: ClusterPart | null
+  readonly #clusterMetrics: ClusterMetrics | null
   readonly #lifecycle: Lifecycle
   readonly #registry = new Registry()
   #leave: () => void = () => undefined
@@ -190,6 +192,7 @@ export class Node {
     )
     this.#registry.setContentType(Registry.OPENMETRICS_CONTENT_TYPE as never)
     collectDefaultMetrics({ register: this.#registry })
+    this.#clusterMetrics = this.#cluster && new ClusterMetrics(this.#cluster, this.#registry)
     const requests = new Counter({
       name: 'otlake_http_requests',
       help: 'Requests to the HTTP APIs, by route and status',
@@ -221,7 +224,9 @@ export class Node {
           }
         : {}),
     })
-    this.#jobs = new JobsPart(engine, config.jobSchedule, clock, log)
+    this.#jobs = new JobsPart(engine, config.jobSchedule, clock, log, (round) =>
+      this.#cluster ? this.#cluster.alone('jobs', round) : round(),
+    )
     this.#lifecycle = new Lifecycle([
       this.#storage,
       ...(port ? [port] : []),
@@ -336,6 +341,7 @@ export class Node {
         method: 'GET',
         path: '/metrics',
         answer: async (_request, response) => {
+          this.#clusterMetrics?.update()
           // Two registries, one exposition: only its end may say that it ends.
           const own = (await this.#registry.metrics()).replace(/# EOF\n?$/, '')
           response.head(200, { 'content-type': OPENMETRICS })

@@ -3,6 +3,7 @@
  * metadata group, all become ready, and a node that stops gives away what it has first.
  */
 
+import { readFileSync } from 'node:fs'
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { run } from '../cli/main.js'
 import type { ClusterStatus, MemberStatus } from '../node/cluster/status.js'
@@ -98,7 +99,7 @@ test('with keys the nodes meet as well, and prove the same secret', async () => 
   expect(secrets[2]).toEqual(secrets[0])
 })
 
-test('a node that waits for the others is there, says what it waits for, and refuses nothing else', async () => {
+test('a node that waits for the others is there all the same, and says what it waits for', async () => {
   await start(2)
   expect(await ready('n2')).toBe(503)
   const answer = (await nodes.get('n2', '/ready')).body as { cluster: string; problems: string[] }
@@ -247,6 +248,57 @@ test('drain by name reaches that node, which stays; leave ends it', async () => 
   await node?.left
   await node?.stop()
   await expect.poll(async () => (await member('n1', 'n2'))?.status, PATIENCE).toBe('left')
+})
+
+test('the metrics of a cluster’s node are those of the page, with its labels and values', async () => {
+  await three()
+  const page = readFileSync(new URL('../../docs/metrics.md', import.meta.url), 'utf8')
+  const section = page.split('## Of a cluster\n')[1]?.split('\n## ')[0] ?? ''
+  const cells = section.split('\n').map((line) => line.split('|').map((cell) => cell.trim()))
+  const coded = (cell = '') => [...cell.matchAll(/`([^`]+)`/g)].map((found) => found[1] as string)
+  const described = cells.filter(([, name]) => name?.startsWith('`otlake_'))
+  const text = await (await fetch(`http://${nodes.nodes.get('n1')?.addresses.http}/metrics`)).text()
+  const lines = text.split('\n').filter((line) => /(^|# TYPE )otlake_cluster_/.test(line))
+  const told = lines.flatMap((line) => /^# TYPE (\S+) (\S+)$/.exec(line)?.slice(1).join(' ') ?? [])
+  expect(told.sort()).toEqual(
+    described.map(([, name, type]) => `${coded(name)[0]?.replace(/_total$/, '')} ${type}`).sort(),
+  )
+  const values = cells.filter(([, label]) => /^`[a-z]+`$/.test(label ?? ''))
+  for (const line of lines.filter((each) => !each.startsWith('#'))) {
+    const [, name = '', labels = ''] = /^(\w+)(?:\{(.*)\})? /.exec(line) ?? []
+    for (const [, label, value] of labels.matchAll(/(\w+)="([^"]*)"/g)) {
+      const known = values.find(
+        ([, is, of]) => coded(is)[0] === label && (of === 'any' || coded(of).includes(name)),
+      )
+      expect(coded(known?.[3]), line).toContain(value)
+    }
+  }
+  const value = (start: string) =>
+    Number(lines.find((line) => line.startsWith(`${start} `))?.split(' ')[1])
+  expect(value('otlake_cluster_members{status="alive"}')).toBe(3)
+  expect(value('otlake_cluster_shards_owned')).toBeGreaterThan(200)
+  expect(value('otlake_cluster_ready')).toBe(1)
+  expect(value('otlake_cluster_problems')).toBe(0)
+  expect(value('otlake_cluster_gossip_bytes_total{direction="received"}')).toBeGreaterThan(1000)
+})
+
+test('what only one node may do is done by the one that leads, under a lock', async () => {
+  await three()
+  const done: string[] = []
+  const attempt = (name: string, work = async () => {}) =>
+    nodes.nodes.get(name)?.cluster?.alone('jobs', async () => {
+      done.push(name)
+      await work()
+    })
+  const inside = async () => {
+    // Another that believes to lead does not get the lock meanwhile.
+    await expect(nodes.native('n2').lock('jobs')).rejects.toThrow()
+  }
+  await Promise.all([attempt('n1', inside), attempt('n2'), attempt('n3')])
+  expect(done).toEqual(['n1'])
+  await expect(nodes.native('n2').lock('jobs')).resolves.toBeTypeOf('bigint')
+  await attempt('n1')
+  expect(done).toEqual(['n1'])
 })
 
 test('with tokens the cluster’s calls and its page need one', async () => {

@@ -53,7 +53,7 @@ test('nodes of another group, and of wire versions that nobody here speaks, are 
 test('a node of the next version that still speaks this one takes part', () => {
   const scene = new Scene('a', names)
   scene.change('c', { wire: { min: 1, max: 2 } })
-  expect(scene.decide().incompatible).toEqual([])
+  expect(scene.decide()).toMatchObject({ incompatible: [], wire: 1 })
 })
 
 test('a newcomer sees the owners of the group that the others are in', () => {

@@ -48,6 +48,8 @@ export interface Decision {
   readonly strangers: readonly string[]
   /** Members whose wire versions this node does not speak. */
   readonly incompatible: readonly string[]
+  /** The newest wire version that all who are there speak: what they speak to each other. */
+  readonly wire: number
   /** Members that are no part of the group any more: they left, or were removed. */
   readonly forgotten: readonly string[]
   readonly placement: Placement
@@ -112,6 +114,7 @@ export class Controller {
       ),
       strangers: sorted.strangers,
       incompatible: sorted.incompatible,
+      wire: Math.min(NODE_WIRE.max, ...sorted.ours.filter(isPresent).map(({ wire }) => wire.max)),
       forgotten: sorted.forgotten,
       placement,
     }

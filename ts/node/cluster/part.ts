@@ -4,7 +4,7 @@
  * ```
  *  start   name and known members from the data folder
  *          the native side (its address is told to others), then gossip
- *          join; begin the metadata group, or wait for one          bootstrap.ts
+ *          join; begin the metadata group, or wait for one          joining.ts
  *          the node's stream is registered: ready
  *  run     members and metadata ──▶ controller ──▶ native side      reconciler.ts
  *          load, disk and services ──▶ gossip                        reports.ts
@@ -21,7 +21,7 @@ import { OtlakeError } from '../../base/errors.js'
 import { splitAddress } from '../../base/http/port.js'
 import { type Random, systemRandom } from '../../base/random.js'
 import type { Membership } from '../../cluster/membership.js'
-import { fromNodeRegisters, saysNoGroup, toNodeRegisters } from '../../cluster/node-state.js'
+import { toNodeRegisters } from '../../cluster/node-state.js'
 import type { Engine } from '../../native/binding.js'
 import {
   type NativeCluster,
@@ -34,10 +34,10 @@ import { type ClusterConfig, hostPort, isWildcard } from '../cluster-config.js'
 import type { Check, CheckState } from '../health.js'
 import type { Part } from '../lifecycle.js'
 import type { Logger } from '../node.js'
-import { type Answer, resolveSeeds, type Seed, shouldBootstrap, whyWaiting } from './bootstrap.js'
 import { isGivenAway, isLast } from './drain.js'
 import { controllerSettings, secretOf, startGossip } from './gossip.js'
 import { keepMembers, knownMembers, nodeName } from './identity.js'
+import { Joining } from './joining.js'
 import type { PortPart } from './port.js'
 import { problems } from './problems.js'
 import { Reconciler, type Round } from './reconciler.js'
@@ -53,6 +53,8 @@ const RETRY_MS = 500
 const KEEP_MS = 10_000
 /** How long the others have to see that nothing belongs to a node any more before it seals its stream. */
 const SETTLE_MS = 1000
+/** How long a lock of `alone` holds without its node. What runs longer is safe, and may be doubled. */
+const LOCK_MS = 600_000
 /** How long a node that leaves tells the others. */
 const LEAVE_WAIT_MS = 5000
 
@@ -84,12 +86,12 @@ export class ClusterPart implements Part {
   #membership: Membership | undefined
   #native: NativeCluster | undefined
   #reconciler: Reconciler | undefined
-  #seeds: Seed[] = []
+  #joining: Joining | undefined
   #state: ClusterState = 'new'
   #isRegistered = false
-  #isBootstrapping = false
   #isStopped = false
   #conflict: string | null = null
+  #suspicions = 0
   #lastError: string | null = null
   #drained: Promise<void> | null = null
 
@@ -100,6 +102,16 @@ export class ClusterPart implements Part {
 
   get state(): ClusterState {
     return this.#state
+  }
+
+  /** Whether it has begun: there is a membership, and a native side. */
+  get hasJoined(): boolean {
+    return this.#reconciler !== undefined
+  }
+
+  /** How often a member was suspected. */
+  get suspicions(): number {
+    return this.#suspicions
   }
 
   /** Throws `NODE_STATE` before the start. */
@@ -143,7 +155,7 @@ export class ClusterPart implements Part {
       allowDegraded: config.allowDegraded,
       conflict: this.#conflict,
       isRegistered: this.#isRegistered,
-      waiting: this.round.metadata.group === '' ? whyWaiting(this.#circumstances()) : null,
+      waiting: this.round.metadata.group === '' ? (this.#joining?.why() ?? null) : null,
       lastError: this.#lastError,
     })
   }
@@ -174,7 +186,6 @@ export class ClusterPart implements Part {
     for (const warning of config.warnings) log.warn({}, warning)
     const name = await nodeName(dataDir, config.node, random)
     const known = config.rejoin ? await knownMembers(dataDir) : []
-    this.#seeds = await this.#resolve()
     this.#native = await (this.#options.startNative ?? startCluster)(engine(), {
       name,
       cluster: config.name,
@@ -194,10 +205,20 @@ export class ClusterPart implements Part {
       log,
       onRound: (round) => this.#afterRound(round),
     })
-    this.#join([...config.join, ...known])
+    this.#joining = new Joining({
+      config,
+      port,
+      membership: this.#membership,
+      native: this.#native,
+      log,
+      round: () => this.round,
+      onBegun: () => this.reconciler.round(),
+      onFailed: (what, thrown) => this.#failed(what, thrown),
+    })
     this.#reconciler.start()
+    await this.#joining.join(known)
     this.#stops.push(
-      this.#clock.every(RETRY_MS, () => void this.#bootstrap()),
+      this.#clock.every(RETRY_MS, () => void this.#joining?.bootstrap()),
       this.#clock.every(KEEP_MS, () => void this.#keepMembers()),
       this.#reports(),
     )
@@ -226,6 +247,31 @@ export class ClusterPart implements Part {
   drain(): Promise<void> {
     this.#drained ??= this.#drain()
     return this.#drained
+  }
+
+  /**
+   * Does what only one node may do at a time: on the one that leads the metadata group, under a lock,
+   * in case two believe that they do. Elsewhere, or where the lock is held, it is left out.
+   */
+  async alone(what: string, work: () => Promise<void>): Promise<void> {
+    const leads = this.round?.metadata.leader === this.membership.self.name
+    if (!leads || this.#state !== 'ready') return
+    let token: bigint
+    try {
+      token = await this.native.lock(what, LOCK_MS)
+    } catch (thrown) {
+      const { code, message } = OtlakeError.from(thrown)
+      this.#options.log.debug({ code }, `${what} are left out: ${message}`)
+      return
+    }
+    try {
+      await work()
+    } finally {
+      await this.native.unlock(what, token).catch((thrown) => {
+        const { code, message } = OtlakeError.from(thrown)
+        this.#options.log.debug({ code }, `the lock of ${what} ends by itself: ${message}`)
+      })
+    }
   }
 
   async stop(): Promise<void> {
@@ -263,6 +309,7 @@ export class ClusterPart implements Part {
       this.#conflict = address
       log.error({ address }, `another node is called \`${name}\`, too: name one of them otherwise`)
     })
+    membership.on('suspect', () => this.#suspicions++)
     membership.on('fault', ({ kind, member, subject }) =>
       log.warn({ kind, member, subject }, 'a fault in the cluster'),
     )
@@ -273,57 +320,6 @@ export class ClusterPart implements Part {
   #reachable(address: string): string {
     const { host, port } = splitAddress(address)
     return isWildcard(host) ? hostPort(this.#options.port.host, port) : address
-  }
-
-  #resolve(): Promise<Seed[]> {
-    const { config, port } = this.#options
-    return resolveSeeds(config.join, { advertised: port.address, listen: config.listen })
-  }
-
-  #join(addresses: readonly string[]): void {
-    const own = new Set(this.#seeds.filter(({ isSelf }) => isSelf).map(({ given }) => given))
-    const seeds = [...new Set(addresses)].filter((address) => !own.has(address))
-    this.membership.join(seeds).catch((thrown) => {
-      const error = OtlakeError.from(thrown)
-      this.#options.log.warn({ code: error.code }, `${error.message}; it is tried again`)
-    })
-  }
-
-  /** Begins the metadata group, if that is this node's to do. */
-  async #bootstrap(): Promise<void> {
-    if (this.#isBootstrapping || this.#isStopped || this.round === null) return
-    if (this.round.metadata.group !== '') return
-    this.#isBootstrapping = true
-    try {
-      // What names stand for may have changed since.
-      this.#seeds = await this.#resolve()
-      if (!shouldBootstrap(this.#circumstances())) return
-      this.#options.log.info({}, 'beginning the metadata group of a new cluster')
-      await this.native.bootstrap()
-      this.reconciler.round()
-    } catch (thrown) {
-      this.#failed('the metadata group was not begun', thrown)
-    } finally {
-      this.#isBootstrapping = false
-    }
-  }
-
-  #circumstances() {
-    const self = this.membership.self.name
-    const others: Answer[] = this.membership
-      .members()
-      .filter(({ name }) => name !== self)
-      .map(({ name, address, status }) => {
-        const registers = this.membership.registers(name)
-        return {
-          address,
-          isPresent: status === 'alive',
-          group: fromNodeRegisters(registers).group,
-          saysNoGroup: saysNoGroup(registers),
-        }
-      })
-    const { bootstrap } = this.#options.config
-    return { bootstrap, group: this.round?.metadata.group ?? '', seeds: this.#seeds, others }
   }
 
   /** Until the node's stream is registered. */

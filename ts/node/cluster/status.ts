@@ -1,6 +1,6 @@
 /** The cluster as one node sees it: what the API, the control calls and the metrics tell. */
 
-import { fromNodeRegisters, wireOf } from '../../cluster/node-state.js'
+import { fromNodeRegisters, NODE_WIRE, wireOf } from '../../cluster/node-state.js'
 import { SIGNALS } from '../../cluster/ring.js'
 import type { ReplicationStatus, StreamRecord } from '../../native/cluster.js'
 import type { ClusterPart, ClusterState } from './part.js'
@@ -11,6 +11,8 @@ export interface ClusterStatus {
   cluster: string
   state: ClusterState
   ready: boolean
+  /** The wire version that the members speak to each other. */
+  wire: number
   /** The metadata group; empty while the node knows of none. */
   group: string
   leader: string
@@ -93,6 +95,7 @@ export function clusterStatus(part: ClusterPart, cluster: string): ClusterStatus
     cluster,
     state: part.state,
     ready: part.isReady,
+    wire: round?.decision.wire ?? NODE_WIRE.max,
     group: metadata?.group ?? '',
     leader: metadata?.leader ?? '',
     term: metadata?.term ?? 0,
