@@ -36,6 +36,9 @@ pub enum Command {
         owner: Arc<str>,
         /// Who follows it from its first record on.
         followers: Followers,
+        /// Copies that an acknowledgement needs, by signal: traces, metrics, logs.
+        #[serde(default)]
+        acks: [u32; 3],
     },
     /// Gives an open stream other followers, from a sequence number on.
     ChangeEnsemble {
@@ -69,8 +72,11 @@ pub enum Command {
         epoch: u64,
         /// The node that fenced it, or its owner.
         by: Arc<str>,
-        /// The sequence numbers that are in files or live sets, both ends included, ascending.
+        /// The sequence numbers that are in files, both ends included, ascending.
         ranges: Vec<(u64, u64)>,
+        /// By signal: every one of its sequence numbers up to here is in files, too.
+        #[serde(default)]
+        released: [u64; 3],
     },
     /// Removes a sealed stream. Asked again it changes nothing.
     ForgetStream {

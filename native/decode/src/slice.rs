@@ -11,12 +11,14 @@
 
 use bytes::Bytes;
 use otlake_base::ShardSet;
+use xxhash_rust::xxh3::Xxh3;
 
 /// Field 19,001 with a length, as a varint.
 const TAG: [u8; 3] = [0xca, 0xa3, 0x09];
 const REQUEST_BYTES: usize = 16;
 const BODY_BYTES: usize = REQUEST_BYTES + ShardSet::BYTES;
-const MARK_BYTES: usize = TAG.len() + 1 + BODY_BYTES;
+/// Bytes of a mark.
+pub const MARK_BYTES: usize = TAG.len() + 1 + BODY_BYTES;
 
 /// What a part is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,15 +29,42 @@ pub struct Slice {
     pub shards: ShardSet,
 }
 
+/// The hash that names a request, as `tenant` sent it (XXH3, 128 bits).
+pub fn request_hash(tenant: &str, body: &[u8]) -> u128 {
+    let mut hasher = Xxh3::new();
+    hasher.update(&(tenant.len() as u64).to_le_bytes());
+    hasher.update(tenant.as_bytes());
+    hasher.update(body);
+    hasher.digest128()
+}
+
+/// Puts a mark behind a part.
+pub fn mark(part: &mut Vec<u8>, slice: &Slice) {
+    part.extend_from_slice(&TAG);
+    part.push(BODY_BYTES as u8);
+    part.extend_from_slice(&slice.request.to_le_bytes());
+    part.extend_from_slice(&slice.shards.to_bytes());
+}
+
 /// The part with its mark.
 pub fn marked(part: &[u8], slice: &Slice) -> Bytes {
     let mut bytes = Vec::with_capacity(part.len() + MARK_BYTES);
     bytes.extend_from_slice(part);
-    bytes.extend_from_slice(&TAG);
-    bytes.push(BODY_BYTES as u8);
-    bytes.extend_from_slice(&slice.request.to_le_bytes());
-    bytes.extend_from_slice(&slice.shards.to_bytes());
+    mark(&mut bytes, slice);
     Bytes::from(bytes)
+}
+
+/// A request that was not split, which must not look like a part: what a client sends and ends like
+/// a mark is given a true one.
+pub fn whole(tenant: &str, body: Bytes) -> Bytes {
+    if of(&body).is_none() {
+        return body;
+    }
+    let slice = Slice {
+        request: request_hash(tenant, &body),
+        shards: ShardSet::ALL,
+    };
+    marked(&body, &slice)
 }
 
 /// The mark at the end of what was received, and the part without it; none where there is no mark.

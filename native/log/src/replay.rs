@@ -83,6 +83,13 @@ impl Replay {
         })
     }
 
+    /// The streams that are there to be read, in the order they began.
+    pub fn streams(&self) -> Vec<StreamId> {
+        let mut streams: Vec<StreamId> = self.segments.iter().map(|found| found.stream).collect();
+        streams.dedup();
+        streams
+    }
+
     /// Opens the next segment; None after the last.
     fn next_segment(&mut self) -> Option<Result<()>> {
         let found = self.segments.pop_front()?;

@@ -50,6 +50,9 @@ pub struct ProcessorConfig {
     /// Which node runs the jobs over shared tables; without it each does, which is safe and is
     /// work done twice.
     pub leases: Option<Arc<dyn Leases>>,
+    /// Whether what the log holds of earlier starts is left to a cluster, which knows what other
+    /// nodes have done about it.
+    pub leave_earlier: bool,
     /// What of a record is kept at most.
     pub record_limits: RecordLimits,
 }
@@ -75,6 +78,7 @@ impl ProcessorConfig {
             disk: real(),
             jobs: JobConfig::default(),
             leases: None,
+            leave_earlier: false,
             record_limits: RecordLimits::default(),
         }
     }

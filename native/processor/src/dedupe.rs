@@ -19,6 +19,11 @@
 //! and a part of it is new only where its shards are. An entry of some shards (version 2) has
 //! `kind` 1 and the set behind it; `kind` 0 is the whole request.
 //!
+//! A stream that is recovered (`otlake_cluster::claims`) has records that clients may have sent again:
+//! the window tells which shards this node has stored beside that stream, and knows what is recovered
+//! elsewhere as stored. Where this node's log has a content in several streams, it was appended anew, and
+//! the later one counts.
+//!
 //! ```text
 //!   version 2:  { hash:u128 received_unix_nano:u64 kind:u8 [shards, 64 bytes] } * count
 //! ```
@@ -31,10 +36,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use otlake_base::disk::{Disk, create_folders, existing_above, read};
-use otlake_base::{Code, Error, Metrics, Result, ShardSet, Signal};
+use otlake_base::{Code, Error, Metrics, Position, Result, ShardSet, Signal, StreamId};
 use parking_lot::Mutex;
 use tokio::sync::watch;
-use xxhash_rust::xxh3::Xxh3;
 
 const MAGIC: [u8; 8] = *b"OTLAKDUP";
 /// The version without sets of shards, which is written as long as there are none.
@@ -50,11 +54,7 @@ pub(crate) struct ContentHash(u128);
 impl ContentHash {
     /// Of `body`, the protobuf request, as `tenant` sent it.
     pub(crate) fn of(tenant: &str, body: &[u8]) -> ContentHash {
-        let mut hasher = Xxh3::new();
-        hasher.update(&(tenant.len() as u64).to_le_bytes());
-        hasher.update(tenant.as_bytes());
-        hasher.update(body);
-        ContentHash(hasher.digest128())
+        ContentHash(otlake_decode::slice::request_hash(tenant, body))
     }
 
     /// What `number` gave.
@@ -62,6 +62,7 @@ impl ContentHash {
         ContentHash(number)
     }
 
+    /// What names the request.
     pub(crate) fn number(self) -> u128 {
         self.0
     }
@@ -116,6 +117,14 @@ pub(crate) enum Claim {
     InFlight(watch::Receiver<()>),
 }
 
+/// What the window says of a record that is recovered.
+pub(crate) enum Recovered {
+    /// These of its shards are stored here beside it.
+    Known(ShardSet),
+    /// Something of the same request is being stored; the receiver changes when that has ended.
+    InFlight(watch::Receiver<()>),
+}
+
 /// The windows of all signals.
 pub(crate) struct Dedupe {
     windows: [Arc<Window>; 3],
@@ -150,19 +159,53 @@ impl Dedupe {
         Window::claim(&self.windows[signal.index()], content, now)
     }
 
-    /// Those shards of a request that are stored.
+    /// Those shards of a request that are stored, or recovered.
     pub(crate) fn stored(&self, signal: Signal, hash: ContentHash) -> ShardSet {
-        let state = self.windows[signal.index()].state.lock();
-        state
-            .entries
-            .get(&hash)
-            .map_or(ShardSet::EMPTY, Entry::stored)
+        self.windows[signal.index()].state.lock().known(hash)
     }
 
-    /// Takes in a request that replay found in the log.
-    pub(crate) fn replayed(&self, signal: Signal, content: Content, received: u64) {
+    /// Takes in a request that replay found in the log: streams in the order they began.
+    pub(crate) fn replayed(
+        &self,
+        signal: Signal,
+        content: Content,
+        received: u64,
+        stream: StreamId,
+    ) {
         let window = &self.windows[signal.index()];
         let mut state = window.state.lock();
+        state.remember(content, received, window.limits);
+        if state.entries.contains_key(&content.hash) {
+            let earlier = state.earlier.entry(content.hash).or_default();
+            earlier.push((stream, content.shards));
+        }
+    }
+
+    /// Takes the content of a record that is recovered for stored from now on, and gives those of
+    /// its shards that this node has stored beside it.
+    pub(crate) fn recovered(
+        &self,
+        signal: Signal,
+        content: Content,
+        position: Position,
+        now: u64,
+    ) -> Recovered {
+        let window = &self.windows[signal.index()];
+        let mut state = window.state.lock();
+        state.forget(now, window.limits);
+        if let Some(Entry::InFlight(flight)) = state.entries.get(&content.hash) {
+            return Recovered::InFlight(flight.ended.subscribe());
+        }
+        let known = state.beside(content.hash, position);
+        state.claim_for(content, position, now);
+        Recovered::Known(known.both(&content.shards))
+    }
+
+    /// Takes in a content that was appended anew, and is durable.
+    pub(crate) fn appended_again(&self, signal: Signal, content: Content, received: u64) {
+        let window = &self.windows[signal.index()];
+        let mut state = window.state.lock();
+        state.earlier.remove(&content.hash);
         state.remember(content, received, window.limits);
     }
 
@@ -189,6 +232,12 @@ struct State {
     entries: HashMap<ContentHash, Entry>,
     /// The stored ones, oldest first.
     order: VecDeque<(u64, ContentHash)>,
+    /// Of those that replay found in the log: in which streams, in the order they began.
+    earlier: HashMap<ContentHash, Vec<(StreamId, ShardSet)>>,
+    /// Contents of records that are recovered, here or elsewhere, and which records.
+    claimed: HashMap<ContentHash, Vec<(Position, ShardSet)>>,
+    /// When, oldest first.
+    claims: VecDeque<(u64, ContentHash)>,
 }
 
 /// There can be hundreds of thousands, so that what is rare is behind a pointer.
@@ -252,8 +301,51 @@ impl State {
                     self.entries.remove(hash);
                 }
             }
+            self.earlier.remove(hash);
             self.order.pop_front();
         }
+        while let Some((when, hash)) = self.claims.front() {
+            let expired = when.saturating_add(limits.nanos) < now;
+            if !expired && self.claims.len() <= limits.requests {
+                break;
+            }
+            self.claimed.remove(hash);
+            self.claims.pop_front();
+        }
+    }
+
+    /// The shards of a request that are stored here, or recovered.
+    fn known(&self, hash: ContentHash) -> ShardSet {
+        let stored = self.entries.get(&hash).map_or(ShardSet::EMPTY, Entry::stored);
+        let claimed = self.claimed.get(&hash).into_iter().flatten();
+        claimed.fold(stored, |known, (_, shards)| known.either(shards))
+    }
+
+    /// The same, but for what a record at this position is itself.
+    fn beside(&self, hash: ContentHash, position: Position) -> ShardSet {
+        let mut known = self.entries.get(&hash).map_or(ShardSet::EMPTY, Entry::stored);
+        if let Some(earlier) = self.earlier.get(&hash) {
+            let own = earlier.iter().rposition(|(stream, _)| *stream == position.stream);
+            let (before, after) = earlier.split_at(own.map_or(0, |own| own + 1));
+            for (_, shards) in before {
+                known = known.minus(shards);
+            }
+            for (_, shards) in after {
+                known = known.either(shards);
+            }
+        }
+        let claimed = self.claimed.get(&hash).into_iter().flatten();
+        let others = claimed.filter(|(of, _)| *of != position);
+        others.fold(known, |known, (_, shards)| known.either(shards))
+    }
+
+    fn claim_for(&mut self, content: Content, position: Position, now: u64) {
+        let claimed = self.claimed.entry(content.hash).or_default();
+        if claimed.iter().any(|(of, _)| *of == position) {
+            return;
+        }
+        claimed.push((position, content.shards));
+        self.claims.push_back((now, content.hash));
     }
 }
 
@@ -298,10 +390,11 @@ impl Window {
             Some(entry) => entry.stored(),
             None => ShardSet::EMPTY,
         };
-        if content.shards.is_within(&stored) {
+        let known = state.known(content.hash);
+        if content.shards.is_within(&known) {
             return Claim::Stored;
         }
-        let known = content.shards.both(&stored);
+        let known = content.shards.both(&known);
         if !known.is_empty() {
             return Claim::Partly(known);
         }

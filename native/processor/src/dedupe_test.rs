@@ -296,7 +296,7 @@ async fn a_window_of_no_length_stores_each_request() {
 /// A part of a request, as a gateway sends it.
 fn sliced(body: &bytes::Bytes, shards: impl IntoIterator<Item = usize>) -> bytes::Bytes {
     let slice = otlake_decode::slice::Slice {
-        request: Processor::request_hash("default", body),
+        request: otlake_decode::slice::request_hash("default", body),
         shards: shards.into_iter().collect(),
     };
     otlake_decode::slice::marked(body, &slice)

@@ -8,7 +8,6 @@ use otlake_base::invariant::Invariant;
 use otlake_base::limits::RecordLimits;
 use otlake_base::metrics::by_signal;
 use otlake_base::{Code, Error, Kind, Position, Result, ShardSet, Signal};
-use otlake_decode::slice::Slice;
 use otlake_decode::{ByReason, Decoded, Rejections};
 use otlake_flush::{LiveBatch, memory_bytes};
 use otlake_log::{Appender, Record};
@@ -91,7 +90,7 @@ impl Processor {
         connection: Option<u64>,
         body: Bytes,
     ) -> Result<Ack> {
-        let body = whole(&tenant, body);
+        let body = otlake_decode::slice::whole(&tenant, body);
         self.observed(signal, tenant, transport, connection, body)
             .await
     }
@@ -122,11 +121,6 @@ impl Processor {
         }
         let outcome = self.observed(signal, tenant, transport, connection, slice);
         outcome.await.map(SliceOutcome::Stored)
-    }
-
-    /// The hash that names a request in the marks of its parts.
-    pub fn request_hash(tenant: &str, body: &[u8]) -> u128 {
-        ContentHash::of(tenant, body).number()
     }
 
     async fn observed(
@@ -322,19 +316,6 @@ impl Processor {
             }
         }
     }
-}
-
-/// A request that was not split, which must not look like a part: what a client sends and ends like
-/// a mark is given a true one.
-fn whole(tenant: &str, body: Bytes) -> Bytes {
-    if otlake_decode::slice::of(&body).is_none() {
-        return body;
-    }
-    let slice = Slice {
-        request: Processor::request_hash(tenant, &body),
-        shards: ShardSet::ALL,
-    };
-    otlake_decode::slice::marked(&body, &slice)
 }
 
 /// Waits as long as a client is let wait; the record goes on waiting for its copies.

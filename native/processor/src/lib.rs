@@ -13,6 +13,7 @@
 //!  <data>/dedupe/<signal>.window          what a resend is told by
 //! ```
 //!
+//! - `adopt`: records of streams that other nodes wrote, or earlier starts of this one.
 //! - `config`: what a node is opened with.
 //! - `data_dir`: the folder and its lock.
 //! - `dedupe`: requests stored a moment ago, so that a resend is stored once (I3).
@@ -26,6 +27,7 @@
 //! - `store`: the log, or what a cluster has put in its place.
 //! - `replay`: what the log holds and no file does, back into the live set.
 
+mod adopt;
 mod config;
 mod data_dir;
 mod dedupe;

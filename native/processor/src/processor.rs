@@ -60,6 +60,8 @@ pub struct Processor {
     pub(crate) tables: Tables,
     pub(crate) jobs: Jobs,
     stream: StreamId,
+    /// Streams of earlier starts that are left to the cluster.
+    pub(crate) earlier: RwLock<Vec<StreamId>>,
     log: RwLock<Option<Arc<Store>>>,
     running: Mutex<Option<Running>>,
 }
@@ -126,6 +128,8 @@ impl Processor {
         let (log, records) =
             blocking(move || Log::open_on(disk, log_config, log_clock, log_metrics)).await?;
         let stream = log.stream();
+        let earlier = records.streams();
+        let leave_earlier = config.leave_earlier;
         let window = WindowLimits {
             nanos: config.dedupe_window_ms.saturating_mul(1_000_000),
             requests: config.dedupe_requests,
@@ -174,8 +178,9 @@ impl Processor {
         });
         let (into, handles, runtime) = (Arc::clone(&live), tables.clone(), Handle::current());
         let (windows, counters) = (Arc::clone(&dedupe), Arc::clone(&metrics));
-        let replayed = blocking(move || {
-            replay::replay(records, &handles, &into, &windows, &counters, &runtime)
+        let replayed = blocking(move || match leave_earlier {
+            true => replay::index(records, &windows, &counters),
+            false => replay::replay(records, &handles, &into, &windows, &counters, &runtime),
         })
         .await;
         let replayed = match replayed {
@@ -211,6 +216,7 @@ impl Processor {
             tables,
             jobs,
             stream,
+            earlier: RwLock::new(if leave_earlier { earlier } else { Vec::new() }),
             log: RwLock::new(Some(log)),
             running: Mutex::new(Some(Running {
                 _follower: follower,

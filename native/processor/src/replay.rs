@@ -49,25 +49,14 @@ pub(crate) fn replay(
     let mut allowed = max;
     let mut streams = HashSet::new();
     for item in records {
-        let (position, record) = match item {
-            Ok(read) => read,
-            // It is reported and never served (I6); the records after it are whole.
-            Err(error) if error.code == Code::LogChecksumMismatch => {
-                replayed.damaged += 1;
-                metrics.damaged("log");
-                tracing::error!(
-                    target: "otlake::log", code = error.code.as_str(),
-                    "a log record is damaged and its rows are lost: {error}"
-                );
-                continue;
-            }
-            Err(error) => return Err(error),
+        let Some((position, record)) = whole(item, &mut replayed, metrics)? else {
+            continue;
         };
-        replayed.records += 1;
         streams.insert(position.stream);
         let received = otlake_decode::as_received(&record.payload);
         let content = Content::of(&record.tenant, &received);
-        dedupe.replayed(record.signal, content, record.received_unix_nano);
+        let received = record.received_unix_nano;
+        dedupe.replayed(record.signal, content, received, position.stream);
         let batch = rows_not_in_files(position, record, &watermarks)?;
         replayed.rows += batch.rows;
         let budget = live.budget();
@@ -92,9 +81,52 @@ pub(crate) fn replay(
     Ok(replayed)
 }
 
+/// A record that was read; none where it is damaged, which is reported and never served (I6): the
+/// records after it are whole.
+fn whole(
+    item: Result<(Position, Record)>,
+    replayed: &mut Replayed,
+    metrics: &Metrics,
+) -> Result<Option<(Position, Record)>> {
+    match item {
+        Ok(read) => {
+            replayed.records += 1;
+            Ok(Some(read))
+        }
+        Err(error) if error.code == Code::LogChecksumMismatch => {
+            replayed.damaged += 1;
+            metrics.damaged("log");
+            tracing::error!(
+                target: "otlake::log", code = error.code.as_str(),
+                "a log record is damaged and its rows are lost: {error}"
+            );
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Reads every record of earlier streams for the windows alone: in a cluster it is not this node's
+/// to say what of them is still to be stored.
+///
+/// # Errors
+/// As `replay`, but for memory.
+pub(crate) fn index(records: Replay, dedupe: &Dedupe, metrics: &Metrics) -> Result<Replayed> {
+    let mut replayed = Replayed::default();
+    for item in records {
+        if let Some((position, record)) = whole(item, &mut replayed, metrics)? {
+            let received = otlake_decode::as_received(&record.payload);
+            let content = Content::of(&record.tenant, &received);
+            let received = record.received_unix_nano;
+            dedupe.replayed(record.signal, content, received, position.stream);
+        }
+    }
+    Ok(replayed)
+}
+
 /// The record's rows, without those of tables that hold them. Metrics reach five tables in five
 /// commits, and a crash can fall between two of them.
-fn rows_not_in_files(
+pub(crate) fn rows_not_in_files(
     position: Position,
     record: Record,
     watermarks: &[HashMap<StreamId, u64>; 7],

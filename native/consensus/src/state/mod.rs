@@ -125,7 +125,8 @@ impl State {
                 stream,
                 owner,
                 followers,
-            } => self.register(*stream, owner, followers),
+                acks,
+            } => self.register(*stream, owner, followers, *acks),
             Command::ChangeEnsemble {
                 stream,
                 epoch,
@@ -138,7 +139,8 @@ impl State {
                 epoch,
                 by,
                 ranges,
-            } => self.seal(*stream, *epoch, by, ranges),
+                released,
+            } => self.seal(*stream, *epoch, by, (ranges, *released)),
             Command::ForgetStream { stream } => self.forget(*stream),
             Command::Configure { key, value, expect } => {
                 self.configure(key, value.as_deref(), *expect)

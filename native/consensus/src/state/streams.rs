@@ -37,6 +37,9 @@ pub struct Ensemble {
     pub first_sequence: u64,
     /// The followers.
     pub followers: Followers,
+    /// Copies that an acknowledgement needs, by signal: traces, metrics, logs.
+    #[serde(default)]
+    pub acks: [u32; 3],
 }
 
 /// Where a stream stands.
@@ -56,6 +59,9 @@ pub enum StreamState {
         by: Arc<str>,
         /// The sequence numbers that were kept, both ends included, ascending.
         ranges: Vec<(u64, u64)>,
+        /// By signal: every one of its sequence numbers up to here was kept, too.
+        #[serde(default)]
+        released: [u64; 3],
     },
 }
 
@@ -84,6 +90,7 @@ impl State {
         stream: StreamId,
         owner: &Arc<str>,
         followers: &Followers,
+        acks: [u32; 3],
     ) -> Result<Answer, Refusal> {
         if let Some(record) = self.streams.get(&stream) {
             if record.owner != *owner {
@@ -104,6 +111,7 @@ impl State {
             ensembles: vec![Ensemble {
                 first_sequence: 1,
                 followers: followers.clone(),
+                acks,
             }],
             state: StreamState::Open,
             since_ms: self.time_ms,
@@ -186,12 +194,13 @@ impl State {
         stream: StreamId,
         epoch: u64,
         by: &Arc<str>,
-        ranges: &[(u64, u64)],
+        (ranges, released): (&[(u64, u64)], [u64; 3]),
     ) -> Result<Answer, Refusal> {
         let record = self.stream(stream)?;
         let sealed = StreamState::Sealed {
             by: Arc::clone(by),
             ranges: ranges.to_vec(),
+            released,
         };
         match &record.state {
             StreamState::Sealed { .. } if record.epoch == epoch && record.state == sealed => {

@@ -1,0 +1,156 @@
+//! What a cluster does with records of streams that are not written any more: those of other nodes,
+//! and of this node's earlier starts.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use otlake_base::{Code, Error, Position, Result, ShardSet, Signal, StreamId, Table};
+use otlake_flush::{LiveBatch, memory_bytes};
+use otlake_log::{Appender, Record};
+use tokio::sync::oneshot;
+
+use crate::Processor;
+use crate::dedupe::{Content, ContentHash, Recovered};
+use crate::processor::blocking;
+use crate::replay::rows_not_in_files;
+
+/// How long a request that is being stored is waited for before a record of the same content is
+/// recovered: without its end it is not known whether the record is there twice.
+const IN_FLIGHT: Duration = Duration::from_secs(5);
+
+impl Processor {
+    /// The request that a record is of, and its shards, as `claim_recovered` needs them.
+    pub fn content_of(tenant: &str, logged: &Bytes) -> (u128, ShardSet) {
+        let content = Content::of(tenant, &otlake_decode::as_received(logged));
+        (content.hash.number(), content.shards)
+    }
+
+    /// A record at `position` is recovered, here or at another node. Gives the shards of its request
+    /// that this node has stored beside it; what a client sends again from now on is told as
+    /// stored.
+    ///
+    /// # Errors
+    /// `INGEST_OVERLOADED` where the same request is being stored and that does not end.
+    pub async fn claim_recovered(
+        &self,
+        signal: Signal,
+        position: Position,
+        request: u128,
+        shards: ShardSet,
+    ) -> Result<ShardSet> {
+        let content = Content {
+            hash: ContentHash::of_request(request),
+            shards,
+        };
+        let wait = async {
+            loop {
+                let now = self.clock.unix_nano();
+                match self.dedupe.recovered(signal, content, position, now) {
+                    Recovered::Known(known) => return known,
+                    Recovered::InFlight(mut ended) => while ended.changed().await.is_ok() {},
+                }
+            }
+        };
+        tokio::time::timeout(IN_FLIGHT, wait).await.map_err(|_| {
+            let what = "a request that is recovered is being stored at the same time";
+            Error::new(Code::IngestOverloaded, what)
+        })
+    }
+
+    /// Makes a record readable that is durable elsewhere, and has it written to files, under its own
+    /// position; without rows (`has_rows`) it only takes its number. Records of a stream and signal
+    /// come in order; one that was adopted before is passed over. Waits while there is no memory.
+    ///
+    /// # Errors
+    /// `LOG_FORMAT` where it cannot be decoded; what writing files came to, when there is no memory.
+    pub async fn adopt(
+        self: &Arc<Self>,
+        position: Position,
+        record: Record,
+        has_rows: bool,
+    ) -> Result<()> {
+        if self.live.last_of(position.stream, record.signal) >= position.sequence {
+            return Ok(());
+        }
+        let this = Arc::clone(self);
+        let batch = blocking(move || {
+            if !has_rows {
+                let (signal, tenant) = (record.signal, record.tenant);
+                return Ok(LiveBatch::new(position, signal, tenant, Vec::new()));
+            }
+            let watermarks =
+                Table::ALL.map(|table| this.tables.handle(table).snapshot().watermarks.clone());
+            rows_not_in_files(position, record, &watermarks)
+        })
+        .await?;
+        let budget = self.live.budget();
+        if budget.used() + batch.bytes > budget.max() {
+            self.live.pressed();
+            self.live.room().await?;
+        }
+        let reservation = budget.reserve(batch.bytes);
+        self.live.insert(batch, reservation);
+        Ok(())
+    }
+
+    /// Appends a record of an earlier stream of this node to the stream of this start.
+    ///
+    /// # Errors
+    /// As `ingest`; then it may be appended again.
+    pub async fn append_again(&self, record: Record) -> Result<()> {
+        let pass = self.gate.enter()?;
+        let log = self.log();
+        let log = log.ok_or_else(|| Error::new(Code::IngestStopping, "the node is stopping"))?;
+        log.admit(record.signal)?;
+        let (signal, tenant) = (record.signal, Arc::clone(&record.tenant));
+        let received = record.received_unix_nano;
+        let content = Content::of(&tenant, &otlake_decode::as_received(&record.payload));
+        let (payload, of) = (record.payload.clone(), Arc::clone(&tenant));
+        let rows = blocking(move || Ok(otlake_decode::replay(signal, &payload, &of)?.tables)).await?;
+        let bytes = memory_bytes(&rows);
+        if self.live.budget().used() + bytes > self.live.budget().max() {
+            self.live.room().await?;
+        }
+        let reservation = self.live.budget().reserve(bytes);
+        let (sender, durable) = oneshot::channel();
+        let (live, dedupe) = (Arc::clone(&self.live), Arc::clone(&self.dedupe));
+        log.append(
+            record,
+            Box::new(move |outcome| {
+                if let Ok(position) = &outcome {
+                    let batch = LiveBatch::measured(*position, signal, tenant, rows, bytes);
+                    live.insert(batch, reservation);
+                    dedupe.appended_again(signal, content, received);
+                }
+                let _ = sender.send(outcome);
+                drop(pass);
+            }),
+        );
+        let ended = |_| Error::new(Code::LogIo, "the log ended before it took the record");
+        durable.await.map_err(ended)?.map(|_| ())
+    }
+
+    /// Streams of earlier starts that the log still holds.
+    pub fn earlier_streams(&self) -> Vec<StreamId> {
+        self.earlier.read().clone()
+    }
+
+    /// An earlier stream is settled: its segments are deleted.
+    ///
+    /// # Errors
+    /// `NODE_STATE` after `close`.
+    pub fn release_stream(&self, stream: StreamId) -> Result<()> {
+        let log = self.log();
+        let log = log.ok_or_else(|| Error::new(Code::NodeState, "the node is stopping"))?;
+        for signal in Signal::ALL {
+            let all = Position {
+                stream,
+                sequence: u64::MAX,
+            };
+            log.log().release(signal, all);
+        }
+        self.earlier.write().retain(|earlier| *earlier != stream);
+        Ok(())
+    }
+}
