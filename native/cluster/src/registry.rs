@@ -155,6 +155,7 @@ fn to_state(ensemble: &Ensemble) -> state::Ensemble {
         followers.map(|member| member.to_string().into()).collect()
     };
     state::Ensemble {
+        version: ensemble.version,
         first_sequence: ensemble.first_sequence,
         followers: Followers {
             spans: names(Signal::Traces),
@@ -170,7 +171,7 @@ fn to_state(ensemble: &Ensemble) -> state::Ensemble {
 /// # Errors
 /// `CLUSTER_MESSAGE` for a member that is none.
 pub(crate) fn ensembles(record: &StreamRecord) -> Result<Ensembles> {
-    let copies = |names: &[Arc<str>], acks: u32| {
+    let copies = |names: &[Arc<str>], acks: u32| -> Result<Copies> {
         let followers = names.iter().map(|name| name.parse());
         Ok(Copies {
             followers: followers.collect::<Result<_>>()?,
@@ -184,7 +185,8 @@ pub(crate) fn ensembles(record: &StreamRecord) -> Result<Ensembles> {
             logs,
         } = &ensemble.followers;
         let [of_spans, of_metrics, of_logs] = ensemble.acks;
-        Ok(Ensemble {
+        Ok::<_, Error>(Ensemble {
+            version: ensemble.version,
             first_sequence: ensemble.first_sequence,
             signals: [
                 copies(spans, of_spans)?,

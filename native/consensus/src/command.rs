@@ -47,7 +47,7 @@ pub enum Command {
         stream: StreamId,
         /// The epoch that the owner writes at.
         epoch: u64,
-        /// Who follows it, from which record on. In place of the last change if that starts here too.
+        /// Who follows it, from which record on, in place of all that start there or later.
         ensemble: Ensemble,
         /// Everything below this sequence number is in files: ensembles that end below it go.
         #[serde(default)]
@@ -227,7 +227,7 @@ pub enum Refusal {
     Sealed,
     /// The stream is not sealed yet.
     NotSealed,
-    /// The followers change from a record on that lies before the last change.
+    /// A later change of the followers was made already.
     StaleSequence {
         /// Where the last change starts.
         first_sequence: u64,
@@ -277,7 +277,7 @@ impl fmt::Display for Refusal {
             Refusal::StaleSequence { first_sequence } => {
                 write!(
                     f,
-                    "the stream's followers changed at {first_sequence} already"
+                    "a later change made others follow from record {first_sequence} on"
                 )
             }
             Refusal::VersionConflict { version } => write!(f, "the key has version {version}"),

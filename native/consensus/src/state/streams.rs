@@ -33,6 +33,9 @@ pub struct Followers {
 /// Who follows a stream from a record on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ensemble {
+    /// Which change of the stream made it, from 1: a change that is late must not undo a later one.
+    #[serde(default)]
+    pub version: u64,
     /// The first record that this is for.
     pub first_sequence: u64,
     /// The followers.
@@ -109,6 +112,7 @@ impl State {
             owner: Arc::clone(owner),
             epoch: 1,
             ensembles: vec![Ensemble {
+                version: 1,
                 first_sequence: 1,
                 followers: followers.clone(),
                 acks,
@@ -129,18 +133,19 @@ impl State {
         let record = self.stream(stream)?;
         open(record, epoch)?;
         let mut changed = StreamRecord::clone(record);
-        let last = changed
+        if let Some(last) = record.ensembles.last()
+            && ensemble.version <= last.version
+        {
+            return match last == ensemble {
+                true => Ok(Answer::Stream(Arc::clone(record))),
+                false => Err(Refusal::StaleSequence {
+                    first_sequence: last.first_sequence,
+                }),
+            };
+        }
+        changed
             .ensembles
-            .last()
-            .map_or(0, |last| last.first_sequence);
-        if ensemble.first_sequence < last {
-            return Err(Refusal::StaleSequence {
-                first_sequence: last,
-            });
-        }
-        if ensemble.first_sequence == last {
-            changed.ensembles.pop();
-        }
+            .retain(|other| other.first_sequence < ensemble.first_sequence);
         changed.ensembles.push(ensemble.clone());
         // An ensemble ends where the next one starts.
         let ended = changed
