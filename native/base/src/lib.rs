@@ -38,9 +38,9 @@ pub mod metrics;
 pub mod peer_metrics;
 pub mod position;
 pub mod priority;
-pub mod shard_set;
 pub mod random;
 pub mod session;
+pub mod shard_set;
 pub mod signal;
 pub mod source;
 pub mod worker;
@@ -52,8 +52,8 @@ pub use error::{Code, Error, Kind, Result};
 pub use lease::{Lease, Leases};
 pub use metrics::Metrics;
 pub use position::{Position, StreamId};
-pub use shard_set::ShardSet;
 pub use session::Session;
+pub use shard_set::ShardSet;
 pub use signal::{Signal, Table};
 pub use source::{
     Capture, Consistency, DataFile, Gathering, LiveRows, Missing, Moment, TableSource, Wanted,

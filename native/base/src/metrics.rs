@@ -11,8 +11,8 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::invariant::Invariant;
 use crate::job_metrics::JobMetrics;
-use crate::peer_metrics::PeerMetrics;
 use crate::metadata_metrics::MetadataMetrics;
+use crate::peer_metrics::PeerMetrics;
 use crate::{Code, Signal, Table};
 
 /// Label names with their values.

@@ -2,7 +2,7 @@
 //! its own: threads of queries give way to those of ingest, and neither waits for the other's.
 
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arrow::array::{RecordBatch, StringViewArray};
@@ -10,21 +10,23 @@ use arrow::compute::filter_record_batch;
 use arrow::compute::kernels::cmp::eq;
 use arrow::error::ArrowError;
 use bytes::Bytes;
-use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use napi::bindgen_prelude::{BigInt, Buffer, Either};
 use otlake_base::{
     Clock, Code, Consistency, Error, Metrics, Result, Signal, SystemClock, Table, priority,
 };
+use otlake_cluster::{Cluster, Local};
 use otlake_processor::{Job, Processor, Tail, Tailed};
 use otlake_query::QueryEngine;
 use otlake_query::format::{Encoder, Format};
 use otlake_query::pieces::fitting;
+use otlake_reads::Reads;
 use otlake_receive::Ingest;
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::byte_stream::ByteStream;
+use crate::cluster::{NativeCluster, NativeClusterConfig};
 use crate::export::{self, Otlp};
 use crate::failure::Outcome;
 use crate::records::{
@@ -37,13 +39,30 @@ use crate::trace::{self, Answer};
 /// How long closing waits for tasks that do not end by themselves.
 const RUNTIME_GRACE: Duration = Duration::from_secs(5);
 
+/// What stands for a connection where the process itself sends.
+const LIBRARY: u64 = 0;
+
 /// Rows that a tail tells at a time, and bytes of their values unless a single row has more.
 const TAIL_ROWS: usize = 1024;
 const TAIL_BYTES: usize = 1024 * 1024;
 
 struct Open {
     processor: Arc<Processor>,
+    reads: Arc<Reads>,
     queries: Arc<QueryEngine>,
+    data_dir: String,
+    /// What is before the processor in a cluster.
+    cluster: OnceLock<Arc<Cluster>>,
+}
+
+impl Open {
+    /// What requests go through.
+    fn ingest(&self) -> Arc<dyn Ingest> {
+        match self.cluster.get() {
+            Some(cluster) => cluster.gateway(),
+            None => Arc::new(Local(Arc::clone(&self.processor))),
+        }
+    }
 }
 
 /// An open store.
@@ -117,10 +136,24 @@ impl Engine {
                     Arc::clone(&opening_metrics),
                 )
                 .await?;
-                let sources = Table::ALL.map(|table| processor.source(table)).to_vec();
-                let queries =
-                    QueryEngine::new(config.query(), sources, opening_clock, opening_metrics)?;
-                Ok::<_, Error>(Open { processor, queries })
+                let reads = Reads::new(
+                    Arc::clone(processor.live()),
+                    processor.tables().clone(),
+                    Arc::clone(&opening_metrics),
+                );
+                let queries = QueryEngine::new(
+                    config.query(),
+                    reads.sources(),
+                    opening_clock,
+                    opening_metrics,
+                )?;
+                Ok::<_, Error>(Open {
+                    processor,
+                    reads,
+                    queries,
+                    data_dir: config.data_dir,
+                    cluster: OnceLock::new(),
+                })
             })
             .await;
         let opened = match opened.map_err(Into::into).and_then(|opened| Ok(opened?)) {
@@ -182,16 +215,25 @@ impl Engine {
                 } else {
                     body
                 };
-                open.processor
-                    .ingest(signal, tenant, "library", Bytes::from(body))
-                    .await
+                let body = Bytes::from(body);
+                if let Some(cluster) = open.cluster.get() {
+                    let gateway = cluster.gateway();
+                    return gateway
+                        .ingest(signal, tenant, "library", LIBRARY, body)
+                        .await;
+                }
+                let ack = open
+                    .processor
+                    .ingest(signal, tenant, "library", body)
+                    .await?;
+                Ok(Local::told(&ack))
             })
             .await??;
         Ok(IngestResult {
             accepted: ack.accepted as f64,
-            rejected: ack.rejections.count as f64,
-            message: ack.message(),
-            session: ack.position.map(|position| position.to_string()),
+            rejected: ack.rejected as f64,
+            message: ack.message,
+            session: ack.session,
         })
     }
 
@@ -216,12 +258,30 @@ impl Engine {
             retry_after_ms: config.retry_after_ms as u64,
         };
         let metrics = Arc::clone(&self.metrics);
-        let ingest: Arc<dyn Ingest> = Arc::new(Receiving(Arc::clone(&open.processor)));
+        let ingest = open.ingest();
         let server = self
             .runtime
             .spawn(otlake_receive::Receiver::start(config, ingest, metrics))
             .await??;
         Ok(Receiver::new(self.runtime.clone(), server))
+    }
+
+    pub async fn start_cluster(&self, config: NativeClusterConfig) -> Outcome<NativeCluster> {
+        let open = self.opened()?;
+        let config = config.config(&open.data_dir)?;
+        let (clock, metrics) = (Arc::clone(&self.clock), Arc::clone(&self.metrics));
+        let cluster = self
+            .runtime
+            .spawn(async move {
+                let (processor, reads) = (Arc::clone(&open.processor), Arc::clone(&open.reads));
+                let cluster = Cluster::start(config, processor, reads, clock, metrics).await?;
+                let is_first = open.cluster.set(Arc::clone(&cluster)).is_ok();
+                is_first
+                    .then_some(cluster)
+                    .ok_or_else(|| Error::new(Code::NodeState, "the store is in a cluster already"))
+            })
+            .await??;
+        Ok(NativeCluster::new(self.runtime.clone(), cluster))
     }
 
     pub async fn start_flight(&self, config: FlightConfig) -> Outcome<FlightServer> {
@@ -405,34 +465,6 @@ impl Engine {
             tokio::task::spawn_blocking(move || runtimes.shutdown(RUNTIME_GRACE)).await?;
         }
         Ok(closed??)
-    }
-}
-
-/// The receiver's port, on the processor.
-struct Receiving(Arc<Processor>);
-
-impl Ingest for Receiving {
-    fn ingest(
-        &self,
-        signal: Signal,
-        tenant: Arc<str>,
-        transport: &'static str,
-        connection: u64,
-        body: Bytes,
-    ) -> BoxFuture<'_, Result<otlake_receive::Ack>> {
-        async move {
-            let ack = self
-                .0
-                .ingest_over(signal, tenant, transport, Some(connection), body)
-                .await?;
-            Ok(otlake_receive::Ack {
-                accepted: ack.accepted,
-                rejected: ack.rejections.count,
-                message: ack.message(),
-                session: ack.position.map(|position| position.to_string()),
-            })
-        }
-        .boxed()
     }
 }
 

@@ -8,6 +8,7 @@
 //!
 //! - `engine.rs`: opens the storage, the queries and the runtimes that carry them.
 //! - `records.rs`: the plain records, and their conversions.
+//! - `cluster.rs`: the node's place in a cluster.
 //! - `servers.rs`: the OTLP receiver and the Flight SQL server as handles.
 //! - `export.rs`: the rows of an answer as OTLP.
 //! - `trace.rs`: a trace as OTLP, part by part.
@@ -17,6 +18,7 @@
 //! - `failure.rs`: otlake's error as JavaScript's.
 
 mod byte_stream;
+mod cluster;
 mod engine;
 mod export;
 mod failure;
@@ -33,6 +35,7 @@ use napi::bindgen_prelude::{Buffer, Either};
 use napi_derive::napi;
 
 use byte_stream::ByteStream;
+use cluster::{NativeCluster, NativeClusterConfig};
 use log_sink::OnLog;
 use records::{
     EngineConfig, ErrorInfo, FlightConfig, IngestResult, JobReport, QueryRequest, ReceiverConfig,
@@ -115,6 +118,12 @@ impl Engine {
     #[napi]
     pub async fn start_flight(&self, config: FlightConfig) -> Result<FlightServer> {
         Ok(self.0.start_flight(config).await?)
+    }
+
+    /// Puts the store into a cluster; before the servers, and before anything is stored.
+    #[napi]
+    pub async fn start_cluster(&self, config: NativeClusterConfig) -> Result<NativeCluster> {
+        Ok(self.0.start_cluster(config).await?)
     }
 
     /// Plans a statement and returns its answer as a stream of bytes.

@@ -19,6 +19,10 @@ use otlake_query::QueryConfig;
 pub struct EngineConfig {
     /// The data folder.
     pub data_dir: String,
+    /// The tables' folder; null for the one in the data folder.
+    pub tables_dir: Option<String>,
+    /// Whether what the log holds of earlier starts is left to the cluster.
+    pub leave_earlier: bool,
     /// `fsync` or `relaxed`.
     pub durability: String,
     /// Bytes of one log segment.
@@ -96,6 +100,8 @@ impl EngineConfig {
             }
         };
         Ok(ProcessorConfig {
+            tables_dir: self.tables_dir.as_ref().map(PathBuf::from),
+            leave_earlier: self.leave_earlier,
             durability,
             log_segment_bytes: self.log_segment_bytes as u64,
             log_max_bytes: self.log_max_bytes as u64,

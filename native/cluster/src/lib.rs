@@ -28,11 +28,6 @@ mod registry;
 mod services;
 mod view;
 
-#[cfg(test)]
-mod cluster_test;
-#[cfg(test)]
-mod testing;
-
 pub use cluster::Cluster;
 pub use config::ClusterConfig;
 pub use local::Local;

@@ -35,7 +35,7 @@ impl Ingest for Local {
                 .0
                 .ingest_over(signal, tenant, transport, Some(connection), body)
                 .await?;
-            Ok(told(&ack))
+            Ok(Local::told(&ack))
         }
         .boxed()
     }
@@ -48,6 +48,16 @@ struct Part {
 }
 
 impl Local {
+    /// An acknowledgement as receivers tell it.
+    pub fn told(ack: &otlake_processor::Ack) -> Ack {
+        Ack {
+            accepted: ack.accepted,
+            rejected: ack.rejections.count,
+            message: ack.message(),
+            session: ack.position.map(|position| position.to_string()),
+        }
+    }
+
     /// Stores a part. Where it was split otherwise the first time, and some of its shards are
     /// stored, the rest is stored alone.
     async fn store(
@@ -73,7 +83,7 @@ impl Local {
                 .await?;
             let shards = match outcome {
                 SliceOutcome::Stored(ack) => {
-                    let mut ack = told(&ack);
+                    let mut ack = Local::told(&ack);
                     ack.accepted += known;
                     return Ok(ack);
                 }
@@ -94,15 +104,6 @@ impl Local {
         }
         let what = "other nodes are storing parts of the same request";
         Err(Error::new(Code::IngestOverloaded, what))
-    }
-}
-
-fn told(ack: &otlake_processor::Ack) -> Ack {
-    Ack {
-        accepted: ack.accepted,
-        rejected: ack.rejections.count,
-        message: ack.message(),
-        session: ack.position.map(|position| position.to_string()),
     }
 }
 

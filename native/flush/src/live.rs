@@ -225,7 +225,10 @@ impl LiveSet {
     /// The last sequence of a signal inserted of a stream; 0 before its first.
     pub fn last_of(&self, stream: StreamId, signal: Signal) -> u64 {
         let state = self.state.lock();
-        state.last.get(&stream).map_or(0, |last| last[signal.index()])
+        state
+            .last
+            .get(&stream)
+            .map_or(0, |last| last[signal.index()])
     }
 
     /// Says that every acknowledged record of a stream is in here, or in files: its log was

@@ -107,7 +107,8 @@ impl Processor {
         let received = record.received_unix_nano;
         let content = Content::of(&tenant, &otlake_decode::as_received(&record.payload));
         let (payload, of) = (record.payload.clone(), Arc::clone(&tenant));
-        let rows = blocking(move || Ok(otlake_decode::replay(signal, &payload, &of)?.tables)).await?;
+        let rows =
+            blocking(move || Ok(otlake_decode::replay(signal, &payload, &of)?.tables)).await?;
         let bytes = memory_bytes(&rows);
         if self.live.budget().used() + bytes > self.live.budget().max() {
             self.live.room().await?;

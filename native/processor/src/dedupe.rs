@@ -316,16 +316,24 @@ impl State {
 
     /// The shards of a request that are stored here, or recovered.
     fn known(&self, hash: ContentHash) -> ShardSet {
-        let stored = self.entries.get(&hash).map_or(ShardSet::EMPTY, Entry::stored);
+        let stored = self
+            .entries
+            .get(&hash)
+            .map_or(ShardSet::EMPTY, Entry::stored);
         let claimed = self.claimed.get(&hash).into_iter().flatten();
         claimed.fold(stored, |known, (_, shards)| known.either(shards))
     }
 
     /// The same, but for what a record at this position is itself.
     fn beside(&self, hash: ContentHash, position: Position) -> ShardSet {
-        let mut known = self.entries.get(&hash).map_or(ShardSet::EMPTY, Entry::stored);
+        let mut known = self
+            .entries
+            .get(&hash)
+            .map_or(ShardSet::EMPTY, Entry::stored);
         if let Some(earlier) = self.earlier.get(&hash) {
-            let own = earlier.iter().rposition(|(stream, _)| *stream == position.stream);
+            let own = earlier
+                .iter()
+                .rposition(|(stream, _)| *stream == position.stream);
             let (before, after) = earlier.split_at(own.map_or(0, |own| own + 1));
             for (_, shards) in before {
                 known = known.minus(shards);

@@ -179,13 +179,7 @@ impl Slices {
     }
 
     /// A slice, behind `head`, and before the mark that says which request it is of.
-    pub fn build(
-        &self,
-        body: &[u8],
-        layout: &Layout,
-        head: &[u8],
-        request: Option<u128>,
-    ) -> Bytes {
+    pub fn build(&self, body: &[u8], layout: &Layout, head: &[u8], request: Option<u128>) -> Bytes {
         let runs = &self.runs[usize::from(layout.owner)];
         let mark = request.map_or(0, |_| MARK_BYTES);
         let mut out = Vec::with_capacity(head.len() + layout.length + mark);

@@ -1,0 +1,327 @@
+//! A node's place in a cluster, as a handle.
+
+use std::collections::HashMap;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use napi::bindgen_prelude::{BigInt, Buffer};
+use napi_derive::napi;
+use otlake_base::{Code, Error, Result, StreamId};
+use otlake_cluster::{Cluster, ClusterConfig, ViewMember, ViewRule};
+use otlake_replicate::Quorum;
+use tokio::runtime::Handle;
+
+use crate::failure::{Failure, Outcome};
+use crate::records;
+
+/// How one signal is replicated.
+#[napi(object, use_nullable = true)]
+pub struct SignalQuorum {
+    /// Copies, the owner's included.
+    pub copies: u32,
+    /// Copies that are fsynced before a success is sent.
+    pub acks: u32,
+    /// How long they are waited for, in milliseconds.
+    pub timeout_ms: f64,
+}
+
+/// The same by signal.
+#[napi(object, use_nullable = true)]
+pub struct ClusterQuorum {
+    /// Of spans.
+    pub spans: SignalQuorum,
+    /// Of metrics.
+    pub metrics: SignalQuorum,
+    /// Of log records.
+    pub logs: SignalQuorum,
+}
+
+/// What a node of a cluster is started with.
+#[napi(object, use_nullable = true)]
+pub struct NativeClusterConfig {
+    /// The node's name.
+    pub name: String,
+    /// The cluster's name.
+    pub cluster: String,
+    /// Where the peers' connections are taken.
+    pub listen: String,
+    /// 32 bytes that nodes prove to each other; null: they do not.
+    pub secret: Option<Buffer>,
+    /// Copies and acknowledgements.
+    pub quorum: ClusterQuorum,
+    /// Whether fewer acknowledgements are taken where there are too few nodes.
+    pub allow_degraded: bool,
+}
+
+impl NativeClusterConfig {
+    /// What Rust is started with, for the store in this folder.
+    ///
+    /// # Errors
+    /// `CONFIG_INVALID`.
+    pub fn config(&self, data_dir: &str) -> Result<ClusterConfig> {
+        let secret = self.secret.as_ref().map(|secret| {
+            <[u8; 32]>::try_from(&**secret).map_err(|_| {
+                let what = format!("a secret has 32 bytes, not {}", secret.len());
+                Error::new(Code::ConfigInvalid, what)
+            })
+        });
+        let quorum = |of: &SignalQuorum| Quorum {
+            copies: of.copies as usize,
+            acks: of.acks as usize,
+            timeout: Duration::from_millis(of.timeout_ms as u64),
+        };
+        Ok(ClusterConfig {
+            name: self.name.as_str().into(),
+            cluster: self.cluster.as_str().into(),
+            listen: records::address(&self.listen)?,
+            secret: secret.transpose()?,
+            quorum: [
+                quorum(&self.quorum.spans),
+                quorum(&self.quorum.metrics),
+                quorum(&self.quorum.logs),
+            ],
+            allow_degraded: self.allow_degraded,
+            data_dir: data_dir.into(),
+            disk: otlake_base::disk::real(),
+        })
+    }
+}
+
+/// A member.
+#[napi(object, use_nullable = true)]
+pub struct ClusterMember {
+    /// Its name.
+    pub name: String,
+    /// Where it takes the peers' connections.
+    pub address: String,
+    /// Whether it is there.
+    pub alive: bool,
+}
+
+/// Names by signal.
+#[napi(object, use_nullable = true)]
+pub struct NamesBySignal {
+    /// Of spans.
+    pub spans: Vec<String>,
+    /// Of metrics.
+    pub metrics: Vec<String>,
+    /// Of log records.
+    pub logs: Vec<String>,
+}
+
+/// A placement rule.
+#[napi(object, use_nullable = true)]
+pub struct ClusterRule {
+    /// An attribute of the resource.
+    pub attribute: String,
+    /// Its value.
+    pub value: String,
+    /// Where what carries it goes.
+    pub nodes: Vec<String>,
+}
+
+/// Where everything belongs.
+#[napi(object, use_nullable = true)]
+pub struct ClusterView {
+    /// Every member, this node included.
+    pub members: Vec<ClusterMember>,
+    /// The owner of each shard.
+    pub owners: NamesBySignal,
+    /// Who follows this node's stream.
+    pub followers: NamesBySignal,
+    /// Who should vote in the metadata group.
+    pub voters: Vec<String>,
+    /// What comes before the owners.
+    pub rules: Vec<ClusterRule>,
+}
+
+impl ClusterView {
+    /// As Rust has it.
+    ///
+    /// # Errors
+    /// `CONFIG_INVALID` for an address that is none.
+    fn view(&self) -> Result<otlake_cluster::ClusterView> {
+        let members = self.members.iter().map(|member| {
+            Ok(ViewMember {
+                name: member.name.as_str().into(),
+                address: peer_address(&member.address)?,
+                alive: member.alive,
+            })
+        });
+        let members = members.collect::<Result<_>>()?;
+        // Thousands of owners are a few names.
+        let mut known: HashMap<String, Arc<str>> = HashMap::new();
+        let mut shared = |names: &NamesBySignal| {
+            [&names.spans, &names.metrics, &names.logs].map(|names| {
+                let names = names.iter().map(|name| {
+                    let known = known.entry(name.clone());
+                    Arc::clone(known.or_insert_with(|| name.as_str().into()))
+                });
+                names.collect::<Vec<_>>()
+            })
+        };
+        let (owners, followers) = (shared(&self.owners), shared(&self.followers));
+        let rules = self.rules.iter().map(|rule| ViewRule {
+            attribute: rule.attribute.clone(),
+            value: rule.value.clone(),
+            nodes: rule.nodes.iter().map(|node| node.as_str().into()).collect(),
+        });
+        Ok(otlake_cluster::ClusterView {
+            members,
+            owners,
+            followers,
+            voters: self
+                .voters
+                .iter()
+                .map(|name| name.as_str().into())
+                .collect(),
+            rules: rules.collect(),
+        })
+    }
+}
+
+/// Where a member is reached; a name is looked up.
+fn peer_address(text: &str) -> Result<SocketAddr> {
+    if let Ok(address) = text.parse() {
+        return Ok(address);
+    }
+    let found = text
+        .to_socket_addrs()
+        .ok()
+        .and_then(|mut found| found.next());
+    found.ok_or_else(|| {
+        let what = format!("`{text}` is no address of a node: it is HOST:PORT");
+        Error::new(Code::ConfigInvalid, what)
+    })
+}
+
+/// What a recovery came to.
+#[napi(object, use_nullable = true)]
+pub struct RecoveryReport {
+    /// The stream.
+    pub stream: String,
+    /// Whether everything that was acknowledged is readable.
+    pub complete: bool,
+    /// Records that were recovered.
+    pub records: f64,
+    /// Who holds copies and did not answer.
+    pub missing_from: Vec<String>,
+}
+
+/// A node's place in a cluster.
+#[napi]
+pub struct NativeCluster {
+    runtime: Handle,
+    cluster: Arc<Cluster>,
+}
+
+impl NativeCluster {
+    /// A handle for what was started on this runtime.
+    pub fn new(runtime: Handle, cluster: Arc<Cluster>) -> NativeCluster {
+        NativeCluster { runtime, cluster }
+    }
+
+    /// Runs a call on the engine's runtime.
+    async fn run<T: Send + 'static, F>(&self, call: impl FnOnce(Arc<Cluster>) -> F) -> Outcome<T>
+    where
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let work = call(Arc::clone(&self.cluster));
+        Ok(self.runtime.spawn(work).await??)
+    }
+}
+
+#[napi]
+impl NativeCluster {
+    /// Where the peers' connections are taken.
+    #[napi(getter)]
+    pub fn address(&self) -> String {
+        self.cluster.address().to_string()
+    }
+
+    /// Takes over where everything belongs.
+    #[napi]
+    pub fn place(&self, view: ClusterView) -> napi::Result<()> {
+        let _inside = self.runtime.enter();
+        let placed = view.view().and_then(|view| self.cluster.place(view));
+        Ok(placed.map_err(Failure::from)?)
+    }
+
+    /// Makes the metadata group, of this node alone.
+    #[napi]
+    pub async fn bootstrap(&self) -> napi::Result<()> {
+        Ok(self.run(async |cluster| cluster.bootstrap().await).await?)
+    }
+
+    /// Resolves when the node's stream is registered.
+    #[napi]
+    pub async fn ready(&self) -> napi::Result<()> {
+        Ok(self.run(async |cluster| cluster.ready().await).await?)
+    }
+
+    /// What the metadata group knows, as JSON.
+    #[napi]
+    pub fn metadata(&self) -> napi::Result<String> {
+        Ok(self.cluster.metadata().to_string())
+    }
+
+    /// Sets a key of the cluster's configuration.
+    #[napi]
+    pub async fn configure(&self, key: String, value: String) -> napi::Result<()> {
+        Ok(self
+            .run(async move |cluster| cluster.configure(key, value).await)
+            .await?)
+    }
+
+    /// Recovers a stream as far as can be done now.
+    #[napi]
+    pub async fn recover(&self, stream: String) -> napi::Result<RecoveryReport> {
+        let recovered = self.run(async move |cluster| {
+            let stream = StreamId::from_str(&stream)?;
+            cluster.recover(stream).await
+        });
+        let report = recovered.await?;
+        Ok(RecoveryReport {
+            stream: report.stream.to_string(),
+            complete: report.complete,
+            records: report.records as f64,
+            missing_from: report.missing.iter().map(|name| name.to_string()).collect(),
+        })
+    }
+
+    /// Ends this node's stream in good order.
+    #[napi]
+    pub async fn drain(&self) -> napi::Result<()> {
+        Ok(self.run(async |cluster| cluster.drain().await).await?)
+    }
+
+    /// Takes a lock over the cluster; its fencing token.
+    #[napi]
+    pub async fn lock(&self, name: String, ttl_ms: f64) -> napi::Result<BigInt> {
+        let token = self.run(async move |cluster| cluster.lock(name, ttl_ms as u64).await);
+        Ok(BigInt::from(token.await?))
+    }
+
+    /// Gives a lock back.
+    #[napi]
+    pub async fn unlock(&self, name: String, token: BigInt) -> napi::Result<()> {
+        let token = token.get_u64().1;
+        Ok(self
+            .run(async move |cluster| cluster.unlock(name, token).await)
+            .await?)
+    }
+
+    /// How the replication of this node's stream stands, as JSON.
+    #[napi]
+    pub fn status(&self) -> napi::Result<String> {
+        Ok(self.cluster.status().to_string())
+    }
+
+    /// Ends the node's part.
+    #[napi]
+    pub async fn close(&self) -> napi::Result<()> {
+        Ok(self.run(async |cluster| cluster.close().await).await?)
+    }
+}
