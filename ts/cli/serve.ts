@@ -39,16 +39,27 @@ export function stopSignal(): Promise<void> {
   })
 }
 
-/** Runs a node to its end; the exit code. */
+/**
+ * Runs a node to its end; the exit code. One that the others of its cluster took for dead, because it
+ * stood still or was cut off for long, starts anew: with another stream, in the same process.
+ */
 export async function serve(config: NodeConfig): Promise<number> {
   const stopped = stopSignal()
-  const { node, stop } = await startNode(config)
-  await Promise.race([stopped, node.left])
+  for (;;) {
+    const { node, stop } = await startNode(config)
+    const why = await Promise.race([stopped, node.ended])
+    await end(config, stop)
+    if (why !== 'fenced') return 0
+  }
+}
+
+/** Stops a node; ends the process where that takes far too long. */
+async function end(config: NodeConfig, stop: () => Promise<void>): Promise<void> {
   // What is in flight has the grace time twice: to finish, and to be written. In a cluster others
   // have as long to take over, and what was acknowledged to be written for it.
   const graces = config.cluster === null ? 3 : 6
   const overdue = setTimeout(() => process.exit(1), graces * config.graceMs)
   overdue.unref()
   await stop()
-  return 0
+  clearTimeout(overdue)
 }

@@ -13,10 +13,13 @@ test('metadata of a node that knows nothing yet is empty', () => {
     voters: [],
     learners: [],
     streams: [],
+    refused: {},
+    failure: '',
     config: {},
     services: {},
   })
-  expect(readReplication('{}')).toEqual({ stream: '', followers: [], degraded: false, pending: 0 })
+  const nothing = { stream: '', followers: [], degraded: false, pending: 0, fenced: null }
+  expect(readReplication('{}')).toEqual(nothing)
 })
 
 test('the followers of a stream are known whether told for each signal or for all', () => {

@@ -100,6 +100,10 @@ export interface Metadata {
   voters: string[]
   learners: string[]
   streams: StreamRecord[]
+  /** Nodes that should be members of the group and cannot be, with the reason. */
+  refused: Record<string, string>
+  /** Why this node's part of the group has stopped; empty: it has not. */
+  failure: string
   /** JSON values by key. */
   config: Record<string, unknown>
   services: Record<string, unknown>
@@ -119,6 +123,8 @@ export interface ReplicationStatus {
   degraded: boolean
   /** Records that wait for their copies. */
   pending: number
+  /** The epoch at which others took the stream over: nothing more is acknowledged; null: none. */
+  fenced: number | null
 }
 
 /** The engine of a build that has a cluster in it. */
@@ -152,6 +158,8 @@ export function readMetadata(text: string): Metadata {
       // They are told for each signal, or once for all.
       followers: [...new Set(Object.values(stream.followers ?? []).flat())],
     })),
+    refused: given.refused ?? {},
+    failure: given.failure ?? '',
     config: given.config ?? {},
     services: given.services ?? {},
   }
@@ -165,5 +173,6 @@ export function readReplication(text: string): ReplicationStatus {
     followers: given.followers ?? [],
     degraded: given.degraded ?? false,
     pending: given.pending ?? 0,
+    fenced: given.fenced ?? null,
   }
 }

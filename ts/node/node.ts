@@ -48,6 +48,12 @@ export interface Logger {
   debug(fields: object, message: string): void
 }
 
+/**
+ * Why a node is to be stopped: it was told to leave its cluster, and has drained; or others have taken
+ * its stream over, and it has to start anew.
+ */
+export type End = 'left' | 'fenced'
+
 /** What a test gives in place of the native module. */
 export interface NativeSide {
   openEngine?: typeof openEngine
@@ -140,11 +146,11 @@ export class Node {
   readonly #clusterMetrics: ClusterMetrics | null
   readonly #lifecycle: Lifecycle
   readonly #registry = new Registry()
-  #leave: () => void = () => undefined
+  #end: (why: End) => void = () => undefined
 
-  /** Resolves when the node was told to leave its cluster, has drained, and is to be stopped. */
-  readonly left = new Promise<void>((resolve) => {
-    this.#leave = resolve
+  /** Resolves when the node is to be stopped: by nobody's signal, but for what happened to it. */
+  readonly ended = new Promise<End>((resolve) => {
+    this.#end = resolve
   })
 
   constructor(
@@ -175,6 +181,7 @@ export class Node {
         port,
         checks: () => this.#health.states(),
         log,
+        onFenced: () => this.#end('fenced'),
         clock,
         ...(native.startCluster ? { startNative: native.startCluster } : {}),
       })
@@ -219,7 +226,7 @@ export class Node {
               part: () => this.#cluster as ClusterPart,
               cluster: cluster.name,
               clock,
-              leave: () => this.#leave(),
+              leave: () => this.#end('left'),
             }),
           }
         : {}),
@@ -280,7 +287,8 @@ export class Node {
    * it has; while it does it goes on answering.
    */
   async stop(): Promise<void> {
-    if (this.state === 'running') {
+    // What was taken over is no more this node's to give.
+    if (this.state === 'running' && this.#cluster?.isFenced !== true) {
       await this.#cluster?.drain().catch((thrown) => {
         const { code, message } = OtlakeError.from(thrown)
         this.log.warn({ code }, `not drained: ${message}; what is left is recovered by others`)

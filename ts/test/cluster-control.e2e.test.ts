@@ -183,6 +183,23 @@ test('the stream of a node that dies is recovered once, and again where that fai
     .toEqual(['n1', 'n2'])
 })
 
+test('a node whose stream others took over says so, and ends without draining', async () => {
+  await three()
+  const native = nodes.native('n3')
+  const node = nodes.nodes.get('n3')
+  const own = nodes.group.streams.get(native.stream)
+  Object.assign(own ?? {}, { state: 'fenced', by: 'n1', epoch: 2 })
+  expect(await node?.ended).toBe('fenced')
+  const { status: code, body } = await nodes.get('n3', '/ready')
+  expect(code).toBe(503)
+  expect((body as { problems: string[] }).problems.join()).toContain('it starts anew')
+  await expect.poll(async () => (await member('n1', 'n3'))?.shards, PATIENCE).toBe(0)
+  await node?.stop()
+  expect(native.drained).toBe(false)
+  await start(3)
+  await expect.poll(async () => (await member('n1', 'n3'))?.ready, PATIENCE).toBe(true)
+})
+
 test('the commands tell and change what every node knows, over the port that gossip has', async () => {
   await three()
   const shown = await otlake(2, 'cluster', 'status')
@@ -245,7 +262,7 @@ test('drain by name reaches that node, which stays; leave ends it', async () => 
     .toMatchObject({ status: 'alive', draining: true, shards: 0 })
   const node = nodes.nodes.get('n2')
   expect((await otlake(1, 'cluster', 'leave', 'n2')).code).toBe(0)
-  await node?.left
+  expect(await node?.ended).toBe('left')
   await node?.stop()
   await expect.poll(async () => (await member('n1', 'n2'))?.status, PATIENCE).toBe('left')
 })

@@ -24,8 +24,10 @@ import type { Membership } from '../../cluster/membership.js'
 import { toNodeRegisters } from '../../cluster/node-state.js'
 import type { Engine } from '../../native/binding.js'
 import {
+  type Metadata,
   type NativeCluster,
   type NativeClusterConfig,
+  type ReplicationStatus,
   readMetadata,
   startCluster,
 } from '../../native/cluster.js'
@@ -34,14 +36,15 @@ import { type ClusterConfig, hostPort, isWildcard } from '../cluster-config.js'
 import type { Check, CheckState } from '../health.js'
 import type { Part } from '../lifecycle.js'
 import type { Logger } from '../node.js'
+import { keepKnown, reporting } from './chores.js'
 import { isGivenAway, isLast } from './drain.js'
 import { controllerSettings, secretOf, startGossip } from './gossip.js'
-import { keepMembers, knownMembers, nodeName } from './identity.js'
+import { knownMembers, nodeName } from './identity.js'
 import { Joining } from './joining.js'
 import type { PortPart } from './port.js'
 import { problems } from './problems.js'
 import { Reconciler, type Round } from './reconciler.js'
-import { Reporter, systemSources } from './reports.js'
+import { systemSources } from './reports.js'
 
 /** How long a start waits to be ready before the node goes on without. */
 export const START_WAIT_MS = 5000
@@ -69,6 +72,8 @@ export interface ClusterPartOptions {
   readonly port: PortPart
   readonly checks: () => readonly CheckState[]
   readonly log: Logger
+  /** Others have taken the node's stream over: it has to start anew, with another. */
+  readonly onFenced: () => void
   readonly clock: Clock
   readonly monotonic?: Monotonic
   readonly random?: Random
@@ -92,6 +97,7 @@ export class ClusterPart implements Part {
   #isStopped = false
   #conflict: string | null = null
   #suspicions = 0
+  #isFenced = false
   #lastError: string | null = null
   #drained: Promise<void> | null = null
 
@@ -107,6 +113,11 @@ export class ClusterPart implements Part {
   /** Whether it has begun: there is a membership, and a native side. */
   get hasJoined(): boolean {
     return this.#reconciler !== undefined
+  }
+
+  /** Whether others have taken its stream over, as they do with that of a node that is dead. */
+  get isFenced(): boolean {
+    return this.#isFenced
   }
 
   /** How often a member was suspected. */
@@ -140,7 +151,7 @@ export class ClusterPart implements Part {
   /** Whether the node takes requests: registered, with a leader, and staying. */
   get isReady(): boolean {
     const leader = this.round?.metadata.leader ?? ''
-    return this.#state === 'ready' && leader !== ''
+    return this.#state === 'ready' && leader !== '' && !this.#isFenced
   }
 
   /** What is not as it should be, in words; empty: all is well. */
@@ -155,6 +166,7 @@ export class ClusterPart implements Part {
       allowDegraded: config.allowDegraded,
       conflict: this.#conflict,
       isRegistered: this.#isRegistered,
+      isFenced: this.#isFenced,
       waiting: this.round.metadata.group === '' ? (this.#joining?.why() ?? null) : null,
       lastError: this.#lastError,
     })
@@ -217,10 +229,16 @@ export class ClusterPart implements Part {
     })
     this.#reconciler.start()
     await this.#joining.join(known)
+    const report = reporting({
+      membership: this.#membership,
+      sources: systemSources(dataDir, this.#options.checks, () => engine().metrics()),
+      monotonic: this.#options.monotonic ?? systemMonotonic,
+      log,
+    })
     this.#stops.push(
       this.#clock.every(RETRY_MS, () => void this.#joining?.bootstrap()),
       this.#clock.every(KEEP_MS, () => void this.#keepMembers()),
-      this.#reports(),
+      this.#clock.every(REPORT_MS, () => void report()),
     )
     const registered = this.#register()
     log.info({ node: name, cluster: config.name, address: port.address }, 'joining the cluster')
@@ -350,7 +368,8 @@ export class ClusterPart implements Part {
 
   /** Tells what of this node the round has shown to be new. */
   #afterRound({ metadata, replication }: Round): void {
-    const isTaking = this.#isRegistered && this.#state !== 'drained'
+    this.#lookForFence(metadata, replication)
+    const isTaking = this.#isRegistered && this.#state !== 'drained' && !this.#isFenced
     this.membership.setRegisters(
       toNodeRegisters({
         group: metadata.group,
@@ -360,32 +379,22 @@ export class ClusterPart implements Part {
     )
   }
 
-  #reports(): () => void {
-    const { dataDir, checks, engine, log, monotonic = systemMonotonic } = this.#options
-    const sources = systemSources(dataDir, checks, () => engine().metrics())
-    const reporter = new Reporter(sources, monotonic)
-    return this.#clock.every(REPORT_MS, () => {
-      reporter.report().then(
-        (state) => {
-          if (!this.#isStopped) this.membership.setLocalState(state)
-        },
-        (thrown) => log.debug({}, `nothing to tell: ${OtlakeError.from(thrown).message}`),
-      )
-    })
+  /**
+   * A node that was paused, or cut off, for so long that the others took it for dead finds its stream
+   * taken over. It can acknowledge nothing more under it (I9).
+   */
+  #lookForFence(metadata: Metadata, { stream, fenced }: ReplicationStatus): void {
+    if (this.#isFenced || this.#state !== 'ready') return
+    const record = metadata.streams.find((each) => each.stream === stream)
+    if (fenced === null && (record === undefined || record.state === 'open')) return
+    this.#isFenced = true
+    const by = record?.by ?? ''
+    this.#options.log.warn({ stream, by }, 'others took this node for dead and its stream over')
+    this.#options.onFenced()
   }
 
-  async #keepMembers(): Promise<void> {
-    const { dataDir, log } = this.#options
-    const { name } = this.membership.self
-    const addresses = this.membership
-      .members()
-      .filter((member) => member.name !== name && member.status !== 'left')
-      .map(({ address }) => address)
-    // Where nobody is known any more, whom the last start knew is better than nothing.
-    if (addresses.length === 0) return
-    await keepMembers(dataDir, addresses).catch((thrown) => {
-      log.warn({}, `the known members were not written down: ${OtlakeError.from(thrown).message}`)
-    })
+  #keepMembers(): Promise<void> {
+    return keepKnown(this.#options.dataDir, this.membership, this.#options.log)
   }
 
   async #drain(): Promise<void> {

@@ -13,6 +13,8 @@ export interface Place {
   /** The address of another node of the same name. */
   readonly conflict: string | null
   readonly isRegistered: boolean
+  /** Others have taken its stream over. */
+  readonly isFenced: boolean
   /** Why there is no metadata group; null: there is one. */
   readonly waiting: string | null
   readonly lastError: string | null
@@ -24,6 +26,15 @@ export function problems(place: Place): string[] {
   const found: string[] = []
   if (conflict !== null) {
     found.push(`another node at ${conflict} is called ${self}, too: give one another cluster.node`)
+  }
+  if (place.isFenced) {
+    found.push('others took this node for dead and its stream over: it starts anew with another')
+  }
+  if (metadata.failure !== '') {
+    found.push(`its part of the metadata group has stopped: ${metadata.failure}; restart the node`)
+  }
+  for (const [name, why] of Object.entries(metadata.refused)) {
+    found.push(`${name} cannot be in the metadata group: ${why}`)
   }
   if (waiting !== null) found.push(waiting)
   else if (metadata.leader === '') {

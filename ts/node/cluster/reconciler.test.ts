@@ -170,6 +170,7 @@ test('problems are told in words: no group, no leader, no copies, strangers', as
       allowDegraded: false,
       conflict: null,
       isRegistered: true,
+      isFenced: false,
       waiting: null,
       lastError: null,
       ...changes,
@@ -185,7 +186,12 @@ test('problems are told in words: no group, no leader, no copies, strangers', as
   expect(said({ allowDegraded: true })).toBe('')
   expect(said({ conflict: '10.0.0.9:1' })).toContain('10.0.0.9:1 is called a, too')
   expect(said({ isRegistered: false, lastError: 'it says no' })).toContain('it says no')
+  expect(said({ isFenced: true })).toContain('it starts anew')
   const last = rounds.at(-1) as Round
+  const ill = { ...last.metadata, failure: 'the disk is full', refused: { z: 'two of one name' } }
+  rounds.push({ ...last, metadata: ill })
+  expect(said()).toContain('has stopped: the disk is full')
+  expect(said()).toContain('z cannot be in the metadata group: two of one name')
   const decision = { ...last.decision, strangers: ['x'], incompatible: ['y'] }
   rounds.push({ ...last, decision })
   expect(said()).toContain('x belong to another metadata group')

@@ -68,6 +68,8 @@ export class FakeNative implements NativeCluster {
     missingFrom: [],
   })
   drained = false
+  /** Others have taken its stream over. */
+  fenced: number | null = null
   /** Whether the leader has taken it in. */
   isIn = false
   #isClosed = false
@@ -134,6 +136,8 @@ export class FakeNative implements NativeCluster {
       voters: this.isIn ? voters : [],
       learners: this.isIn ? learners : [],
       streams: this.isIn ? [...streams.values()] : [],
+      refused: {},
+      failure: '',
       config: this.isIn ? config : {},
       services: {},
     }
@@ -183,7 +187,8 @@ export class FakeNative implements NativeCluster {
       lagBytes: 0,
       connected: this.group.running.has(name),
     }))
-    return JSON.stringify({ stream: this.stream, followers, degraded: false, pending: 0 })
+    const { stream, fenced } = this
+    return JSON.stringify({ stream, followers, degraded: false, pending: 0, fenced })
   }
 
   async close(): Promise<void> {

@@ -56,6 +56,8 @@ export class Scene {
       term: 1,
       voters: [],
       learners: [],
+      refused: {},
+      failure: '',
       streams: names.map((name) => this.stream(streamOf(name), name)),
       config: {},
       services: {},
