@@ -22,6 +22,7 @@ export type ErrorCode =
   | 'NODE_UNREACHABLE'
   | 'JOB_UNKNOWN'
   | 'JOB_STOPPED'
+  | 'JOB_ELSEWHERE'
   | 'HANDLE_CLOSED'
   | 'CLUSTER_UNREACHABLE'
   | 'CLUSTER_QUORUM'
@@ -91,6 +92,7 @@ export const ERRORS: Record<ErrorCode, { kind: ErrorKind; fix: string }> = {
   NODE_UNREACHABLE: { kind: 'unavailable', fix: 'Start a node with `npx otlake serve`, or name its address with --url.' },
   JOB_UNKNOWN: { kind: 'invalid', fix: 'Name one of the jobs: compact, retain or vacuum.' },
   JOB_STOPPED: { kind: 'unavailable', fix: 'The node is stopping; what was left is done by a run after the next start.' },
+  JOB_ELSEWHERE: { kind: 'unavailable', fix: 'Another node of the cluster runs the jobs; nothing has to be done here.' },
   HANDLE_CLOSED: { kind: 'invalid', fix: 'The handle was closed before this call: open a new one.' },
   CLUSTER_UNREACHABLE: { kind: 'unavailable', fix: 'Start one of the named nodes, and check the cluster\'s name, its keys, and the way of UDP and TCP to their ports.' },
   CLUSTER_QUORUM: { kind: 'unavailable', fix: 'Too few nodes that hold copies answer: retry; start the nodes that are missing, or allow a degraded quorum.' },
@@ -143,6 +145,7 @@ export const ERRORS: Record<ErrorCode, { kind: ErrorKind; fix: string }> = {
   QUERY_CANCELLED: { kind: 'cancelled', fix: 'The caller ended the query.' },
   QUERY_OVERLOADED: { kind: 'unavailable', fix: 'Too many queries run at once: retry after a moment.' },
   QUERY_INCOMPLETE: { kind: 'unavailable', fix: 'A node that may hold acknowledged records did not answer: retry, or ask for eventual consistency or a partial answer.' },
+  QUERY_INCOMPLETE: { kind: 'unavailable', fix: 'A node that has rows of this answer cannot be reached: retry after a moment, or ask for a partial answer.' },
   QUERY_SESSION: { kind: 'invalid', fix: 'Send back an otlake-session value exactly as an answer gave it.' },
   QUERY_CONSISTENCY: { kind: 'invalid', fix: 'Ask for strong, session or eventual.' },
   QUERY_FAILED: { kind: 'internal', fix: 'Report the statement and the message.' },

@@ -103,6 +103,8 @@ export interface QueryRequest {
   format: Format
   consistency: string | null
   session: string | null
+  /** Whether an answer may lack the rows of nodes that do not answer; null means no. */
+  partial: boolean | null
   tenant: string | null
   maxRows: number | null
   timeoutMs: number | null
@@ -161,6 +163,10 @@ export interface ErrorInfo {
 }
 
 export interface ByteStream {
+  /** The session token that covers what the answer shows; null where the node's own does. */
+  readonly session: string | null
+  /** The streams whose rows a partial answer may lack, and their nodes; null where it lacks none. */
+  readonly partial: string | null
   /** The next chunk; null at the end. The first call decides what fails before any byte. */
   next(): Promise<Buffer | null>
   /** Ends the work behind it. */
@@ -194,6 +200,7 @@ export interface Engine {
     consistency: string | null,
     session: string | null,
     encoding: 'json' | 'protobuf',
+    partial: boolean | null,
   ): Promise<Buffer | ByteStream | null>
   /** What `trace` answered before, where it would again; null does not tell that there is none. */
   knownTrace(

@@ -110,7 +110,7 @@ export class Otlake {
     const { tenant = null, consistency = null, session = null } = options
     const asking = [traceId, tenant, consistency, session, 'json'] as const
     const { engine } = this.node
-    const trace = engine.knownTrace(...asking) ?? (await engine.trace(...asking))
+    const trace = engine.knownTrace(...asking) ?? (await engine.trace(...asking, null))
     if (trace === null) return null
     const text = trace instanceof Uint8Array ? trace : await whole(trace)
     return JSON.parse(text.toString('utf8')) as object
@@ -183,6 +183,7 @@ async function answer(
     format,
     consistency: options.consistency ?? (options.session ? 'session' : null),
     session: options.session ?? null,
+    partial: null,
     tenant: options.tenant ?? null,
     maxRows: null,
     timeoutMs: null,

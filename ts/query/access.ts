@@ -9,17 +9,20 @@ export interface Asked {
   tenant: string | null
   consistency: string | null
   session: string | null
+  /** Whether an answer may lack what nodes that do not answer have. */
+  partial: boolean
 }
 
 /**
- * Reads `authorization`, `x-scope-orgid`, `otlake-consistency` and `otlake-session`. With tokens
- * configured the token decides the tenant; without, the header does, and no header means every
+ * Reads `authorization`, `x-scope-orgid`, `otlake-consistency`, `otlake-session` and
+ * `otlake-partial`. With tokens configured the token decides the tenant; without, the header does, and no header means every
  * tenant. Throws `OTLP_UNAUTHENTICATED`.
  */
 export function asked(request: HttpRequest, tokens: readonly Token[]): Asked {
   const session = request.header('otlake-session') ?? null
   const consistency = request.header('otlake-consistency') ?? (session === null ? null : 'session')
-  return { tenant: tenantOf(request, tokens), consistency, session }
+  const partial = request.header('otlake-partial')?.toLowerCase() === 'true'
+  return { tenant: tenantOf(request, tokens), consistency, session, partial }
 }
 
 function tenantOf(request: HttpRequest, tokens: readonly Token[]): string | null {

@@ -74,12 +74,30 @@ describe.each(adapters)('$name', ({ listen }) => {
           format: 'json',
           consistency: 'session',
           session: 'token',
+          partial: null,
           tenant: 'blue',
           maxRows: 5,
           timeoutMs: 70,
           memoryBytes: null,
         },
       ])
+    })
+
+    test('what an answer shows and lacks is in its headers, partial or not', async () => {
+      engine.answer = () => {
+        const stream = new FakeStream(['{"columns":[],"rows":[]}'])
+        stream.session = 'seen'
+        stream.partial = 'a stream of n2'
+        return stream
+      }
+      const part = await sql({ query: 'SELECT 1' }, { 'otlake-partial': 'true' })
+      expect(part.headers.get('otlake-session')).toBe('seen')
+      expect(part.headers.get('otlake-partial')).toBe('a stream of n2')
+      engine.answer = () => new FakeStream(['{"columns":[],"rows":[]}'])
+      const whole = await sql({ query: 'SELECT 1' })
+      expect(whole.headers.get('otlake-session')).toBe(engine.session())
+      expect(whole.headers.get('otlake-partial')).toBeNull()
+      expect(engine.queries.map((query) => query.partial)).toEqual([true, null])
     })
 
     test.each([
@@ -202,7 +220,7 @@ describe.each(adapters)('$name', ({ listen }) => {
         headers: { accept: 'application/protobuf' },
       })
       expect(protobuf.headers.get('content-type')).toBe('application/x-protobuf')
-      expect(engine.traceCalls.map((asked) => asked.at(-1))).toEqual(['json', 'protobuf'])
+      expect(engine.traceCalls.map((asked) => asked.at(-2))).toEqual(['json', 'protobuf'])
     })
 
     test('what is known is sent without asking the engine’s threads', async () => {

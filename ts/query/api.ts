@@ -11,7 +11,7 @@
 import { z } from 'zod'
 import { OtlakeError } from '../base/errors.js'
 import type { HttpRequest } from '../base/http/port.js'
-import type { Engine, Format, Token } from '../native/binding.js'
+import type { ByteStream, Engine, Format, Token } from '../native/binding.js'
 import { asked } from './access.js'
 import { type Route, sendJson, sendStream, sendWhole } from './answers.js'
 
@@ -32,9 +32,16 @@ const sqlRequest = z.strictObject({
   format: z.enum(FORMATS as [Format, ...Format[]]).optional(),
   parameters: z.array(z.union([z.string(), z.number(), z.boolean(), z.null()])).optional(),
   consistency: z.enum(['strong', 'session', 'eventual']).optional(),
+  partial: z.boolean().optional(),
   max_rows: z.number().int().positive().optional(),
   timeout_ms: z.number().int().positive().optional(),
 })
+
+/** What an answer's headers say of what it shows; `covered` is the node's own token. */
+function shown(stream: ByteStream, covered: string): Record<string, string> {
+  const session = { 'otlake-session': stream.session ?? covered }
+  return stream.partial === null ? session : { ...session, 'otlake-partial': stream.partial }
+}
 
 /** The routes of the query APIs. */
 export function queryRoutes(
@@ -49,7 +56,7 @@ export function queryRoutes(
   const { tokens, maxBodyBytes, stopping } = options
   const sql: Route['answer'] = async (request, response) => {
     const wanted = await readSql(request, maxBodyBytes)
-    const { tenant, consistency, session } = asked(request, tokens)
+    const { tenant, consistency, session, partial } = asked(request, tokens)
     const format = wanted.format ?? formatOf(request.header('accept'))
     // Taken before the read: what it covers, the answer shows.
     const covered = engine.session()
@@ -59,12 +66,16 @@ export function queryRoutes(
       format,
       consistency: wanted.consistency ?? consistency,
       session,
+      partial: (wanted.partial ?? partial) || null,
       tenant,
       maxRows: wanted.max_rows ?? null,
       timeoutMs: wanted.timeout_ms ?? null,
       memoryBytes: null,
     })
-    await sendStream(response, stream, { 'content-type': MEDIA[format], 'otlake-session': covered })
+    await sendStream(response, stream, {
+      'content-type': MEDIA[format],
+      ...shown(stream, covered),
+    })
   }
   return [
     { method: 'POST', path: '/api/v1/sql', answer: sql },
@@ -73,20 +84,23 @@ export function queryRoutes(
       method: 'GET',
       path: '/api/v1/traces/{id}',
       async answer(request, response, { id = '' }) {
-        const { tenant, consistency, session } = asked(request, tokens)
+        const { tenant, consistency, session, partial } = asked(request, tokens)
         const protobuf = /application\/(x-)?protobuf/.test(request.header('accept') ?? '')
         const covered = engine.session()
         const encoding = protobuf ? 'protobuf' : 'json'
         const asking = [id, tenant, consistency, session, encoding] as const
         // What is known is there at once; anything else waits for the engine's threads.
-        const trace = engine.knownTrace(...asking) ?? (await engine.trace(...asking))
+        const trace =
+          engine.knownTrace(...asking) ?? (await engine.trace(...asking, partial || null))
         if (trace === null) {
           throw new OtlakeError('TRACE_NOT_FOUND', `no span of trace ${id} is stored`)
         }
         const type = protobuf ? 'application/x-protobuf' : 'application/json'
-        const headers = { 'content-type': type, 'otlake-session': covered }
-        if (trace instanceof Uint8Array) sendWhole(response, trace, headers)
-        else await sendStream(response, trace, headers)
+        if (trace instanceof Uint8Array) {
+          sendWhole(response, trace, { 'content-type': type, 'otlake-session': covered })
+        } else {
+          await sendStream(response, trace, { 'content-type': type, ...shown(trace, covered) })
+        }
       },
     },
     {

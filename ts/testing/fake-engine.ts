@@ -24,6 +24,8 @@ export class FakeStream implements ByteStream {
   /** How many chunks were pulled. */
   pulled = 0
   closed = false
+  session: string | null = null
+  partial: string | null = null
   readonly #ready: (Buffer | Error | null)[]
   #wake: (() => void) | undefined
 

@@ -7,7 +7,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use napi::bindgen_prelude::Buffer;
 use napi_derive::napi;
-use otlake_base::{Code, Error, Result};
+use otlake_base::{Code, Error, Missing, Result, Session};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -24,6 +24,8 @@ pub struct ByteStream {
     /// None once it has ended; the lock makes overlapping pulls wait for each other.
     chunks: Arc<Mutex<Option<Chunks>>>,
     closed: CancellationToken,
+    session: Option<String>,
+    partial: Option<String>,
 }
 
 impl ByteStream {
@@ -33,12 +35,33 @@ impl ByteStream {
             runtime,
             chunks: Arc::new(Mutex::new(Some(chunks))),
             closed: CancellationToken::new(),
+            session: None,
+            partial: None,
         }
+    }
+
+    /// The same, with what an answer shows, and what it may lack.
+    pub fn showing(mut self, session: Option<&Session>, missing: &[Missing]) -> Self {
+        self.session = session.map(Session::to_string);
+        self.partial = (!missing.is_empty()).then(|| otlake_query::named(missing));
+        self
     }
 }
 
 #[napi]
 impl ByteStream {
+    /// The session token that covers what the answer shows; null where the node's own does.
+    #[napi(getter)]
+    pub fn session(&self) -> Option<String> {
+        self.session.clone()
+    }
+
+    /// The streams whose rows a partial answer may lack, and their nodes; null where it lacks none.
+    #[napi(getter)]
+    pub fn partial(&self) -> Option<String> {
+        self.partial.clone()
+    }
+
     /// The next chunk; null at the end. After an error or `close` there is nothing more.
     #[napi]
     pub async fn next(&self) -> napi::Result<Option<Buffer>> {

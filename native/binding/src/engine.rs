@@ -16,11 +16,11 @@ use otlake_base::{
     Clock, Code, Consistency, Error, Metrics, Result, Signal, SystemClock, Table, priority,
 };
 use otlake_cluster::{Cluster, Local};
-use otlake_processor::{Job, Processor, Tail, Tailed};
+use otlake_processor::{Job, Processor};
 use otlake_query::QueryEngine;
 use otlake_query::format::{Encoder, Format};
 use otlake_query::pieces::fitting;
-use otlake_reads::Reads;
+use otlake_reads::{Follow, Followed, Reads};
 use otlake_receive::Ingest;
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
@@ -141,12 +141,9 @@ impl Engine {
                     processor.tables().clone(),
                     Arc::clone(&opening_metrics),
                 );
-                let queries = QueryEngine::new(
-                    config.query(),
-                    reads.sources(),
-                    opening_clock,
-                    opening_metrics,
-                )?;
+                let sources = reads.sources();
+                let queries =
+                    QueryEngine::new(config.query(), sources, opening_clock, opening_metrics)?;
                 Ok::<_, Error>(Open {
                     processor,
                     reads,
@@ -327,24 +324,30 @@ impl Engine {
                 request.consistency.as_deref(),
                 request.session.as_deref(),
             )?,
+            partial: request.partial.unwrap_or(false),
             max_rows: request.max_rows.map(|rows| rows as usize),
             timeout_ms: request.timeout_ms.map(|milliseconds| milliseconds as u64),
             memory_bytes: request.memory_bytes.map(|bytes| bytes as usize),
         };
-        let chunks = self
+        // Alone, a node's own token covers what its answers show.
+        let is_joined = open.reads.is_joined();
+        let (chunks, seen, missing) = self
             .asking
             .spawn(async move {
                 let result = open.queries.query(request).await?;
-                match format {
+                let (seen, missing) = (result.session.clone(), result.missing.clone());
+                let chunks = match format {
                     Ok(format) => {
                         let chunks = otlake_query::format::encode(result, format)?;
-                        Ok(chunks.map_ok(Vec::from).boxed())
+                        chunks.map_ok(Vec::from).boxed()
                     }
-                    Err(otlp) => export::chunks(result, otlp),
-                }
+                    Err(otlp) => export::chunks(result, otlp)?,
+                };
+                Ok::<_, Error>((chunks, seen, missing))
             })
             .await??;
-        Ok(ByteStream::new(self.asking.clone(), chunks))
+        let stream = ByteStream::new(self.asking.clone(), chunks);
+        Ok(stream.showing(is_joined.then_some(&seen), &missing))
     }
 
     pub async fn trace(
@@ -353,18 +356,25 @@ impl Engine {
         tenant: Option<String>,
         consistency: Option<&str>,
         session: Option<&str>,
-        encoding: &str,
+        (encoding, partial): (&str, bool),
     ) -> Outcome<Option<Either<Buffer, ByteStream>>> {
-        let queries = Arc::clone(&self.opened()?.queries);
+        let open = self.opened()?;
+        let is_joined = open.reads.is_joined();
+        let queries = Arc::clone(&open.queries);
         let form = trace::form(trace_id, tenant, encoding)?;
         let consistency = Consistency::parse(consistency, session)?;
         let answer = self
             .asking
-            .spawn(async move { trace::look_up(&queries, form, consistency).await })
+            .spawn(async move { trace::look_up(&queries, form, consistency, partial).await })
             .await??;
-        Ok(answer.map(|answer| match answer {
-            Answer::Whole(answer) => Either::A(Buffer::from(answer)),
-            Answer::Parts(parts) => Either::B(ByteStream::new(self.asking.clone(), parts)),
+        Ok(answer.map(|found| {
+            let parts = match found.answer {
+                Answer::Whole(answer) if !is_joined => return Either::A(Buffer::from(answer)),
+                Answer::Whole(answer) => stream::iter([Ok(answer)]).boxed(),
+                Answer::Parts(parts) => parts,
+            };
+            let parts = ByteStream::new(self.asking.clone(), parts);
+            Either::B(parts.showing(is_joined.then_some(&found.seen), &found.missing))
         }))
     }
 
@@ -391,10 +401,14 @@ impl Engine {
                 format!("there is no table `{}`", request.table),
             )
         })?;
+        let follow = {
+            // Other nodes are followed by tasks of their own.
+            let _asking = self.asking.enter();
+            open.reads.follow(table, request.tenant.map(Arc::from))
+        };
         let following = Following {
-            tail: open.processor.subscribe(),
-            table,
-            request,
+            follow,
+            service: request.service,
             rows: None,
         };
         let chunks = stream::unfold(following, |mut following| async move {
@@ -470,9 +484,8 @@ impl Engine {
 
 /// A tail and what it has begun to tell.
 struct Following {
-    tail: Tail,
-    table: Table,
-    request: TailRequest,
+    follow: Follow,
+    service: Option<String>,
     /// Rows of the last batch that are still to be told.
     rows: Option<RecordBatch>,
 }
@@ -487,25 +500,21 @@ impl Following {
                 if now < rows.num_rows() {
                     self.rows = Some(rows.slice(now, rows.num_rows() - now));
                 }
-                let lines = lines(&rows.slice(0, now), self.request.service.as_deref());
+                let lines = lines(&rows.slice(0, now), self.service.as_deref());
                 if lines.as_ref().is_ok_and(Vec::is_empty) {
                     continue;
                 }
                 return Some(lines);
             }
-            let batch = match self.tail.recv().await? {
-                Tailed::Batch(batch) => batch,
-                Tailed::Skipped(skipped) => {
-                    return Some(Ok(
-                        format!("{{\"skipped_batches\":{skipped}}}\n").into_bytes()
-                    ));
+            let notice = match self.follow.recv().await? {
+                Followed::Rows { rows, .. } => {
+                    self.rows = Some(rows);
+                    continue;
                 }
+                Followed::Skipped(skipped) => serde_json::json!({"skipped_batches": skipped}),
+                Followed::Lost(node) => serde_json::json!({"lost_node": &*node}),
             };
-            let tenant = self.request.tenant.as_deref();
-            if tenant.is_none_or(|tenant| *tenant == *batch.tenant) {
-                let found = batch.tables.iter().find(|(of, _)| *of == self.table);
-                self.rows = found.map(|(_, rows)| rows.clone());
-            }
+            return Some(Ok(format!("{notice}\n").into_bytes()));
         }
     }
 }

@@ -142,6 +142,7 @@ impl Engine {
         consistency: Option<String>,
         session: Option<String>,
         encoding: String,
+        partial: Option<bool>,
     ) -> Result<Option<Either<Buffer, ByteStream>>> {
         Ok(self
             .0
@@ -150,7 +151,7 @@ impl Engine {
                 tenant,
                 consistency.as_deref(),
                 session.as_deref(),
-                &encoding,
+                (&encoding, partial.unwrap_or(false)),
             )
             .await?)
     }

@@ -276,6 +276,8 @@ pub struct QueryRequest {
     pub consistency: Option<String>,
     /// The session token.
     pub session: Option<String>,
+    /// Whether an answer may lack the rows of nodes that do not answer; null means no.
+    pub partial: Option<bool>,
     /// The tenant whose rows are seen; null for every tenant's.
     pub tenant: Option<String>,
     /// Rows.

@@ -3,7 +3,7 @@
 
 use arrow::array::RecordBatch;
 use futures::{StreamExt, stream};
-use otlake_base::{Code, Consistency, Error, Result, Signal, Table};
+use otlake_base::{Code, Consistency, Error, Missing, Result, Session, Signal, Table};
 use otlake_query::pieces::fitting;
 use otlake_query::{BatchStream, QueryEngine, TraceForm};
 
@@ -15,6 +15,16 @@ pub enum Answer {
     Whole(Vec<u8>),
     /// More than one.
     Parts(Chunks),
+}
+
+/// A trace, and what it is of.
+pub struct Found {
+    /// As it is sent.
+    pub answer: Answer,
+    /// The session token that covers it.
+    pub seen: Session,
+    /// What it may lack.
+    pub missing: Vec<Missing>,
 }
 
 /// Rows of one part, and bytes of their values unless a single row has more. Spans of one resource
@@ -70,17 +80,23 @@ pub async fn look_up(
     queries: &QueryEngine,
     form: TraceForm,
     consistency: Consistency,
-) -> Result<Option<Answer>> {
+    partial: bool,
+) -> Result<Option<Found>> {
     // Taken before the read: what comes after it makes the answer forgotten.
     let moment = queries.moment(&consistency).ok().flatten();
     let found = queries
-        .trace(form.trace_id, form.tenant.as_deref(), consistency, false)
+        .trace(form.trace_id, form.tenant.as_deref(), consistency, partial)
         .await?;
+    let (seen, missing) = (found.session, found.missing);
     let answer = encode(found.stream, form.json).await?;
     if let (Some(Answer::Whole(answer)), Some(moment)) = (&answer, moment) {
         queries.keep_trace(form, moment, answer);
     }
-    Ok(answer)
+    Ok(answer.map(|answer| Found {
+        answer,
+        seen,
+        missing,
+    }))
 }
 
 /// The spans as one `TracesData`, protobuf or JSON; `None` where there are none.
