@@ -12,7 +12,7 @@ use otlake_base::{Code, Error, Result, StreamId};
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{MAX_FOLLOWERS, MAX_NAME_BYTES, MAX_RANGES, MAX_TTL_MS, MAX_VALUE_BYTES};
-use crate::state::{Ensemble, Followers, StreamRecord};
+use crate::state::{Ensemble, Followers, Number, StreamRecord};
 
 /// The version of the state machine: what a node must know to apply what this one proposes.
 pub const STATE_VERSION: u32 = 1;
@@ -140,15 +140,11 @@ pub enum Command {
     Tick,
 }
 
-/// A command with the name it is answered once by, whatever it is sent again.
+/// A command and the name that it is answered once by.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Proposal {
-    /// One start of one proposer; 0 for one whose repetition does no harm.
-    pub session: u64,
-    /// Its number in the session, from 1.
-    pub sequence: u64,
-    /// Everything below this number has been answered and is not asked again.
-    pub answered: u64,
+    /// Its name.
+    pub number: Number,
     /// What is asked.
     pub command: Command,
 }
@@ -303,7 +299,7 @@ impl From<Refusal> for Error {
     }
 }
 
-fn invalid(message: impl fmt::Display) -> Error {
+pub(crate) fn invalid(message: impl fmt::Display) -> Error {
     Error::new(Code::MetadataInvalid, message)
 }
 
@@ -320,10 +316,10 @@ pub fn check_name(what: &str, name: &str) -> Result<()> {
     Ok(())
 }
 
-fn check_json(what: &str, value: &str) -> Result<()> {
-    if value.len() > MAX_VALUE_BYTES {
+pub(crate) fn check_json(what: &str, value: &str, max_bytes: usize) -> Result<()> {
+    if value.len() > max_bytes {
         return Err(invalid(format!(
-            "the {what} has {} bytes; at most {MAX_VALUE_BYTES} are taken",
+            "the {what} has {} bytes; at most {max_bytes} are taken",
             value.len()
         )));
     }
@@ -332,7 +328,7 @@ fn check_json(what: &str, value: &str) -> Result<()> {
         .map_err(|error| invalid(format!("the {what} is not JSON: {error}")))
 }
 
-fn check_ttl(ttl_ms: u64) -> Result<()> {
+pub(crate) fn check_ttl(ttl_ms: u64) -> Result<()> {
     if ttl_ms == 0 || ttl_ms > MAX_TTL_MS {
         return Err(invalid(format!(
             "a time to live is 1 to {MAX_TTL_MS} ms, not {ttl_ms}"
@@ -393,7 +389,7 @@ impl Command {
                 check_name("key", key)?;
                 value
                     .as_deref()
-                    .map_or(Ok(()), |value| check_json("value", value))
+                    .map_or(Ok(()), |value| check_json("value", value, MAX_VALUE_BYTES))
             }
             Command::Announce {
                 service,
@@ -403,7 +399,7 @@ impl Command {
             } => {
                 check_name("service's name", service)?;
                 check_name("instance's name", instance)?;
-                check_json("instance's value", value)?;
+                check_json("instance's value", value, MAX_VALUE_BYTES)?;
                 check_ttl(*ttl_ms)
             }
             Command::Withdraw { service, instance } => {

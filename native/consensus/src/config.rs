@@ -21,6 +21,11 @@ pub struct Timing {
     pub log_kept_ms: u64,
     /// How long a proposal or a linearizable read is tried, in milliseconds.
     pub request_ms: u64,
+    /// How long Paxos waits for a leader's sign of life, and for an answer to a proposal, in
+    /// milliseconds.
+    pub paxos_timeout_ms: u64,
+    /// How long until Paxos sends what got no answer again, in milliseconds.
+    pub paxos_retry_ms: u64,
 }
 
 impl Default for Timing {
@@ -31,6 +36,8 @@ impl Default for Timing {
             snapshot_every_ms: 600_000,
             log_kept_ms: 3_600_000,
             request_ms: 10_000,
+            paxos_timeout_ms: 100,
+            paxos_retry_ms: 50,
         }
     }
 }
@@ -62,6 +69,9 @@ impl Timing {
             return invalid(
                 "times between snapshots, of the log and of requests are more than 0 ms",
             );
+        }
+        if self.paxos_timeout_ms < 20 || self.paxos_retry_ms < 10 {
+            return invalid("Paxos waits 20 ms or longer, and sends again after 10 ms or later");
         }
         Ok(())
     }

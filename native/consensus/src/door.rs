@@ -1,4 +1,5 @@
-//! Where others' requests arrive: it exists before the group does, for what listens is started first.
+//! Where others' requests arrive: doors exist before the group does, for what listens is started
+//! first.
 
 use std::sync::Arc;
 
@@ -8,6 +9,15 @@ use otlake_base::{Code, Error, Result};
 use parking_lot::RwLock;
 
 use crate::wire::Handler;
+
+/// The doors of a node: `raft` and `paxos` are the services that they are registered as.
+#[derive(Clone, Default)]
+pub struct Doors {
+    /// Raft's.
+    pub raft: Door,
+    /// Paxos's.
+    pub paxos: Door,
+}
 
 /// A door of one service. Clones are the same door. Closed, it answers that the node is not ready.
 #[derive(Clone, Default)]

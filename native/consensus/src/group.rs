@@ -14,13 +14,15 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::command::{Answer, Command, check_name};
+use crate::agreement::AgreementPort;
+use crate::command::{Answer, Command, Proposal, check_name};
 use crate::config::{MetadataConfig, Timing};
 use crate::core::Core;
-use crate::door::Door;
+use crate::door::Doors;
 use crate::limits::{
     MAX_APPEND_ENTRIES, MAX_MEMBERS, MAX_PENDING, RETRY_FIRST, RETRY_LAST, SNAPSHOT_CHUNK_BYTES,
 };
+use crate::paxos::{Paxos, Port};
 use crate::raft::election::{self, Chance};
 use crate::raft::lead::{self, Lead};
 use crate::raft::log::LogStore;
@@ -30,7 +32,7 @@ use crate::raft::network::{Link, Network, PROPOSE, READ};
 use crate::raft::service::RaftService;
 use crate::raft::types::{Identity, Member, Raft, node_id, unavailable};
 use crate::raft::upkeep;
-use crate::session::Session;
+use crate::session::Proposer;
 use crate::state::State;
 use crate::store::Store;
 use crate::wire::{Handler, Wire};
@@ -46,7 +48,8 @@ const THREADS: usize = 2;
 /// This node's part of the metadata group.
 pub struct MetadataGroup {
     core: Arc<Core>,
-    session: Session,
+    paxos: Arc<Paxos>,
+    proposer: Proposer,
     pending: Semaphore,
     handle: Handle,
     runtime: Mutex<Option<Runtime>>,
@@ -79,14 +82,20 @@ pub struct Status {
     pub refused: BTreeMap<Arc<str>, String>,
     /// Nodes that could not be reached last, with the reason.
     pub unreached: BTreeMap<Arc<str>, String>,
+    /// The number of the Paxos group's configuration; 0 where none is known.
+    pub paxos_configuration: u32,
+    /// The names of the Paxos group's members.
+    pub paxos_members: Vec<Arc<str>>,
+    /// Its leader's name; none where none is known.
+    pub paxos_leader: Option<Arc<str>>,
     /// Why this node's part has stopped; none where it has not.
     pub failure: Option<String>,
 }
 
 impl MetadataGroup {
     /// Opens the store and takes part in the group that it is of, or waits to be added to one.
-    /// `door` is where others' requests arrive: it can be registered with what listens beforehand,
-    /// and is opened here.
+    /// `doors` are where others' requests arrive: they can be registered with what listens beforehand,
+    /// and are opened here.
     ///
     /// # Errors
     /// `METADATA_FOREIGN` where the store is of another node or group than the configuration says;
@@ -95,7 +104,7 @@ impl MetadataGroup {
     pub async fn start(
         config: MetadataConfig,
         wire: Arc<dyn Wire>,
-        door: &Door,
+        doors: &Doors,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Result<Arc<MetadataGroup>> {
@@ -119,13 +128,28 @@ impl MetadataGroup {
                 return Err(error);
             }
         };
-        door.open(Arc::new(Inside {
-            service: RaftService(Arc::clone(&core)),
+        let started = Paxos::start(Arc::clone(&core), handle.clone(), seed as u64);
+        let paxos = match started {
+            Ok(paxos) => paxos,
+            Err(error) => {
+                core.closing.send_replace(true);
+                core.writer.close();
+                runtime.shutdown_background();
+                return Err(error);
+            }
+        };
+        doors.raft.open(Arc::new(Inside {
+            service: Arc::new(RaftService(Arc::clone(&core))),
+            handle: handle.clone(),
+        }));
+        doors.paxos.open(Arc::new(Inside {
+            service: Arc::new(paxos.service()),
             handle: handle.clone(),
         }));
         Ok(Arc::new(MetadataGroup {
             core,
-            session: Session::new((seed >> 64) as u64),
+            paxos,
+            proposer: Proposer::new((seed >> 64) as u64),
             pending: Semaphore::new(MAX_PENDING),
             handle,
             runtime: Mutex::new(Some(runtime)),
@@ -137,8 +161,9 @@ impl MetadataGroup {
     /// # Errors
     /// `METADATA_IO`, `METADATA_UNAVAILABLE`.
     pub async fn bootstrap(&self) -> Result<()> {
-        let core = Arc::clone(&self.core);
-        self.inside(async move { bootstrap(&core).await }).await?;
+        let (core, paxos) = (Arc::clone(&self.core), Arc::clone(&self.paxos));
+        self.inside(async move { bootstrap(&core, &paxos).await })
+            .await?;
         if self.local().group == 0 {
             // Where a crash came between, the next start's bootstrap does the rest.
             let group = self.core.identity.group();
@@ -157,10 +182,13 @@ impl MetadataGroup {
         command.check()?;
         let permit = self.pending.acquire().await;
         let counters = &self.core.metrics.metadata;
-        let open = self.session.open(command);
+        let open = self.proposer.open();
         let result = self
             .retried(|leader| {
-                let proposal = open.proposal();
+                let proposal = Proposal {
+                    number: open.number(),
+                    command: command.clone(),
+                };
                 let core = Arc::clone(&self.core);
                 self.inside(async move {
                     let mut answers = match leader {
@@ -264,7 +292,12 @@ impl MetadataGroup {
             Ok(()) => core.machine.failure(),
             Err(fatal) => Some(core.stopped(fatal)),
         };
+        let failure = failure.or_else(|| self.paxos.stopped());
+        let (paxos_configuration, paxos_members, paxos_leader) = self.paxos.told();
         Status {
+            paxos_configuration,
+            paxos_members,
+            paxos_leader,
             name: Arc::clone(&core.identity.name),
             group: core.identity.group.get().map(|id| format!("{id:032x}")),
             leader: metrics.current_leader.and_then(name),
@@ -279,6 +312,11 @@ impl MetadataGroup {
             unreached: core.link.faults.lock().clone(),
             failure: failure.map(|error| error.to_string()),
         }
+    }
+
+    /// Locks and transactions.
+    pub fn agreement(&self) -> Arc<dyn AgreementPort> {
+        Arc::new(Port(Arc::clone(&self.paxos)))
     }
 
     /// The id of the group; none where the node is in none.
@@ -323,7 +361,7 @@ impl MetadataGroup {
         let Some(runtime) = self.runtime.lock().take() else {
             return;
         };
-        let core = Arc::clone(&self.core);
+        let (core, paxos) = (Arc::clone(&self.core), Arc::clone(&self.paxos));
         let ended = self
             .handle
             .spawn(async move {
@@ -338,10 +376,14 @@ impl MetadataGroup {
                 if ended.await.is_err() {
                     tracing::warn!(target: "otlake::metadata", "a part of the group did not end in time");
                 }
-                core.writer.close();
+                let ended = tokio::task::spawn_blocking(move || {
+                    paxos.join();
+                    core.writer.close();
+                });
+                ended.await
             })
             .await;
-        if ended.is_err() {
+        if !matches!(ended, Ok(Ok(()))) {
             tracing::error!(target: "otlake::metadata", "the end of the group panicked");
         }
         runtime.shutdown_background();
@@ -429,15 +471,15 @@ fn lasting(error: &Error) -> bool {
 }
 
 /// Others' requests are answered on the group's own threads.
-struct Inside {
-    service: RaftService,
+struct Inside<S> {
+    service: Arc<S>,
     handle: Handle,
 }
 
 #[async_trait::async_trait]
-impl Handler for Inside {
+impl<S: Handler> Handler for Inside<S> {
     async fn call(&self, from: Arc<str>, request: bytes::Bytes) -> Result<bytes::Bytes> {
-        let service = RaftService(Arc::clone(&self.service.0));
+        let service = Arc::clone(&self.service);
         self.handle
             .spawn(async move { service.call(from, request).await })
             .await
@@ -452,7 +494,7 @@ async fn open(
     metrics: Arc<Metrics>,
     seed: u64,
 ) -> Result<Arc<Core>> {
-    let store = Store::open(&config.folder.join("raft.redb"), &config.name)?;
+    let store = Store::open(&config.folder.join("metadata.redb"), &config.name)?;
     let identity = Arc::new(Identity {
         id: node_id(&config.name),
         name: Arc::clone(&config.name),
@@ -539,11 +581,17 @@ fn raft_config(timing: &Timing) -> Result<openraft::Config> {
         .map_err(|error| Error::new(Code::ConfigInvalid, error))
 }
 
-async fn bootstrap(core: &Core) -> Result<()> {
+async fn bootstrap(core: &Core, paxos: &Paxos) -> Result<()> {
+    let initialized = core.raft.is_initialized().await;
+    if initialized.map_err(|fatal| core.stopped(&fatal))? {
+        return Ok(());
+    }
     if core.identity.group.get().is_none() {
         core.adopt(RealDisk.unique(std::path::Path::new("")))
             .await?;
     }
+    // First, so that a crash between the two leaves the second to do.
+    paxos.found().await?;
     let alone = BTreeMap::from([(core.identity.id, core.identity.member())]);
     match core.raft.initialize(alone).await {
         Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),

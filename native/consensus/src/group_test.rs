@@ -105,7 +105,7 @@ async fn what_expires_does_so_by_the_groups_time() {
     let refused = nodes.running["b"].propose(acquire("b")).await.unwrap();
     assert!(matches!(refused, Answer::Refused(_)), "{refused:?}");
     let group = Arc::clone(&nodes.running["c"]);
-    eventually("the lease expires", || group.local().leases.is_empty()).await;
+    eventually("the lease expires", || group.local().leases.held.is_empty()).await;
     let again = nodes.running["b"].propose(acquire("b")).await.unwrap();
     assert!(matches!(again, Answer::Leased { token: next, .. } if next > token));
     tokio::time::sleep(Duration::from_millis(1)).await;

@@ -1,6 +1,7 @@
 //! The metadata group: what the nodes of a cluster must agree on, and nothing else. Which streams
 //! there are, their epochs and followers; the cluster's configuration; the service registry; leases.
-//! In Raft (openraft), on disk with fsync. Nothing on the acknowledgement path waits for it.
+//! In Raft (openraft), on disk with fsync; and, in Paxos (omnipaxos), distributed locks and two-phase
+//! commits. Nothing on the acknowledgement path waits for it.
 //!
 //! ```text
 //! MetadataGroup ── propose ──> leader: a batch ──> log (fsync on a majority) ──> State on every node
@@ -9,6 +10,7 @@
 //!
 //! - `group.rs`: the handle; `config.rs` what it starts with, `door.rs` where requests arrive.
 //! - `command.rs`: what can be asked, and what is answered; `state/`: the state machine.
+//! - `agreement/`: the port to locks and transactions; `paxos/`: omnipaxos behind it.
 //! - `raft/`: openraft over our store, wire and state machine; `core.rs`: what its parts share.
 //! - `session.rs`: numbers that make a proposal apply once.
 //! - `store.rs`: the durable store; `writer.rs`: the thread that commits to it.
@@ -17,6 +19,7 @@
 //!   checker of linearizability.
 //! - `hex.rs`: numbers of 128 bits in JSON; `limits.rs`: every limit.
 
+pub mod agreement;
 #[cfg(test)]
 mod chaos_test;
 pub mod command;
@@ -30,6 +33,7 @@ mod hex;
 pub mod limits;
 #[cfg(test)]
 mod members_test;
+mod paxos;
 mod raft;
 mod session;
 pub mod state;
@@ -40,9 +44,13 @@ pub mod testing;
 pub mod wire;
 mod writer;
 
+pub use agreement::{
+    Agreement, AgreementAnswer, AgreementCommand, AgreementPort, AgreementRefusal, Decision,
+    Transaction,
+};
 pub use command::{Answer, Command, Refusal};
 pub use config::{MetadataConfig, Timing};
-pub use door::Door;
+pub use door::{Door, Doors};
 pub use group::{MetadataGroup, Status};
 pub use raft::types::{NodeId, node_id};
 pub use state::State;

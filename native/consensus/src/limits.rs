@@ -59,3 +59,15 @@ pub const LEADER_STALL: Duration = Duration::from_millis(1000);
 pub const RETRY_FIRST: Duration = Duration::from_millis(20);
 /// The longest such pause.
 pub const RETRY_LAST: Duration = Duration::from_millis(250);
+/// Transactions over tables that are not finished.
+pub const MAX_TRANSACTIONS: usize = 1024;
+/// Participants of one transaction.
+pub const MAX_PARTICIPANTS: usize = 32;
+/// What a participant notes of a transaction that it is prepared for, in bytes.
+pub const MAX_NOTE_BYTES: usize = 4096;
+/// Entries of the Paxos group's log from which on it is begun anew, with a snapshot.
+pub const MAX_PAXOS_LOG: usize = 10_000;
+/// Batches of Paxos's messages that wait for a node; further ones are dropped, and sent again later.
+pub const MAX_BATCHES: usize = 64;
+/// Events that wait for Paxos's thread; further ones are dropped, and sent again later.
+pub const MAX_EVENTS: usize = 1024;

@@ -175,11 +175,11 @@ async fn a_node_of_another_group_is_refused_and_said_so() {
         group: group.group(),
         ..MetadataConfig::new("b", nodes.folder("b"))
     };
-    let door = crate::Door::default();
+    let doors = crate::Doors::default();
     let start = crate::MetadataGroup::start(
         config,
         nodes.network.wire(&b),
-        &door,
+        &doors,
         Arc::new(otlake_base::SystemClock),
         Arc::default(),
     );
@@ -188,7 +188,7 @@ async fn a_node_of_another_group_is_refused_and_said_so() {
     let error = crate::MetadataGroup::start(
         MetadataConfig::new("x", nodes.folder("b")),
         nodes.network.wire(&b),
-        &door,
+        &doors,
         Arc::new(otlake_base::SystemClock),
         Arc::default(),
     );

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use parking_lot::Mutex;
 
-use crate::command::{Command, Proposal};
+use crate::state::Number;
 
 /// The numbers of one start of one proposer.
-pub(crate) struct Session {
-    id: u64,
+pub(crate) struct Proposer {
+    session: u64,
     numbers: Mutex<Numbers>,
 }
 
@@ -18,52 +18,56 @@ struct Numbers {
     open: BTreeSet<u64>,
 }
 
-/// A proposal that is not answered yet. It counts as answered when it is dropped.
+/// A proposal that is not answered yet. It counts as answered when this is dropped.
 pub(crate) struct Open<'a> {
-    session: &'a Session,
+    proposer: &'a Proposer,
     sequence: u64,
-    command: Command,
 }
 
-impl Session {
+impl Proposer {
     /// A session of a random id.
-    pub(crate) fn new(id: u64) -> Session {
-        Session {
+    pub(crate) fn new(id: u64) -> Proposer {
+        Proposer {
             // 0 stands for none.
-            id: id.max(1),
+            session: id.max(1),
             numbers: Mutex::default(),
         }
     }
 
-    /// Gives a command its number.
-    pub(crate) fn open(&self, command: Command) -> Open<'_> {
+    /// The next proposal.
+    pub(crate) fn open(&self) -> Open<'_> {
         let mut numbers = self.numbers.lock();
         numbers.last += 1;
         let sequence = numbers.last;
         numbers.open.insert(sequence);
         Open {
-            session: self,
+            proposer: self,
             sequence,
-            command,
         }
     }
 }
 
 impl Open<'_> {
-    /// The proposal, as it is sent now.
-    pub(crate) fn proposal(&self) -> Proposal {
-        let numbers = self.session.numbers.lock();
-        Proposal {
-            session: self.session.id,
+    /// Its number, as it is sent now.
+    pub(crate) fn number(&self) -> Number {
+        let numbers = self.proposer.numbers.lock();
+        Number {
+            session: self.proposer.session,
             sequence: self.sequence,
             answered: numbers.open.first().copied().unwrap_or(self.sequence),
-            command: self.command.clone(),
         }
     }
 }
 
 impl Drop for Open<'_> {
     fn drop(&mut self) {
-        self.session.numbers.lock().open.remove(&self.sequence);
+        self.proposer.numbers.lock().open.remove(&self.sequence);
     }
 }
+
+/// The name of what does no harm when it is repeated.
+pub(crate) const NAMELESS: Number = Number {
+    session: 0,
+    sequence: 0,
+    answered: 0,
+};

@@ -1,10 +1,11 @@
-//! The durable store below a group's log: one redb file, in which every commit is fsynced before it
+//! The durable store of both groups, Raft's and Paxos's: one redb file, in which every commit is fsynced before it
 //! is answered, and every value carries a checksum of its own.
 //!
 //! ```text
-//! table "meta"      name -> crc32c:u32 bytes      format, node, store, group, vote, committed, …
-//! table "log"       index:u64 -> crc32c:u32 bytes
-//! table "snapshot"  piece:u64 -> crc32c:u32 bytes
+//! table "meta"            name -> crc32c:u32 bytes      format, node, store, group, vote, …
+//! table "raft_log"        index:u64 -> crc32c:u32 bytes
+//! table "raft_snapshot"   piece:u64 -> crc32c:u32 bytes
+//! tables "paxos_log" and "paxos_snapshot" likewise
 //! ```
 //!
 //! A checksum covers its key too, so that a value at the wrong place is found (I6). redb takes the
@@ -28,8 +29,31 @@ use redb::{
 use crate::limits::STORE_CACHE_BYTES;
 
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
-const LOG: TableDefinition<u64, &[u8]> = TableDefinition::new("log");
-const SNAPSHOT: TableDefinition<u64, &[u8]> = TableDefinition::new("snapshot");
+
+/// Whose log and snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Log {
+    /// Raft's.
+    Raft,
+    /// Paxos's.
+    Paxos,
+}
+
+impl Log {
+    fn entries(self) -> TableDefinition<'static, u64, &'static [u8]> {
+        TableDefinition::new(match self {
+            Log::Raft => "raft_log",
+            Log::Paxos => "paxos_log",
+        })
+    }
+
+    fn snapshot(self) -> TableDefinition<'static, u64, &'static [u8]> {
+        TableDefinition::new(match self {
+            Log::Raft => "raft_snapshot",
+            Log::Paxos => "paxos_snapshot",
+        })
+    }
+}
 
 /// What this version writes and reads.
 const FORMAT: u32 = 1;
@@ -44,13 +68,13 @@ pub(crate) enum Change {
     /// Removes one.
     Unset(&'static str),
     /// Puts an entry into the log, in place of what has its index.
-    Entry(u64, Vec<u8>),
+    Entry(Log, u64, Vec<u8>),
     /// Removes entries from an index on.
-    TruncateFrom(u64),
+    TruncateFrom(Log, u64),
     /// Removes entries up to an index, this one included.
-    PurgeTo(u64),
+    PurgeTo(Log, u64),
     /// Puts a snapshot in place of the last.
-    Snapshot(Arc<[u8]>),
+    Snapshot(Log, Arc<[u8]>),
 }
 
 /// An open store. It is closed when it is dropped.
@@ -218,11 +242,12 @@ impl Store {
     /// `max_bytes`.
     pub(crate) fn entries(
         &self,
+        log: Log,
         range: impl RangeBounds<u64> + Clone,
         max_bytes: usize,
     ) -> Result<Vec<(u64, Vec<u8>)>> {
         let found = self.read(|transaction| {
-            let table = match transaction.open_table(LOG) {
+            let table = match transaction.open_table(log.entries()) {
                 Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
                 table => table?,
             };
@@ -245,9 +270,9 @@ impl Store {
     }
 
     /// The first and the last index of the log.
-    pub(crate) fn bounds(&self) -> Result<Option<(u64, u64)>> {
+    pub(crate) fn bounds(&self, log: Log) -> Result<Option<(u64, u64)>> {
         self.read(|transaction| {
-            let table = match transaction.open_table(LOG) {
+            let table = match transaction.open_table(log.entries()) {
                 Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
                 table => table?,
             };
@@ -258,9 +283,9 @@ impl Store {
     }
 
     /// The snapshot's bytes.
-    pub(crate) fn snapshot(&self) -> Result<Vec<u8>> {
+    pub(crate) fn snapshot(&self, log: Log) -> Result<Vec<u8>> {
         let pieces = self.read(|transaction| {
-            let table = match transaction.open_table(SNAPSHOT) {
+            let table = match transaction.open_table(log.snapshot()) {
                 Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
                 table => table?,
             };
@@ -353,24 +378,24 @@ fn apply(transaction: &WriteTransaction, change: Change) -> Result<(), redb::Err
         Change::Unset(name) => {
             transaction.open_table(META)?.remove(name)?;
         }
-        Change::Entry(index, bytes) => {
+        Change::Entry(log, index, bytes) => {
             let value = sealed(&index.to_le_bytes(), &bytes);
             transaction
-                .open_table(LOG)?
+                .open_table(log.entries())?
                 .insert(index, value.as_slice())?;
         }
-        Change::TruncateFrom(index) => {
+        Change::TruncateFrom(log, index) => {
             transaction
-                .open_table(LOG)?
+                .open_table(log.entries())?
                 .retain_in(index.., |_, _| false)?;
         }
-        Change::PurgeTo(index) => {
+        Change::PurgeTo(log, index) => {
             transaction
-                .open_table(LOG)?
+                .open_table(log.entries())?
                 .retain_in(..=index, |_, _| false)?;
         }
-        Change::Snapshot(bytes) => {
-            let mut table = transaction.open_table(SNAPSHOT)?;
+        Change::Snapshot(log, bytes) => {
+            let mut table = transaction.open_table(log.snapshot())?;
             table.retain(|_, _| false)?;
             for (number, piece) in bytes.chunks(PIECE_BYTES).enumerate() {
                 let number = number as u64;

@@ -7,7 +7,7 @@ use otlake_base::Code;
 use parking_lot::Mutex;
 use redb::StorageBackend;
 
-use crate::store::{Change, Store};
+use crate::store::{Change, Log, Store};
 use crate::testing::draw;
 
 /// A file in memory that knows what was synced and what was only written since.
@@ -113,7 +113,7 @@ fn entry(index: u64) -> Vec<u8> {
 
 fn commit(store: &Store, index: u64) {
     let changes = vec![
-        Change::Entry(index, entry(index)),
+        Change::Entry(Log::Raft, index, entry(index)),
         Change::Set("vote", index.to_le_bytes().to_vec()),
     ];
     store.commit(changes, true).unwrap();
@@ -121,7 +121,7 @@ fn commit(store: &Store, index: u64) {
 
 /// Checks that a store holds the first entries, at least `least` of them, and the vote of the last.
 fn holds(store: &Store, least: u64) -> u64 {
-    let entries = store.entries(.., usize::MAX).unwrap();
+    let entries = store.entries(Log::Raft, .., usize::MAX).unwrap();
     let last = entries.len() as u64;
     assert!(last >= least, "{least} were committed, {last} are there");
     for (expected, (index, bytes)) in (1..).zip(entries) {
@@ -157,7 +157,7 @@ fn a_crash_at_any_write_leaves_every_commit_that_was_answered() {
             store
                 .commit(
                     vec![
-                        Change::Entry(done + 1, entry(done + 1)),
+                        Change::Entry(Log::Raft, done + 1, entry(done + 1)),
                         Change::Set("vote", (done + 1).to_le_bytes().to_vec()),
                     ],
                     false,
@@ -248,7 +248,7 @@ impl StorageBackend for Spy {
 #[test]
 fn a_file_cut_at_any_byte_opens_with_whole_commits_or_is_refused_clearly() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("raft.redb");
+    let path = folder.path().join("metadata.redb");
     let store = Store::open(&path, "a").unwrap();
     for index in 1..=40 {
         commit(&store, index);
@@ -282,7 +282,7 @@ fn a_file_cut_at_any_byte_opens_with_whole_commits_or_is_refused_clearly() {
 #[test]
 fn a_flipped_bit_is_found_and_never_served() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("raft.redb");
+    let path = folder.path().join("metadata.redb");
     let store = Store::open(&path, "a").unwrap();
     for index in 1..=40 {
         commit(&store, index);
@@ -304,7 +304,7 @@ fn a_flipped_bit_is_found_and_never_served() {
         let path = folder.path().join("flipped.redb");
         std::fs::write(&path, &bytes).unwrap();
         let read = Store::open(&path, "a").and_then(|store| {
-            let entries = store.entries(.., usize::MAX)?;
+            let entries = store.entries(Log::Raft, .., usize::MAX)?;
             store.get("vote")?;
             Ok(entries)
         });
@@ -334,7 +334,7 @@ fn a_flipped_bit_is_found_and_never_served() {
 #[test]
 fn a_store_in_use_is_not_opened_twice_and_a_start_cut_off_leaves_no_trace() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("deep/raft.redb");
+    let path = folder.path().join("deep/metadata.redb");
     let store = Store::open(&path, "a").unwrap();
     let error = Store::open(&path, "a").err().unwrap();
     assert_eq!(error.code, Code::NodeDirectoryLocked);
@@ -352,11 +352,17 @@ fn a_snapshot_of_many_pieces_comes_back_whole() {
     let store = Store::over(Disk::default(), "a", 7).unwrap();
     let bytes: Vec<u8> = (0..1_000_000_u32).map(|number| number as u8).collect();
     store
-        .commit(vec![Change::Snapshot(Arc::from(bytes.as_slice()))], true)
+        .commit(
+            vec![Change::Snapshot(Log::Paxos, Arc::from(bytes.as_slice()))],
+            true,
+        )
         .unwrap();
-    assert_eq!(store.snapshot().unwrap(), bytes);
+    assert_eq!(store.snapshot(Log::Paxos).unwrap(), bytes);
     store
-        .commit(vec![Change::Snapshot(Arc::from(&b"small"[..]))], true)
+        .commit(
+            vec![Change::Snapshot(Log::Paxos, Arc::from(&b"small"[..]))],
+            true,
+        )
         .unwrap();
-    assert_eq!(store.snapshot().unwrap(), b"small");
+    assert_eq!(store.snapshot(Log::Paxos).unwrap(), b"small");
 }

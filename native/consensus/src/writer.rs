@@ -91,6 +91,19 @@ impl Writer {
         outcome.await.unwrap_or_else(|_| Err(closed()))
     }
 
+    /// As `commit`, for a thread that may wait.
+    pub(crate) fn commit_waiting(&self, changes: Vec<Change>, durable: bool) -> Result<()> {
+        let (done, outcome) = oneshot::channel();
+        let sender = self.requests.lock().clone().ok_or_else(closed)?;
+        let request = Request {
+            changes,
+            durable,
+            done,
+        };
+        sender.send(request).map_err(|_| closed())?;
+        outcome.blocking_recv().unwrap_or_else(|_| Err(closed()))
+    }
+
     /// For how long the commit that runs now has been running, in milliseconds; 0 where none does.
     pub(crate) fn stalled_ms(&self) -> u64 {
         match self.busy_since.load(Ordering::Acquire) {

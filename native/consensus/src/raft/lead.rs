@@ -16,7 +16,6 @@ use crate::command::{Answer, Batch, Proposal, STATE_VERSION};
 use crate::core::Core;
 use crate::limits::{MAX_BATCH, MAX_PENDING};
 use crate::raft::types::{RaftMetrics, unavailable};
-use crate::state::State;
 
 struct Submission {
     proposals: Vec<Proposal>,
@@ -135,7 +134,7 @@ pub(crate) async fn write(core: &Core, proposals: Vec<Proposal>) -> Result<Vec<A
         version: STATE_VERSION,
         time_ms: core
             .time
-            .now_ms(&core.machine.state(), core.term(), &*core.clock),
+            .now_ms(core.machine.state().time_ms, core.term(), &*core.clock),
         proposals,
     };
     let mut metrics = core.raft.metrics();
@@ -188,19 +187,20 @@ struct Since {
 }
 
 impl GroupTime {
-    /// The time now, in milliseconds. A group that is founded begins with the wall clock's.
-    pub(crate) fn now_ms(&self, state: &State, term: u64, clock: &dyn Clock) -> u64 {
+    /// The time now, in milliseconds, after an entry of `last_ms`. A group that is founded begins with
+    /// the wall clock's.
+    pub(crate) fn now_ms(&self, last_ms: u64, term: u64, clock: &dyn Clock) -> u64 {
         let monotonic_ms = u64::try_from(clock.monotonic().as_millis()).unwrap_or(u64::MAX);
         let mut since = self.since.lock();
         let told = since
             .filter(|since| since.term == term)
             .map(|since| since.group_ms + monotonic_ms.saturating_sub(since.monotonic_ms));
         match told {
-            Some(told) if told >= state.time_ms => told,
+            Some(told) if told >= last_ms => told,
             _ => {
-                let group_ms = match state.time_ms {
+                let group_ms = match last_ms {
                     0 => clock.unix_nano() / 1_000_000,
-                    time_ms => time_ms,
+                    last_ms => last_ms,
                 };
                 *since = Some(Since {
                     term,

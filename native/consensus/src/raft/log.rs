@@ -15,7 +15,7 @@ use otlake_base::Result;
 use parking_lot::Mutex;
 
 use crate::raft::types::{Entry, LogId, NodeId, StorageError, StorageIoError, Types, Vote, encode};
-use crate::store::Change;
+use crate::store::{Change, Log};
 use crate::writer::Writer;
 
 /// Bytes of entries that one message to a follower takes, but for the first entry.
@@ -44,7 +44,7 @@ impl LogStore {
         let store = writer.store();
         let purged: Option<LogId> = read(&writer, "purged")?;
         let mut last = purged;
-        if let Some((first, end)) = store.bounds()? {
+        if let Some((first, end)) = store.bounds(Log::Raft)? {
             let expected = purged.map_or(first, |purged| purged.index + 1);
             if first != expected {
                 return Err(store.corrupt(&format!(
@@ -105,7 +105,7 @@ fn entries(
         _ => None,
     };
     let mut found = Vec::new();
-    for (index, bytes) in store.entries(range, max_bytes)? {
+    for (index, bytes) in store.entries(Log::Raft, range, max_bytes)? {
         let entry: Entry = serde_json::from_slice(&bytes).map_err(|error| {
             store.corrupt(&format!("entry {index} of its log cannot be read: {error}"))
         })?;
@@ -204,7 +204,7 @@ impl RaftLogStorage<Types> for LogStore {
         for entry in entries {
             let bytes = encode(&entry)
                 .map_err(|e| StorageIoError::write_log_entry(entry.log_id, AnyError::new(&e)))?;
-            changes.push(Change::Entry(entry.log_id.index, bytes));
+            changes.push(Change::Entry(Log::Raft, entry.log_id.index, bytes));
             last = Some(entry.log_id);
         }
         self.commit(changes, true).await?;
@@ -216,7 +216,7 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn truncate(&mut self, log_id: LogId) -> Result<(), StorageError> {
-        self.commit(vec![Change::TruncateFrom(log_id.index)], true)
+        self.commit(vec![Change::TruncateFrom(Log::Raft, log_id.index)], true)
             .await?;
         let before = log_id.index.checked_sub(1);
         let purged = self.ends.lock().purged;
@@ -236,7 +236,10 @@ impl RaftLogStorage<Types> for LogStore {
     async fn purge(&mut self, log_id: LogId) -> Result<(), StorageError> {
         let bytes = encode(&log_id).map_err(|e| StorageIoError::write(AnyError::new(&e)))?;
         self.commit(
-            vec![Change::PurgeTo(log_id.index), Change::Set("purged", bytes)],
+            vec![
+                Change::PurgeTo(Log::Raft, log_id.index),
+                Change::Set("purged", bytes),
+            ],
             true,
         )
         .await?;

@@ -18,7 +18,7 @@ use crate::raft::types::{
     encode,
 };
 use crate::state::State;
-use crate::store::Change;
+use crate::store::{Change, Log};
 use crate::writer::Writer;
 
 struct Applied {
@@ -107,7 +107,7 @@ impl Machine {
         let length = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
         let changes = vec![
             Change::Set("snapshot", encode(meta)?),
-            Change::Snapshot(Arc::from(bytes)),
+            Change::Snapshot(Log::Raft, Arc::from(bytes)),
         ];
         self.writer.commit(changes, true).await?;
         self.metrics.metadata.snapshots.inc();
@@ -124,7 +124,7 @@ fn stored(writer: &Writer) -> Result<Option<(SnapshotMeta, Vec<u8>)>> {
     };
     let meta = serde_json::from_slice(&meta)
         .map_err(|error| store.corrupt(&format!("its snapshot has no head: {error}")))?;
-    Ok(Some((meta, store.snapshot()?)))
+    Ok(Some((meta, store.snapshot(Log::Raft)?)))
 }
 
 impl RaftStateMachine<Types> for Machine {

@@ -11,6 +11,7 @@ use crate::core::Core;
 use crate::limits::MAX_LOG_ENTRIES;
 use crate::raft::lead;
 use crate::raft::types::{NodeId, RaftMetrics};
+use crate::session::NAMELESS;
 
 /// How often the leader looks for what has expired, and everybody for what is due, in milliseconds.
 const LOOK_MS: u64 = 200;
@@ -74,12 +75,10 @@ async fn expire(core: &Core) {
         return;
     }
     let state = core.machine.state();
-    let now = core.time.now_ms(&state, core.term(), &*core.clock);
+    let now = core.time.now_ms(state.time_ms, core.term(), &*core.clock);
     if state.due().is_some_and(|due| due <= now) {
         let tick = Proposal {
-            session: 0,
-            sequence: 0,
-            answered: 0,
+            number: NAMELESS,
             command: Command::Tick,
         };
         // Where it fails, the next look or the next leader does it.

@@ -27,12 +27,15 @@ use std::sync::Arc;
 use otlake_base::{Code, Error, Result, StreamId};
 use serde::{Deserialize, Serialize};
 
-pub use leases::Lease;
+pub(crate) use leases::Ungranted;
+pub use leases::{Lease, Leases};
 pub use registry::{Instance, Setting};
-pub use sessions::Session;
+pub(crate) use sessions::Before;
+pub use sessions::{Number, Session, Sessions};
 pub use streams::{Ensemble, Followers, StreamRecord, StreamState};
 
 use crate::command::{Answer, Batch, Command, Refusal, STATE_VERSION};
+use crate::limits::{MAX_LEASES, MAX_SESSIONS};
 
 /// Everything that the metadata group agrees on, after some entry of its log.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -49,8 +52,6 @@ pub struct State {
     pub time_ms: u64,
     /// The greatest version that a configuration key has had.
     pub revision: u64,
-    /// The greatest fencing token that was given.
-    pub last_token: u64,
     /// Streams by id.
     #[serde(with = "streams::as_list")]
     pub streams: Arc<BTreeMap<StreamId, Arc<StreamRecord>>>,
@@ -58,10 +59,10 @@ pub struct State {
     pub settings: Arc<BTreeMap<String, Setting>>,
     /// Instances of services, by service and instance.
     pub services: Arc<BTreeMap<String, Arc<BTreeMap<String, Instance>>>>,
-    /// Leases that are held, by name.
-    pub leases: Arc<BTreeMap<String, Lease>>,
+    /// Leases that are held.
+    pub leases: Leases,
     /// Sessions of proposers.
-    pub sessions: Arc<BTreeMap<u64, Arc<Session>>>,
+    pub sessions: Sessions<Answer>,
     /// The earliest time at which anything expires; none where it must be looked up.
     #[serde(skip)]
     next: NextExpiry,
@@ -96,20 +97,27 @@ impl State {
         self.applied = index;
         self.time_ms = self.time_ms.max(batch.time_ms);
         self.expire();
-        Ok(batch
-            .proposals
-            .iter()
-            .map(|proposal| {
-                if let Some(answer) = self.answered(proposal) {
-                    return answer;
+        let answers = batch.proposals.iter().map(|proposal| {
+            match self.sessions.before(&proposal.number) {
+                Before::New => {}
+                Before::Answer(answer) => return answer,
+                Before::Gone => return Answer::Refused(Refusal::Answered),
+                Before::Full => {
+                    return Answer::Refused(full("sessions of proposers", MAX_SESSIONS));
                 }
-                let answer = self
-                    .command(&proposal.command)
-                    .unwrap_or_else(Answer::Refused);
-                self.remember(proposal, &answer);
-                answer
-            })
-            .collect())
+            }
+            let answer = self
+                .command(&proposal.command)
+                .unwrap_or_else(Answer::Refused);
+            let expires = self
+                .sessions
+                .remember(&proposal.number, &answer, self.time_ms);
+            if let Some(expires_ms) = expires {
+                self.expires_at(expires_ms);
+            }
+            answer
+        });
+        Ok(answers.collect())
     }
 
     fn command(&mut self, command: &Command) -> Result<Answer, Refusal> {
@@ -162,7 +170,10 @@ impl State {
                 token,
                 ttl_ms,
             } => self.renew(name, *token, *ttl_ms),
-            Command::ReleaseLease { name, token } => Ok(self.release(name, *token)),
+            Command::ReleaseLease { name, token } => {
+                self.leases.release(name, *token);
+                Ok(Answer::Done)
+            }
             Command::Tick => Ok(Answer::Done),
         }
     }
@@ -173,13 +184,12 @@ impl State {
     }
 
     fn next_expiry(&self) -> Option<u64> {
-        let leases = self.leases.values().map(|lease| lease.expires_ms);
         let instances = self
             .services
             .values()
             .flat_map(|instances| instances.values().map(|instance| instance.expires_ms));
-        let sessions = self.sessions.values().map(|session| session.expires_ms());
-        leases.chain(instances).chain(sessions).min()
+        let others = [self.leases.next_expiry(), self.sessions.next_expiry()];
+        instances.chain(others.into_iter().flatten()).min()
     }
 
     /// Removes what has expired. Looks at everything only where something can have.
@@ -193,10 +203,35 @@ impl State {
             self.next.0 = Some(next);
             return;
         }
-        self.expire_leases();
+        self.leases.expire(now);
+        self.sessions.expire(now);
         self.expire_instances();
-        self.expire_sessions();
         self.next.0 = None;
+    }
+
+    fn acquire(&mut self, name: &str, holder: &str, ttl_ms: u64) -> Result<Answer, Refusal> {
+        let expires_ms = self.time_ms + ttl_ms;
+        match self.leases.acquire(name, holder, expires_ms) {
+            Ok(token) => {
+                self.expires_at(expires_ms);
+                Ok(Answer::Leased { token, expires_ms })
+            }
+            Err(Ungranted::Full) => Err(full("leases", MAX_LEASES)),
+            Err(Ungranted::Held(lease)) => Err(Refusal::Held {
+                holder: lease.holder,
+                token: lease.token,
+                expires_ms: lease.expires_ms,
+            }),
+        }
+    }
+
+    fn renew(&mut self, name: &str, token: u64, ttl_ms: u64) -> Result<Answer, Refusal> {
+        let expires_ms = self.time_ms + ttl_ms;
+        if !self.leases.renew(name, token, expires_ms) {
+            return Err(Refusal::NotHeld);
+        }
+        self.expires_at(expires_ms);
+        Ok(Answer::Leased { token, expires_ms })
     }
 
     /// Notes that something expires then.

@@ -7,72 +7,113 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{State, full};
-use crate::command::{Answer, Proposal, Refusal};
 use crate::limits::{MAX_SESSIONS, SESSION_MS};
 
+/// The name that a proposal is answered once by, whatever it is sent again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Number {
+    /// One start of one proposer; 0 for what does no harm when it is repeated.
+    pub session: u64,
+    /// The number in the session, from 1.
+    pub sequence: u64,
+    /// Everything below this number has been answered and is not asked again.
+    pub answered: u64,
+}
+
 /// One start of one proposer.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Session {
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Session<A> {
     /// When it proposed last, in the group's time, in milliseconds.
     pub used_ms: u64,
     /// Its proposals below this number have their answers.
     pub answered: u64,
     /// Answers of the others, by number.
-    pub answers: BTreeMap<u64, Answer>,
+    pub answers: BTreeMap<u64, A>,
 }
 
-impl Session {
-    /// When it is forgotten unless it proposes, in the group's time, in milliseconds.
-    pub fn expires_ms(&self) -> u64 {
-        self.used_ms + SESSION_MS
+/// What was answered before.
+pub(crate) enum Before<A> {
+    /// Nothing: it is new.
+    New,
+    /// This.
+    Answer(A),
+    /// Something, and it is not kept any more.
+    Gone,
+    /// Nothing, and there are too many sessions for a new one.
+    Full,
+}
+
+/// Sessions of proposers, by their ids.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sessions<A>(Arc<BTreeMap<u64, Arc<Session<A>>>>);
+
+impl<A> Default for Sessions<A> {
+    fn default() -> Self {
+        Sessions(Arc::default())
     }
 }
 
-impl State {
-    /// The answer that this proposal got before.
-    pub(super) fn answered(&self, proposal: &Proposal) -> Option<Answer> {
-        if proposal.session == 0 {
+impl<A: Clone> Sessions<A> {
+    /// The sessions.
+    pub fn iter(&self) -> impl Iterator<Item = (&u64, &Session<A>)> {
+        self.0.iter().map(|(id, session)| (id, &**session))
+    }
+
+    /// The answer that a proposal got before.
+    pub(crate) fn before(&self, number: &Number) -> Before<A> {
+        if number.session == 0 {
+            return Before::New;
+        }
+        let Some(session) = self.0.get(&number.session) else {
+            return if self.0.len() < MAX_SESSIONS {
+                Before::New
+            } else {
+                Before::Full
+            };
+        };
+        match session.answers.get(&number.sequence) {
+            Some(answer) => Before::Answer(answer.clone()),
+            None if number.sequence < session.answered => Before::Gone,
+            None => Before::New,
+        }
+    }
+
+    /// Keeps an answer until the proposer says that it has it; returns when it goes otherwise.
+    pub(crate) fn remember(&mut self, number: &Number, answer: &A, now: u64) -> Option<u64> {
+        if number.session == 0 {
             return None;
         }
-        let Some(session) = self.sessions.get(&proposal.session) else {
-            return (self.sessions.len() >= MAX_SESSIONS)
-                .then(|| Answer::Refused(full("sessions of proposers", MAX_SESSIONS)));
-        };
-        if let Some(answer) = session.answers.get(&proposal.sequence) {
-            return Some(answer.clone());
-        }
-        (proposal.sequence < session.answered).then_some(Answer::Refused(Refusal::Answered))
-    }
-
-    /// Keeps an answer until the proposer says that it has it.
-    pub(super) fn remember(&mut self, proposal: &Proposal, answer: &Answer) {
-        if proposal.session == 0 {
-            return;
-        }
-        let now = self.time_ms;
-        let session = Arc::make_mut(
-            Arc::make_mut(&mut self.sessions)
-                .entry(proposal.session)
-                .or_default(),
-        );
+        let session = Arc::make_mut(&mut self.0)
+            .entry(number.session)
+            .or_insert_with(|| {
+                Arc::new(Session {
+                    used_ms: now,
+                    answered: 0,
+                    answers: BTreeMap::new(),
+                })
+            });
+        let session = Arc::make_mut(session);
         session.used_ms = now;
-        if proposal.answered > session.answered {
-            session.answered = proposal.answered;
-            session.answers = session.answers.split_off(&proposal.answered);
+        if number.answered > session.answered {
+            session.answered = number.answered;
+            session.answers = session.answers.split_off(&number.answered);
         }
-        session.answers.insert(proposal.sequence, answer.clone());
-        self.expires_at(now + SESSION_MS);
+        session.answers.insert(number.sequence, answer.clone());
+        Some(now + SESSION_MS)
     }
 
-    pub(super) fn expire_sessions(&mut self) {
-        let now = self.time_ms;
-        if self
-            .sessions
-            .values()
-            .any(|session| session.expires_ms() <= now)
-        {
-            Arc::make_mut(&mut self.sessions).retain(|_, session| session.expires_ms() > now);
+    /// When the next one is forgotten.
+    pub(crate) fn next_expiry(&self) -> Option<u64> {
+        let used = self.0.values().map(|session| session.used_ms);
+        used.min().map(|used| used + SESSION_MS)
+    }
+
+    /// Forgets those that have proposed nothing for long.
+    pub(crate) fn expire(&mut self, now: u64) {
+        let expired = |session: &Session<A>| session.used_ms + SESSION_MS <= now;
+        if self.0.values().any(|session| expired(session)) {
+            Arc::make_mut(&mut self.0).retain(|_, session| !expired(session));
         }
     }
 }

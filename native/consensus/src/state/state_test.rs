@@ -4,16 +4,15 @@ use otlake_base::{Code, StreamId};
 
 use crate::command::{Answer, Batch, Command, Proposal, Refusal, STATE_VERSION};
 use crate::limits::{MAX_SESSIONS, SESSION_MS};
-use crate::state::{Ensemble, Followers, State, StreamState};
+use crate::session::NAMELESS;
+use crate::state::{Ensemble, Followers, Number, State, StreamState};
 use crate::testing::draw;
 
 const STREAM: StreamId = StreamId(0xabc);
 
 fn proposal(command: Command) -> Proposal {
     Proposal {
-        session: 0,
-        sequence: 0,
-        answered: 0,
+        number: NAMELESS,
         command,
     }
 }
@@ -279,7 +278,7 @@ fn a_lease_ends_at_its_time_and_tokens_only_grow() {
     };
     assert_eq!(at(&mut state, 1300, release(1)), Answer::Done);
     assert_eq!(
-        state.leases["l"].token, 2,
+        state.leases.held["l"].token, 2,
         "an old token gives nothing back"
     );
     at(&mut state, 1301, release(2));
@@ -319,9 +318,11 @@ fn instances_go_when_they_are_withdrawn_or_not_renewed() {
 fn a_proposal_that_comes_again_is_answered_the_same_and_applied_once() {
     let mut state = State::default();
     let set = |sequence, answered| Proposal {
-        session: 5,
-        sequence,
-        answered,
+        number: Number {
+            session: 5,
+            sequence,
+            answered,
+        },
         command: Command::Configure {
             key: "k".to_owned(),
             value: Some(sequence.to_string()),
@@ -338,7 +339,7 @@ fn a_proposal_that_comes_again_is_answered_the_same_and_applied_once() {
     assert_eq!(&*state.settings["k"].value, "3");
     // A session that is long silent is forgotten; it makes room for others.
     at(&mut state, 3 + SESSION_MS, Command::Tick);
-    assert!(state.sessions.is_empty());
+    assert!(state.sessions.iter().next().is_none());
 }
 
 #[test]
@@ -346,9 +347,11 @@ fn sessions_are_bounded() {
     let mut state = State::default();
     for session in 1..=MAX_SESSIONS as u64 + 1 {
         let opened = Proposal {
-            session,
-            sequence: 1,
-            answered: 1,
+            number: Number {
+                session,
+                sequence: 1,
+                answered: 1,
+            },
             command: Command::Tick,
         };
         let answers = state.apply(session, &batch(1, vec![opened])).unwrap();
@@ -388,7 +391,7 @@ fn fields_that_a_newer_version_adds_are_skipped_and_those_that_an_older_lacks_ar
     let json = r#"{"version":1,"applied":3,"novelty":[1],"settings":{"k":{"value":"1","version":2,"by":"x"}}}"#;
     let state = State::decode(json.as_bytes()).unwrap();
     assert_eq!((state.applied, state.settings["k"].version), (3, 2));
-    let json = r#"{"version":1,"time_ms":3,"proposals":[{"session":0,"sequence":0,"answered":0,"command":"tick","trace":7}]}"#;
+    let json = r#"{"version":1,"time_ms":3,"proposals":[{"number":{"session":0,"sequence":0,"answered":0},"command":"tick","trace":7}]}"#;
     let entry: Batch = serde_json::from_str(json).unwrap();
     assert_eq!(entry.proposals[0].command, Command::Tick);
 }
@@ -468,9 +471,11 @@ fn equal_entries_give_equal_states_whether_or_not_a_snapshot_came_between() {
             time += draw(&mut seed) % 60;
             let proposals = (0..1 + draw(&mut seed) % 3)
                 .map(|_| Proposal {
-                    session: draw(&mut seed) % 4,
-                    sequence: 1 + draw(&mut seed) % 30,
-                    answered: draw(&mut seed) % 20,
+                    number: Number {
+                        session: draw(&mut seed) % 4,
+                        sequence: 1 + draw(&mut seed) % 30,
+                        answered: draw(&mut seed) % 20,
+                    },
                     command: any(&mut seed),
                 })
                 .collect();

@@ -8,10 +8,10 @@ use std::time::Duration;
 use otlake_base::{Metrics, Result, SystemClock};
 
 use crate::config::{MetadataConfig, Timing};
-use crate::door::Door;
+use crate::door::Doors;
 use crate::group::{MetadataGroup, Status};
 use crate::testing::MemoryNetwork;
-use crate::wire::RAFT;
+use crate::wire::{PAXOS, RAFT};
 
 /// How long a test waits for what must come.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -66,12 +66,15 @@ impl Nodes {
             timing: self.timing,
             ..MetadataConfig::new(Arc::clone(&name), self.folder(&name))
         };
-        let door = Door::default();
-        self.network.listen(&name, RAFT, Arc::new(door.clone()));
+        let doors = Doors::default();
+        self.network
+            .listen(&name, RAFT, Arc::new(doors.raft.clone()));
+        self.network
+            .listen(&name, PAXOS, Arc::new(doors.paxos.clone()));
         let group = MetadataGroup::start(
             config,
             self.network.wire(&name),
-            &door,
+            &doors,
             Arc::new(SystemClock),
             Arc::new(Metrics::strict()),
         )
