@@ -38,6 +38,9 @@ pub const LOG_GROUP_RECORDS: usize = 1024;
 pub const LOG_GROUP_BYTES: usize = 8 * 1024 * 1024;
 /// Live batches of all signals in memory, in bytes; at it, requests are refused (I5).
 pub const LIVE_MAX_BYTES: usize = 320 * 1024 * 1024;
+/// Slices of requests in flight to their owners on other nodes, in bytes; at it, requests are refused
+/// (I5).
+pub const ROUTE_MAX_BYTES: usize = 128 * 1024 * 1024;
 /// The process in memory, in bytes, from which on what a flush let go is given back to the system.
 pub const GIVE_BACK_ABOVE: usize = 512 * 1024 * 1024;
 /// How long an identical request is known for a resend, in milliseconds: longer than SDKs and

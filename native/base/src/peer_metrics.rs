@@ -1,5 +1,5 @@
-//! What the connections between nodes count. They appear with the first connection, so a node
-//! without a cluster tells none of them.
+//! What the connections between nodes count, and what goes over them. Nearly all appear with the
+//! first connection, so a node without a cluster does not tell them.
 
 use std::collections::HashSet;
 
@@ -36,6 +36,11 @@ pub struct PeerMetrics {
     /// Connections that one of both sides refused, by `reason` (protocol, version, cluster, name,
     /// secret, stranger, full, timeout).
     pub refused: Family<Labels, Counter>,
+    /// Slices of requests, by `signal` and `place` (own, sent, kept): this node's, sent to their
+    /// owner, or of an owner that is not there.
+    pub slices: Family<Labels, Counter>,
+    /// Bytes of slices in flight to their owners (I5).
+    pub routing_bytes: Gauge,
     known: Mutex<HashSet<String>>,
 }
 
@@ -92,6 +97,19 @@ impl PeerMetrics {
             "Connections between nodes that one of both refused",
             refused.clone(),
         );
+        let slices = Family::<Labels, Counter>::default();
+        registry.register(
+            "slices",
+            "Slices of OTLP requests by where they are stored",
+            slices.clone(),
+        );
+        let routing_bytes = Gauge::default();
+        registry.register_with_unit(
+            "routing",
+            "Bytes of slices in flight to their owners (I5)",
+            Unit::Bytes,
+            routing_bytes.clone(),
+        );
         PeerMetrics {
             sent,
             received,
@@ -101,6 +119,8 @@ impl PeerMetrics {
             connections,
             connection_failures,
             refused,
+            slices,
+            routing_bytes,
             known: Mutex::default(),
         }
     }

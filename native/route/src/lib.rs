@@ -1,0 +1,53 @@
+//! The gateway role of one node of a cluster: which node owns a record, a request split by owners
+//! without decoding it, and the way of the slices there.
+//!
+//! ```text
+//!  request --> split --> own slice -----------------------------> local port --> ack \
+//!                  \---> others' slices --call "ingest"--> owner's local port --> ack --> one ack
+//! ```
+//!
+//! Ownership is affinity, not safety: nodes that disagree about it for a while store a record at
+//! another place, where it is as durable and as readable. So a slice whose owner is not there stays
+//! on this node. What keeps a resent request from being stored twice is that splitting is a function
+//! of the request and the owners alone, and each owner knows the slices it has stored a moment ago.
+//! (When owners changed in between, the slices are others, and the job that removes equal spans has
+//! the last word.)
+//!
+//! - `shard.rs`: the shard of a key.
+//! - `owners.rs`: the owner of a shard; placement rules.
+//! - `split.rs`: the walk over a request. `slices.rs`: what it notes, and the slices made of it.
+//!   `wire.rs`: protobuf's wire format. `count.rs`: records of a slice that was refused.
+//! - `gateway.rs`: a request to its owners. `outcome.rs`: their answers to one.
+//! - `parcel.rs`: slices and answers on the wire. `service.rs`: the owner's side.
+
+mod count;
+mod gateway;
+mod outcome;
+mod owners;
+mod parcel;
+mod service;
+mod shard;
+mod slices;
+mod split;
+mod wire;
+
+#[cfg(test)]
+mod bench_test;
+#[cfg(test)]
+mod gateway_test;
+#[cfg(test)]
+mod outcome_test;
+#[cfg(test)]
+mod owners_test;
+#[cfg(test)]
+mod parcel_test;
+#[cfg(test)]
+mod split_test;
+#[cfg(test)]
+mod testing;
+
+pub use gateway::{Gateway, View};
+pub use owners::{LOCAL, MAX_NODES, MAX_RULES, OwnerIndex, Owners, PlacementRule};
+pub use service::{INGEST, IngestService};
+pub use shard::{SHARDS, shard_of};
+pub use split::{Slice, split};
