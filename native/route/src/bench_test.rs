@@ -1,9 +1,10 @@
 //! What a split costs: `cargo test --release -p otlake-route -- --ignored --nocapture split`.
 
+use opentelemetry_proto::tonic::trace::v1::Span;
 use otlake_base::{Clock, Signal, SystemClock};
 
 use crate::split::split;
-use crate::testing::{owners, spans};
+use crate::testing::{owners, request, span, text};
 
 const SPANS: u64 = 1_000;
 const ROUNDS: u64 = 1_000;
@@ -12,7 +13,13 @@ const ROUNDS: u64 = 1_000;
 #[ignore = "it measures; it asserts nothing about time"]
 fn nanoseconds_of_a_split() {
     for per_trace in [1, 10] {
-        let body = spans(0, SPANS, per_trace);
+        let spans = (0..SPANS).map(|number| Span {
+            attributes: (0..8)
+                .map(|key| text(&format!("http.attribute.{key}"), "a value of usual length"))
+                .collect(),
+            ..span(number / per_trace, number)
+        });
+        let body = request(spans.collect());
         for nodes in [1, 3, 9] {
             let owners = owners(nodes, &[]);
             let begun = SystemClock.monotonic();

@@ -103,7 +103,7 @@ fn maybe_id() -> impl Strategy<Value = Vec<u8>> {
 }
 
 fn groups<T: std::fmt::Debug>(
-    record: impl Strategy<Value = T> + Clone,
+    record: impl Strategy<Value = T>,
 ) -> impl Strategy<Value = Vec<(String, Vec<(u8, Vec<T>)>)>> {
     let scope = (0u8..3, vec(record, 0..12));
     vec(("s[0-3]", vec(scope, 0..4)), 0..4)
