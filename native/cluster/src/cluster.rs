@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use otlake_base::{Clock, Code, Error, Metrics, Result, Signal, StreamId};
 use otlake_consensus::state::{State, StreamState};
-use otlake_consensus::{
-    Answer, Command, Door, MetadataConfig, MetadataGroup, RAFT, Refusal,
-};
+use otlake_consensus::{Answer, Command, Door, MetadataConfig, MetadataGroup, RAFT, Refusal};
 use otlake_peer::{PeerConfig, Peers, Services};
 use otlake_processor::Processor;
 use otlake_reads::{Patience, Reads};
@@ -140,8 +138,8 @@ impl Cluster {
             replicator = Some(Arc::clone(&made));
             made
         })?;
-        let replicator = replicator
-            .ok_or_else(|| Error::new(Code::Internal, "the log was not wrapped"))?;
+        let replicator =
+            replicator.ok_or_else(|| Error::new(Code::Internal, "the log was not wrapped"))?;
         replicas.own(Arc::clone(&replicator));
         let gateway = Gateway::new(
             local,
@@ -394,7 +392,11 @@ impl Cluster {
         let Some(record) = record.filter(|record| record.state == StreamState::Open) else {
             return Ok(());
         };
-        let ranges = if last > 0 { vec![(1, last)] } else { Vec::new() };
+        let ranges = if last > 0 {
+            vec![(1, last)]
+        } else {
+            Vec::new()
+        };
         let seal = Command::SealStream {
             stream,
             epoch: FIRST_EPOCH,

@@ -32,7 +32,9 @@ impl Cluster {
             match state.streams.get(stream) {
                 None => self.register_earlier(&processor, *stream).await?,
                 Some(record) => match &record.state {
-                    StreamState::Sealed { ranges, released, .. } => {
+                    StreamState::Sealed {
+                        ranges, released, ..
+                    } => {
                         self.append_again(&processor, *stream, ranges, released)
                             .await?;
                         processor.release_stream(*stream)?;
@@ -145,7 +147,11 @@ impl Cluster {
     }
 
     async fn forget(&self, stream: StreamId) -> Result<()> {
-        match self.group().propose(Command::ForgetStream { stream }).await? {
+        match self
+            .group()
+            .propose(Command::ForgetStream { stream })
+            .await?
+        {
             Answer::Refused(refusal) => Err(refusal.into()),
             _ => Ok(()),
         }

@@ -119,9 +119,9 @@ impl Streams for Register {
         let streams = state.streams.values().filter_map(|record| {
             let state = match &record.state {
                 StreamState::Open => otlake_reads::StreamState::Open,
-                StreamState::Fenced { by } => otlake_reads::StreamState::Fenced {
-                    by: Arc::clone(by),
-                },
+                StreamState::Fenced { by } => {
+                    otlake_reads::StreamState::Fenced { by: Arc::clone(by) }
+                }
                 // It was sealed when all of it was in files.
                 StreamState::Sealed { .. } => return None,
             };
