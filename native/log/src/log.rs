@@ -15,7 +15,7 @@ use crate::frame::Frame;
 use crate::reader::StreamReader;
 use crate::replay::Replay;
 use crate::retention::Retention;
-use crate::writer::{Answer, Order, Writer};
+use crate::writer::{Answer, Order, Sent, Writer};
 
 /// Requests that may wait to be written to the log (I5).
 const QUEUE_RECORDS: usize = 4096;
@@ -69,7 +69,7 @@ pub struct Log {
     stream: StreamId,
     disk: Arc<dyn Disk>,
     dir: PathBuf,
-    orders: Mutex<Option<SyncSender<Order>>>,
+    orders: Mutex<Option<SyncSender<Sent>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     queued_bytes: Arc<AtomicUsize>,
     last_durable: Arc<AtomicU64>,
@@ -183,15 +183,29 @@ impl Log {
             answer.refuse(overloaded());
             return;
         }
-        match sender.try_send(Order { record, answer }) {
-            Ok(()) => {}
-            Err(TrySendError::Full(order)) => order.answer.refuse(overloaded()),
-            Err(TrySendError::Disconnected(order)) => {
+        match sender.try_send(Sent::Order(Order { record, answer })) {
+            Err(TrySendError::Full(Sent::Order(order))) => order.answer.refuse(overloaded()),
+            Err(TrySendError::Disconnected(Sent::Order(order))) => {
                 self.queued_bytes.fetch_sub(bytes, Ordering::Relaxed);
                 let error = Error::new(Code::LogIo, "the log's writer has ended");
                 order.answer.refuse(error);
             }
+            Ok(()) | Err(_) => {}
         }
+    }
+
+    /// Begins the stream on disk, before its first record: a node that comes back can tell a stream
+    /// that it never wrote to from one that it has lost. Blocks for some syncs.
+    ///
+    /// # Errors
+    /// `LOG_IO`, `LOG_FULL`, `INGEST_STOPPING` after `close`.
+    pub fn begin(&self) -> Result<()> {
+        let closed = || Error::new(Code::IngestStopping, "the log is closed");
+        let sender = self.orders.lock().clone().ok_or_else(closed)?;
+        let (begun, outcome) = sync_channel(1);
+        sender.send(Sent::Begin(begun)).map_err(|_| closed())?;
+        drop(sender);
+        outcome.recv().map_err(|_| closed())?
     }
 
     /// A reader of the stream being written, from sequence `from` on, as far as it is durable.

@@ -72,6 +72,14 @@ impl SteppedLog {
         self.stream
     }
 
+    /// As [`crate::Log::begin`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn begin(&mut self) -> Result<()> {
+        self.writer.begin()
+    }
+
     /// Takes a record for the next group.
     pub fn append(&mut self, record: Record, on_durable: OnFrame) {
         self.queued_bytes

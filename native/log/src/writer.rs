@@ -4,7 +4,7 @@ use std::io::{self, IoSlice};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,6 +23,13 @@ const RELAXED_SYNC_INTERVAL: Duration = Duration::from_secs(1);
 pub struct Order {
     pub record: Record,
     pub answer: Answer,
+}
+
+/// What the writer is sent.
+pub enum Sent {
+    Order(Order),
+    /// Begin the stream's first segment.
+    Begin(SyncSender<Result<()>>),
 }
 
 /// Who is told what became of a record.
@@ -104,6 +111,11 @@ impl Writer {
         }
     }
 
+    /// Begins the stream's first segment, where there is none.
+    pub fn begin(&mut self) -> Result<()> {
+        self.make_room(0)
+    }
+
     /// Writes and syncs these records as one group.
     pub fn step(&mut self, group: Vec<Order>) {
         if !group.is_empty() {
@@ -112,7 +124,7 @@ impl Writer {
     }
 
     /// Runs until every sender is gone.
-    pub fn run(mut self, orders: &Receiver<Order>) {
+    pub fn run(mut self, orders: &Receiver<Sent>) {
         loop {
             let first = match self.unsynced_since {
                 None => orders.recv().map_err(|_| RecvTimeoutError::Disconnected),
@@ -123,8 +135,13 @@ impl Writer {
             };
             match first {
                 Ok(first) => {
-                    let group = gather(first, orders);
-                    self.commit(group);
+                    let (group, begins) = gather(first, orders);
+                    if !group.is_empty() {
+                        self.commit(group);
+                    }
+                    for begun in begins {
+                        let _ = begun.send(self.begin());
+                    }
                     let due = self.unsynced_since.is_some_and(|since| {
                         self.clock.monotonic().saturating_sub(since) >= RELAXED_SYNC_INTERVAL
                     });
@@ -390,18 +407,22 @@ impl Writer {
     }
 }
 
-/// The first order and what waits behind it, within the limits of a group.
-fn gather(first: Order, orders: &Receiver<Order>) -> Vec<Order> {
-    let mut bytes = first.record.payload.len();
-    let mut group = vec![first];
-    while group.len() < LOG_GROUP_RECORDS && bytes < LOG_GROUP_BYTES {
-        match orders.try_recv() {
-            Ok(order) => {
+/// The first order and what waits behind it, within the limits of a group; and who waits for the
+/// stream to begin.
+fn gather(first: Sent, orders: &Receiver<Sent>) -> (Vec<Order>, Vec<SyncSender<Result<()>>>) {
+    let (mut group, mut begins, mut bytes) = (Vec::new(), Vec::new(), 0);
+    let mut next = Some(first);
+    while let Some(sent) = next.take() {
+        match sent {
+            Sent::Order(order) => {
                 bytes += order.record.payload.len();
                 group.push(order);
             }
-            Err(_) => break,
+            Sent::Begin(begun) => begins.push(begun),
+        }
+        if group.len() < LOG_GROUP_RECORDS && bytes < LOG_GROUP_BYTES {
+            next = orders.try_recv().ok();
         }
     }
-    group
+    (group, begins)
 }

@@ -63,6 +63,10 @@ struct Stream {
     /// The fence that is fsynced.
     fence_durable: u64,
     released: BySignal,
+    /// What of that is fsynced.
+    released_durable: BySignal,
+    /// A write of it is under way.
+    releasing: bool,
     durable: [Ranges; 3],
     writing: Ranges,
     /// Where its owner listens.
@@ -79,6 +83,10 @@ enum Awaited {
         stream: StreamId,
         epoch: u64,
         call: u64,
+    },
+    Release {
+        stream: StreamId,
+        released: BySignal,
     },
     Nothing,
 }
@@ -106,6 +114,7 @@ impl Follower {
                 fence: contents.fence,
                 fence_durable: contents.fence,
                 released: contents.released,
+                released_durable: contents.released,
                 durable: contents.ranges,
                 ..Stream::default()
             };
@@ -165,11 +174,12 @@ impl Follower {
                 // Also of one that is fenced: what the tables hold they hold.
                 self.release(stream, released);
                 if self.takes(stream, epoch, link) {
-                    let journal = self.journal;
+                    let of = self.streams.get(&stream);
                     let alive = Message::Alive {
                         stream,
-                        journal,
+                        journal: self.journal,
                         sent,
+                        released: of.map_or(released, |of| of.released_durable),
                     };
                     self.say(To::Link(link), alive);
                 }
@@ -312,16 +322,16 @@ impl Follower {
         let Some(of) = self.streams.get_mut(&stream) else {
             return;
         };
-        let mut is_new = false;
         for signal in 0..3 {
             let upto = released[signal].max(of.released[signal]);
-            is_new |= upto > of.released[signal];
             of.released[signal] = upto;
             of.durable[signal].remove_upto(upto);
         }
-        if is_new {
+        if of.released != of.released_durable && !of.releasing {
+            of.releasing = true;
             let released = of.released;
-            self.write(Write::Release { stream, released }, Awaited::Nothing);
+            let awaited = Awaited::Release { stream, released };
+            self.write(Write::Release { stream, released }, awaited);
         }
     }
 
@@ -403,6 +413,14 @@ impl Follower {
                     },
                 };
                 self.say(To::Call(call), message);
+            }
+            Some(Awaited::Release { stream, released }) => {
+                if let Some(of) = self.streams.get_mut(&stream) {
+                    of.releasing = false;
+                    if outcome.is_ok() {
+                        of.released_durable = released;
+                    }
+                }
             }
             Some(Awaited::Nothing) | None => {}
         }

@@ -236,6 +236,7 @@ fn what_the_tables_hold_is_let_go_and_confirmed_all_the_same() {
             Message::Alive {
                 sent: 9,
                 journal: 1,
+                released: [0, 0, 0],
                 ..
             }
         )]

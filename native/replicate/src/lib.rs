@@ -21,6 +21,8 @@
 //! - **The ensemble changes while records wait** (`owner/change.rs`): from the proposal to its answer
 //!   a record needs the quorum of both; the new one begins where everything done has its quorum in
 //!   it.
+//! - **A stream with no record**: it is begun on disk before it is registered. Else its owner could
+//!   not tell it, when it comes back, from one that it has lost.
 //! - **A follower comes back without its disk**: its journal has another identity. Ensembles name
 //!   journals, not nodes alone; owners and recoveries compare (`owner/cursor.rs`,
 //!   `recovery/gather.rs`). A journal that finds damage takes another identity by itself.
@@ -28,13 +30,13 @@
 //!   so many that no quorum is left. What they had confirmed before the fence is among what they
 //!   told the recovery. Signals that are acknowledged at the owner's fsync alone stop within their
 //!   time-out of the last word from a follower (`owner/quorum.rs`).
-//! - **Such an owner flushes late**: a commit is a compare-and-swap of the stream's watermark, so the
-//!   one that comes second filters again. A recoverer passes no gap over before it knows that the
+//! - **Such an owner flushes late**: a commit is a compare-and-swap of the stream's epoch and watermark. A recoverer passes no gap over before it knows that the
 //!   gap was never acknowledged, since the watermark would pass it, too (`recovery/mod.rs`).
-//! - **It flushes after the seal, too**: what it acknowledged alone lies behind the watermark then,
-//!   and would be in the tables twice when it comes back and appends it anew. So a recovery ends
-//!   with a commit that raises the stream's watermark to the end of numbers, and then seals; the
-//!   seal tells what was settled (`recovery/settled.rs`).
+//! - **It flushes after the seal, too**: what it acknowledged alone would be in the tables twice when
+//!   it comes back and appends it anew. So tables are fenced as followers are: a commit names its
+//!   epoch, and a recovery raises that of each table before it reads the watermark.
+//! - **What an owner that comes back appends anew** is told by the seal, and a recovery that dies
+//!   midway has told it before it passed a gap (`recovery/plan.rs`).
 //! - **A proposal comes late, or twice**: ensembles are numbered, and the metadata group takes each
 //!   number once (`ensemble.rs`).
 //! - **Messages of an older link**: owners pass them over. What reaches a follower late is harmless:

@@ -119,6 +119,8 @@ pub enum Message {
         journal: u128,
         /// The time that the beat told.
         sent: u64,
+        /// By signal: it knows, and will know after a crash, that the tables hold all up to here.
+        released: BySignal,
     },
     /// Recoverer to member: take nothing below this epoch any more, and say what you hold.
     Fence {
@@ -243,10 +245,12 @@ impl Message {
                 stream,
                 journal,
                 sent,
+                released,
             } => {
                 out.stream(*stream);
                 out.wide(*journal);
                 out.number(*sent);
+                out.by_signal(released);
             }
             Message::Ask { stream } | Message::Forget { stream } => out.stream(*stream),
             Message::Fetch {
@@ -324,6 +328,7 @@ impl Message {
                 stream: from.stream()?,
                 journal: from.wide()?,
                 sent: from.number()?,
+                released: from.by_signal()?,
             },
             8 => Message::Fence {
                 stream: from.stream()?,

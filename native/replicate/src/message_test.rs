@@ -56,6 +56,7 @@ fn every_kind() -> Vec<Message> {
             stream,
             journal: 1,
             sent: 5,
+            released: [4, 5, 6],
         },
         Message::Fence { stream, epoch: 2 },
         Message::Ask { stream },

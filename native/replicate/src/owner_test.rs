@@ -131,6 +131,10 @@ impl Driven {
     }
 
     fn alive(&mut self, from: &str, journal: u128) {
+        self.knows(from, journal, [0; 3]);
+    }
+
+    fn knows(&mut self, from: &str, journal: u128, released: [u64; 3]) {
         let (stream, sent) = (STREAM, self.now.as_nanos() as u64);
         self.hear(
             from,
@@ -138,6 +142,7 @@ impl Driven {
                 stream,
                 journal,
                 sent,
+                released,
             },
         );
     }
@@ -471,6 +476,9 @@ fn a_former_follower_is_kept_until_the_tables_hold_what_it_has() {
     driven.wait(100);
     assert!(driven.wanted.contains(&name("f1")), "it holds a record");
     driven.owner.release(Signal::Traces, 1);
+    driven.wait(300);
+    assert!(driven.wanted.contains(&name("f1")), "it has not let go");
+    driven.knows("f1", 1, [1, 0, 0]);
     driven.wait(100);
     assert!(!driven.wanted.contains(&name("f1")));
 }

@@ -6,7 +6,7 @@ use otlake_base::Signal;
 use otlake_log::Frame;
 
 use crate::message::{BySignal, Held, Holder, Message};
-use crate::recovery::{Progress, Recovery, RecoveryConfig, Settled};
+use crate::recovery::{Progress, Recovery, RecoveryConfig};
 use crate::testing::{STREAM, damaged, frame, ms, name};
 use crate::{Copies, Ensemble, Ensembles, Member, Ranges};
 
@@ -78,6 +78,7 @@ impl Driven {
             owner: name("owner"),
             ensembles,
             watermark,
+            planned: Default::default(),
         };
         let mut driven = Driven {
             nodes: nodes
@@ -129,6 +130,9 @@ impl Driven {
                 for call in calls {
                     let answer = self.answer(&call.to, &call.message);
                     self.recovery.answered(&call.to, answer, self.now);
+                }
+                if let Some((signal, _)) = self.recovery.plan() {
+                    self.recovery.planned(signal);
                 }
                 while let Some(frame) = self.recovery.take() {
                     assert!(frame.is_intact());
@@ -331,15 +335,60 @@ fn an_acknowledgement_that_needed_more_copies_than_there_were_was_never_given() 
 }
 
 #[test]
-fn a_seal_tells_what_the_watermark_passed_without_a_record() {
-    let mut settled = Settled::default();
-    let held: Ranges = [(4, 5), (8, 8), (12, 12)].into_iter().collect();
-    // The owner had committed up to 3; it commits 6 and 7 while the recovery does the rest.
-    settled.committed(Logs, 3, 5, &held);
-    settled.committed(Logs, 7, 10, &held);
-    let [_, _, logs] = settled.ranges([0, 0, 10]);
-    assert_eq!(logs, Ranges::of(1, 8));
-    settled.committed(Logs, 10, 12, &held);
-    let [_, _, logs] = settled.ranges([0, 0, 12]);
-    assert_eq!(logs, [(1, 8), (12, 12)].into_iter().collect());
+fn what_is_kept_of_a_signal_acknowledged_alone_is_planned_before_a_gap_is_passed() {
+    let f1 = node(Holder::Journal(1), &[(Traces, 1)]);
+    let f2 = node(Holder::Journal(2), &[(Logs, 2), (Logs, 5), (Logs, 9)]);
+    let config = RecoveryConfig {
+        stream: STREAM,
+        epoch: 3,
+        owner: name("owner"),
+        ensembles: ensemble(),
+        watermark: [0, 0, 4],
+        // An earlier recovery had found no record 3, and committed up to 4.
+        planned: [
+            None,
+            None,
+            Some([(1, 2), (4, 5), (7, 9)].into_iter().collect()),
+        ],
+    };
+    let mut recovery = Recovery::new(config, ms(0));
+    let nodes = BTreeMap::from([(name("f1"), f1), (name("f2"), f2)]);
+    let mut driven = Driven {
+        nodes,
+        recovery: Recovery::new(recovery.config().clone(), ms(0)),
+        now: ms(0),
+        given: Vec::new(),
+    };
+    for call in recovery.calls() {
+        let mut answer = driven.answer(&call.to, &call.message);
+        if let Some(Message::Held(held)) = &mut answer {
+            held.epoch = 3;
+        }
+        recovery.answered(&call.to, answer, ms(1));
+    }
+    let (signal, kept) = recovery.plan().unwrap();
+    assert_eq!(signal, Logs);
+    assert_eq!(kept, [(1, 2), (4, 5), (9, 9)].into_iter().collect());
+    recovery.planned(signal);
+    assert_eq!(recovery.plan(), None);
+    assert_eq!(recovery.settled(Logs), kept);
+    assert_eq!(recovery.settled(Traces), Ranges::of(1, u64::MAX));
+}
+
+#[test]
+fn loss_is_accepted_only_when_every_member_has_answered() {
+    let owner = node(Holder::Owner { whole: false }, &[(Logs, 1), (Logs, 3)]);
+    let f1 = node(Holder::Journal(1), &[]);
+    let f2 = node(Holder::Journal(99), &[]);
+    let mut driven = Driven::new(ensemble(), [0; 3], &[("owner", owner), ("f1", f1)]);
+    assert!(!driven.run().exhausted);
+    driven.recovery.accept_loss();
+    assert!(!driven.run().complete, "f2 may have what is missing");
+    driven.nodes.insert(name("f2"), f2);
+    let progress = driven.run();
+    assert!(progress.exhausted && !progress.complete);
+    assert_eq!(driven.given(), [1]);
+    driven.recovery.accept_loss();
+    assert!(driven.run().complete);
+    assert_eq!(driven.given(), [1, 3]);
 }

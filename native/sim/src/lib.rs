@@ -15,12 +15,14 @@
 //! - `mutation`: breakage on purpose, which the drivers must find.
 //! - `frames`: enough of the log's layout to break it.
 //! - `log_driver`, `node_driver`: what is done to the log and to a whole node, and what must hold.
+//! - `cluster`: many nodes, their network and their disks.
 //! - `groups`: requests that the log commits together.
 //! - `load`: requests whose records are numbered.
 //! - `report`: what a run came to; `seeds`: many of them.
 
 mod chance;
 mod clock;
+pub mod cluster;
 mod disk;
 mod faults;
 mod frames;

@@ -1,13 +1,14 @@
-//! Runs seeds: `otlake-sim [--seed N] [--seeds M] [--part log|node|jobs] [--crash-in N] [--fail-in N]
-//! [--mutation NAME] [--verbose]`. A single seed prints its steps. Exit 1 where an invariant is broken.
+//! Runs seeds: `otlake-sim [--seed N] [--seeds M] [--part log|node|jobs|cluster] [--cluster]
+//! [--crash-in N] [--fail-in N] [--mutation NAME] [--verbose]`. A single seed prints its steps. Exit 1
+//! where an invariant is broken.
 
 use std::process::ExitCode;
 
 use otlake_sim::log_driver::{self, Plan};
 use otlake_sim::node_driver::{self, Beginnings};
-use otlake_sim::{Mutation, Violation, run_all};
+use otlake_sim::{Mutation, Violation, cluster, run_all};
 
-const PARTS: [&str; 3] = ["log", "node", "jobs"];
+const PARTS: [&str; 4] = ["log", "node", "jobs", "cluster"];
 /// Operations that the jobs of a `jobs` run take, about: where it goes down unless it is told.
 const JOB_OPERATIONS: u64 = 300;
 
@@ -16,6 +17,7 @@ struct Arguments {
     seeds: u64,
     part: Option<String>,
     plan: Plan,
+    cluster: cluster::Plan,
 }
 
 fn arguments() -> Result<Arguments, String> {
@@ -24,6 +26,7 @@ fn arguments() -> Result<Arguments, String> {
         seeds: 0,
         part: None,
         plan: Plan::default(),
+        cluster: cluster::Plan::default(),
     };
     let mut seed = None;
     let mut words = std::env::args().skip(1);
@@ -42,13 +45,22 @@ fn arguments() -> Result<Arguments, String> {
                 }
                 given.part = Some(part);
             }
+            "--cluster" => given.part = Some("cluster".into()),
             "--verbose" => given.plan.verbose = true,
             "--mutation" => {
                 let name = value()?;
                 let named = |mutation: &Mutation| format!("{mutation:?}") == name;
                 let known = Mutation::ALL.into_iter().find(named);
-                given.plan.mutation =
-                    known.ok_or(format!("{name} is none of {:?}", Mutation::ALL))?;
+                let broken = cluster::Breakage::ALL.into_iter();
+                let broken = broken
+                    .into_iter()
+                    .find(|broken| format!("{broken:?}") == name);
+                if known.is_none() && broken.is_none() {
+                    let all = (Mutation::ALL, cluster::Breakage::ALL);
+                    return Err(format!("{name} is none of {all:?}"));
+                }
+                given.plan.mutation = known.unwrap_or_default();
+                given.cluster.breakage = broken.unwrap_or_default();
             }
             _ => return Err(format!("{word} is not known")),
         }
@@ -85,6 +97,13 @@ fn main() -> ExitCode {
         let sum = run_all(seeds.clone(), |seed| {
             let report = match part {
                 "log" => log_driver::run(seed, given.plan),
+                "cluster" => cluster::run(
+                    seed,
+                    cluster::Plan {
+                        verbose: given.plan.verbose,
+                        ..given.cluster
+                    },
+                ),
                 "jobs" => {
                     let mut plan = given.plan;
                     if plan.fail_in.is_none() {

@@ -17,7 +17,7 @@ use crate::journal::JournalConfig;
 use crate::owner::Proposed;
 use crate::recovery::{Recovery, RecoveryConfig};
 use crate::testing::{name, names};
-use crate::{Ensemble, Ensembles};
+use crate::{Ensemble, Ensembles, Ranges};
 
 /// The metadata group: streams with their epochs and ensembles.
 #[derive(Default)]
@@ -89,7 +89,8 @@ fn node(of: &str, dir: &Path, network: &MemoryNetwork, group: &Arc<Group>) -> No
         Arc::clone(group) as _,
         clock.clone(),
         Arc::clone(&metrics),
-    );
+    )
+    .unwrap();
     service.own(Arc::clone(&replicator));
     let recoverer = Recoverer::new(
         Arc::clone(&name),
@@ -173,6 +174,10 @@ impl Sink for Found {
         self.0.lock().push(frame);
         Ok(())
     }
+
+    async fn plan(&self, _: Signal, _: &Ranges) -> Result<()> {
+        Ok(())
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -199,6 +204,7 @@ async fn i2_what_was_acknowledged_is_recovered_byte_for_byte_without_its_owner()
         owner: Arc::clone(&owner.name),
         ensembles,
         watermark: [0; 3],
+        planned: Default::default(),
     };
     let recoverer = &cluster.nodes[0].recoverer;
     let mut recovery = Recovery::new(config, Duration::ZERO);
@@ -318,6 +324,7 @@ async fn a_node_tells_of_streams_of_its_earlier_starts() {
         owner: name("a"),
         ensembles,
         watermark: [4, 0, 0],
+        planned: Default::default(),
     };
     let mut recovery = Recovery::new(config, Duration::ZERO);
     let found = Found::default();

@@ -7,11 +7,12 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use otlake_base::metrics::by_signal;
-use otlake_base::{Clock, Metrics, Result};
+use otlake_base::{Clock, Metrics, Result, Signal};
 use otlake_log::Frame;
 
 use super::service::ReplicaService;
 use super::wire::Wire;
+use crate::Ranges;
 use crate::message::{BySignal, Message};
 use crate::recovery::{Call, Progress, Recovery};
 
@@ -29,6 +30,13 @@ pub trait Sink: Send + Sync {
     /// # Errors
     /// Ends the recovery for now.
     async fn take(&self, frame: Frame) -> Result<()>;
+
+    /// Writes to the metadata group, at the recovery's epoch, what is kept of a signal; see
+    /// [`Recovery::plan`].
+    ///
+    /// # Errors
+    /// Where it is not known to be written; it is asked again.
+    async fn plan(&self, signal: Signal, kept: &Ranges) -> Result<()>;
 }
 
 /// Runs recoveries on one node.
@@ -81,6 +89,18 @@ impl Recoverer {
                 sink.take(frame).await?;
                 self.metrics.replica_recovered.get_or_create(&labels).inc();
                 moved = self.clock.monotonic();
+            }
+            if let Some((signal, kept)) = recovery.plan() {
+                match sink.plan(signal, &kept).await {
+                    Ok(()) => {
+                        recovery.planned(signal);
+                        moved = self.clock.monotonic();
+                        continue;
+                    }
+                    Err(error) => {
+                        tracing::warn!(target: "otlake::replicate", %error, "a plan is not written");
+                    }
+                }
             }
             let progress = recovery.progress();
             let now = self.clock.monotonic();

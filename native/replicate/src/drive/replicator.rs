@@ -102,7 +102,10 @@ pub struct Replicator {
 impl Replicator {
     /// Begins to replicate what is appended from now on to `log`, which has taken nothing yet.
     /// It admits nothing before [`Replicator::follow`] and the registry's answer. Needs a tokio
-    /// runtime with time enabled.
+    /// runtime with time enabled. Blocks until the stream has begun on disk.
+    ///
+    /// # Errors
+    /// As [`Log::begin`].
     pub fn start(
         config: ReplicatorConfig,
         log: Arc<Log>,
@@ -110,7 +113,8 @@ impl Replicator {
         registry: Arc<dyn Registry>,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
-    ) -> Arc<Replicator> {
+    ) -> Result<Arc<Replicator>> {
+        log.begin()?;
         let quorum = config.quorum;
         let owner_config = OwnerConfig {
             stream: log.stream(),
@@ -154,7 +158,7 @@ impl Replicator {
                 tokio::time::sleep(TICK).await;
             }
         }));
-        replicator
+        Ok(replicator)
     }
 
     /// Who shall hold copies, by signal; nodes by name, best first.

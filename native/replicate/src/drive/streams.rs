@@ -30,6 +30,7 @@ struct Old {
 }
 
 impl OldStreams {
+    /// Those below the log's folder `dir`.
     pub fn new(disk: Arc<dyn Disk>, dir: PathBuf) -> OldStreams {
         OldStreams {
             disk,
@@ -39,6 +40,9 @@ impl OldStreams {
     }
 
     /// What the log holds of a stream; none where it has no such stream. Reads all of it once.
+    ///
+    /// # Errors
+    /// `LOG_IO` where it cannot be read.
     pub fn held(&self, stream: StreamId) -> Result<Option<Held>> {
         let old = self.find(stream)?;
         Ok(old.map(|old| Held {
@@ -93,6 +97,9 @@ impl OldStreams {
     }
 
     /// Whether the log has this stream.
+    ///
+    /// # Errors
+    /// `LOG_IO` where it cannot be read.
     pub fn has(&self, stream: StreamId) -> Result<bool> {
         Ok(self.find(stream)?.is_some())
     }
@@ -103,6 +110,9 @@ impl OldStreams {
     }
 
     /// Records of these ranges, in order, up to `max_bytes` but for the first; and what is gone.
+    ///
+    /// # Errors
+    /// `LOG_IO` where it cannot be read.
     pub fn fetch(
         &self,
         stream: StreamId,
@@ -121,7 +131,11 @@ impl OldStreams {
     }
 }
 
-/// Reads on and keeps what is wanted.
+/// Reads on, up to `upto` where the stream is still written, and keeps what is wanted, up to
+/// `max_bytes` but for the first record; with it, what is wanted and gone.
+///
+/// # Errors
+/// `LOG_IO` where it cannot be read.
 pub fn pick(
     reader: &mut StreamReader,
     wanted: &Ranges,

@@ -56,26 +56,17 @@ impl JournalCore {
     /// # Errors
     /// `LOG_FULL` at the limits, `LOG_IO` where the disk refuses.
     pub fn commit(&mut self, group: &[Write]) -> Result<()> {
-        let mut must_write = false;
         for write in group {
+            let mut index = self.index.write();
             match write {
-                Write::Frames(_) | Write::Fence { .. } => must_write = true,
-                Write::Release { stream, released } => {
-                    self.index.write().release(*stream, *released);
-                }
+                Write::Frames(_) | Write::Fence { .. } => {}
+                Write::Release { stream, released } => index.release(*stream, *released),
                 Write::Forget { stream } => {
-                    let mut index = self.index.write();
                     index.fence(*stream, u64::MAX);
                     index.release(*stream, [u64::MAX; 3]);
                     index.unwritten.insert(*stream);
-                    drop(index);
-                    must_write = true;
                 }
             }
-        }
-        if !must_write {
-            // It rides along with the next group.
-            return Ok(());
         }
         let frames: Vec<&Frame> = group
             .iter()

@@ -61,7 +61,7 @@ pub enum Write {
         /// The lowest epoch that is taken from now on.
         epoch: u64,
     },
-    /// The tables hold everything of a stream up to here. Not waited for: told again after a crash.
+    /// The tables hold everything of a stream up to here.
     Release {
         /// The stream.
         stream: StreamId,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::Ranges;
+use crate::message::BySignal;
 
 /// How long a follower that has no room is left alone.
 const BACK_OFF: Duration = Duration::from_millis(500);
@@ -28,6 +29,8 @@ pub struct Cursor {
     pub journal: Option<u128>,
     /// What that journal holds of what the tables do not.
     pub held: Ranges,
+    /// Up to where it has let go, by signal.
+    pub released: BySignal,
     /// The next sequence to be looked at.
     pub next: u64,
     /// Sent up to here on some link.
@@ -133,6 +136,18 @@ impl Cursor {
     pub fn backs_off(&mut self, now: Duration) {
         self.backs_off_until = now + BACK_OFF;
         self.resends(0);
+    }
+
+    /// Whether it may have copies that the tables do not hold, or does not know yet that they do;
+    /// they hold everything before `base`.
+    pub fn may_hold(&self, base: u64, released: BySignal) -> bool {
+        let knows = || {
+            self.released
+                .iter()
+                .zip(released)
+                .all(|(known, upto)| *known >= upto)
+        };
+        !self.held.is_empty() || self.sent_upto >= base || (self.sent_upto > 0 && !knows())
     }
 
     pub fn takes_more(&self, window: usize, now: Duration) -> bool {

@@ -195,6 +195,23 @@ impl Owner {
         !self.outputs.is_empty()
     }
 
+    /// Whether a link to a node is wanted.
+    pub fn wants(&self, name: &str) -> bool {
+        self.cursors.contains_key(name)
+    }
+
+    /// Whether a link to a node is open.
+    pub fn is_linked(&self, name: &str) -> bool {
+        let cursor = self.cursors.get(name);
+        cursor.is_some_and(|cursor| cursor.link.is_some())
+    }
+
+    /// Bytes of records in memory, and the most that is under way to one follower (I5).
+    pub fn memory(&self) -> (usize, usize) {
+        let flying = self.cursors.values().map(|cursor| cursor.flying_bytes);
+        (self.cached_bytes, flying.max().unwrap_or(0))
+    }
+
     /// The last record that is done; 0 at first.
     pub fn done(&self) -> u64 {
         self.done
@@ -303,7 +320,9 @@ impl Owner {
                 stream: of,
                 journal,
                 sent,
+                released,
             } if of == stream && cursor.journal == Some(journal) => {
+                cursor.released = released;
                 let sent = Duration::from_nanos(sent);
                 // A time that never was would make it heard for ever.
                 if sent <= now {
@@ -447,8 +466,9 @@ impl Owner {
                 wanted.extend(members.map(|member| member.name));
             }
             // A former one keeps its copies until it is told that the tables hold them.
+            let (base, released) = (self.base, self.released);
             let holding = self.cursors.iter();
-            let holding = holding.filter(|(_, cursor)| cursor.greeted && !cursor.held.is_empty());
+            let holding = holding.filter(|(_, cursor)| cursor.may_hold(base, released));
             wanted.extend(holding.map(|(name, _)| Arc::clone(name)));
         }
         for name in &wanted {

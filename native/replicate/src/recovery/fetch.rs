@@ -38,9 +38,19 @@ impl Recovery {
 
     fn next_behind(&self, signal: Signal, upto: u64) -> Option<u64> {
         let upto = upto.max(self.passed(signal));
-        let next = self.next_held(signal, upto.saturating_add(1))?;
-        let is_open = || (upto + 1..next).all(|sequence| self.is_held(sequence));
-        (self.is_complete(signal) || is_open()).then_some(next)
+        let from = upto.saturating_add(1);
+        // What is planned is kept to, also before it is known to be written.
+        let plan = self.proposed[signal.index()].as_ref();
+        let next = match plan {
+            Some(plan) => plan.next_from(from)?,
+            None => self.next_held(signal, from)?,
+        };
+        let is_open = || (from..next).all(|sequence| self.is_held(sequence));
+        let may_pass = match self.needs_plan(signal) {
+            true => self.planned[signal.index()],
+            false => self.is_complete(signal),
+        };
+        (may_pass || is_open()).then_some(next)
     }
 
     /// Gives out what was fetched, as far as each signal's order allows.
@@ -52,6 +62,7 @@ impl Recovery {
                 self.fetched_bytes -= frame.bytes();
                 self.ready_bytes += frame.bytes();
                 self.upto[signal.index()] = next;
+                self.given[signal.index()].insert(next);
                 self.ready.push_back(frame);
             }
         }

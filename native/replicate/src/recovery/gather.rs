@@ -29,7 +29,7 @@ impl Recovery {
 
     /// Whether everything of the signal that was acknowledged is among what was told.
     pub(super) fn is_complete(&self, signal: Signal) -> bool {
-        self.owner_is_whole() || self.incomplete(signal).next().is_none()
+        self.is_lossy || self.owner_is_whole() || self.incomplete(signal).next().is_none()
     }
 
     /// The owner's log has each record that was ever acknowledged: its fsync comes first.

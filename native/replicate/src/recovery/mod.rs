@@ -19,11 +19,11 @@
 //!
 //! - `gather.rs`: who has answered, and whether it is enough.
 //! - `fetch.rs`: which record is fetched from whom, and in which order they are given.
-//! - `settled.rs`: what the seal says.
+//! - `plan.rs`: what is promised before a gap is passed over.
 
 mod fetch;
 mod gather;
-mod settled;
+mod plan;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -35,8 +35,6 @@ use otlake_log::Frame;
 use crate::Ranges;
 use crate::ensemble::Ensembles;
 use crate::message::{BySignal, Held, Message};
-
-pub use self::settled::Settled;
 
 /// Bytes of records that are held before they are taken (I5).
 const READY_BYTES: usize = 32 * 1024 * 1024;
@@ -58,8 +56,10 @@ pub struct RecoveryConfig {
     pub owner: Arc<str>,
     /// Who holds it, as the metadata group told with the epoch.
     pub ensembles: Ensembles,
-    /// By signal: every table holds all up to here.
+    /// By signal: every table holds all up to here, and takes no commit of an earlier epoch any more.
     pub watermark: BySignal,
+    /// By signal: what an earlier recovery had planned.
+    pub planned: [Option<Ranges>; 3],
 }
 
 /// What a recovery wants done: a call to a node, answered once with [`Recovery::answered`].
@@ -80,6 +80,9 @@ pub struct Progress {
     pub superseded: Option<u64>,
     /// Every member has answered or failed, and nothing more can be given out for now.
     pub stalled: bool,
+    /// Every member has answered, and not everything is there: what is missing is lost, unless the
+    /// disk of one of them is brought back. [`Recovery::accept_loss`] goes on without.
+    pub exhausted: bool,
     /// Records given out.
     pub records: u64,
     /// By signal: their sequences. With what the tables held before, this is what the stream is.
@@ -116,6 +119,14 @@ pub struct Recovery {
     recovered: [Ranges; 3],
     records: u64,
     superseded: Option<u64>,
+    /// What the members have is taken for all there is.
+    is_lossy: bool,
+    /// By signal, what was put into `ready` ever.
+    given: [Ranges; 3],
+    /// By signal, what is kept of the stream, where that is to be promised.
+    proposed: [Option<Ranges>; 3],
+    /// And whether it is known to be.
+    planned: [bool; 3],
     calls: Vec<Call>,
 }
 
@@ -138,6 +149,10 @@ impl Recovery {
             recovered: Default::default(),
             records: 0,
             superseded: None,
+            is_lossy: false,
+            given: Default::default(),
+            proposed: Default::default(),
+            planned: [false; 3],
             calls: Vec::new(),
         };
         recovery.work(now);
@@ -202,6 +217,13 @@ impl Recovery {
         self.work(now);
     }
 
+    /// Takes what the members have for all there is, when they have all answered: acknowledged
+    /// records are lost, with more disks than their signal has copies for.
+    pub fn accept_loss(&mut self) {
+        self.is_lossy |= self.progress().exhausted;
+        self.give_out();
+    }
+
     /// Lets time pass.
     pub fn tick(&mut self, now: Duration) {
         self.work(now);
@@ -218,13 +240,22 @@ impl Recovery {
 
     /// How far it is.
     pub fn progress(&self) -> Progress {
-        let is_through = |signal: Signal| self.is_complete(signal) && self.next(signal).is_none();
+        let is_through = |signal: Signal| {
+            let is_planned = !self.needs_plan(signal) || self.planned[signal.index()];
+            is_planned && self.is_complete(signal) && self.next(signal).is_none()
+        };
         let complete = Signal::ALL.into_iter().all(is_through) && self.ready.is_empty();
         let is_tried = |member: &Member| member.tried && (!member.called || member.away);
         Progress {
             complete: complete && self.superseded.is_none(),
             superseded: self.superseded,
             stalled: !complete && self.ready.is_empty() && self.members.values().all(is_tried),
+            exhausted: !complete
+                && !self.is_lossy
+                && !Signal::ALL
+                    .into_iter()
+                    .all(|signal| self.is_complete(signal))
+                && self.members.values().all(|member| member.held.is_some()),
             records: self.records,
             recovered: self.recovered.clone(),
             missing: self.missing(),
