@@ -48,6 +48,7 @@ const KINDS = quoted(
 )
 const JOBS = 'native/base/src/job_metrics.rs'
 const METADATA = 'native/base/src/metadata_metrics.rs'
+const PEERS = 'native/base/src/peer_metrics.rs'
 const NOTES = 'native/decode/src/notes.rs'
 
 /** The values of labels that mean the same everywhere. */
@@ -59,6 +60,7 @@ const EVERYWHERE = {
     'native/base/src/invariant.rs',
     /fn id\(self\)[\s\S]*?match self \{([\s\S]*?)\n {8}\}/,
   ),
+  peer: "the node's name; `other` for those beyond 64",
   code: 'what is in [errors.md](errors.md)',
   route: 'the path as docs/http.md has it',
   status: 'the HTTP status',
@@ -220,7 +222,13 @@ function labelTable(metrics) {
   return ['| label | of | values |', '|---|---|---|', ...shown].join('\n')
 }
 
-const own = [...native('native/base/src/metrics.rs'), ...native(JOBS), ...native(METADATA), ...typescript()]
+const own = [
+  ...native('native/base/src/metrics.rs'),
+  ...native(JOBS),
+  ...native(METADATA),
+  ...native(PEERS),
+  ...typescript(),
+]
 const page = `# Metrics
 
 \`GET /metrics\` on the HTTP port answers in OpenMetrics, as Prometheus reads it. A histogram is read

@@ -24,6 +24,14 @@ export type ErrorCode =
   | 'JOB_STOPPED'
   | 'HANDLE_CLOSED'
   | 'CLUSTER_UNREACHABLE'
+  | 'CLUSTER_QUORUM'
+  | 'CLUSTER_FENCED'
+  | 'PEER_UNREACHABLE'
+  | 'PEER_REFUSED'
+  | 'PEER_TIMEOUT'
+  | 'PEER_OVERLOADED'
+  | 'PEER_TOO_LARGE'
+  | 'PEER_PROTOCOL'
   | 'HTTP_NOT_FOUND'
   | 'HTTP_METHOD'
   | 'HTTP_MALFORMED'
@@ -62,6 +70,7 @@ export type ErrorCode =
   | 'QUERY_TIMEOUT'
   | 'QUERY_CANCELLED'
   | 'QUERY_OVERLOADED'
+  | 'QUERY_INCOMPLETE'
   | 'QUERY_SESSION'
   | 'QUERY_CONSISTENCY'
   | 'QUERY_FAILED'
@@ -83,6 +92,14 @@ export const ERRORS: Record<ErrorCode, { kind: ErrorKind; fix: string }> = {
   JOB_STOPPED: { kind: 'unavailable', fix: 'The node is stopping; what was left is done by a run after the next start.' },
   HANDLE_CLOSED: { kind: 'invalid', fix: 'The handle was closed before this call: open a new one.' },
   CLUSTER_UNREACHABLE: { kind: 'unavailable', fix: 'Start one of the named nodes, and check the cluster\'s name, its keys, and the way of UDP and TCP to their ports.' },
+  CLUSTER_QUORUM: { kind: 'unavailable', fix: 'Too few nodes that hold copies answer: retry; start the nodes that are missing, or allow a degraded quorum.' },
+  CLUSTER_FENCED: { kind: 'unavailable', fix: 'Another node took this node\'s stream over: retry, against another node or when this one has a new stream.' },
+  PEER_UNREACHABLE: { kind: 'unavailable', fix: 'The other node could not be reached or went away: check that it runs and that its peer port can be reached, and retry.' },
+  PEER_REFUSED: { kind: 'denied', fix: 'The two nodes do not fit: give them the same cluster name, the same secret, and versions that speak the same protocol.' },
+  PEER_TIMEOUT: { kind: 'unavailable', fix: 'The other node did not answer in time: retry; what it did all the same is done once.' },
+  PEER_OVERLOADED: { kind: 'unavailable', fix: 'Too much is in flight to the other node: retry after a moment.' },
+  PEER_TOO_LARGE: { kind: 'exhausted', fix: 'Send smaller messages: one between nodes has a limit.' },
+  PEER_PROTOCOL: { kind: 'internal', fix: 'What the other node sent is not of this protocol: report the message and both versions.' },
   HTTP_NOT_FOUND: { kind: 'not_found', fix: 'Open GET / for the paths that this node serves.' },
   HTTP_METHOD: { kind: 'invalid', fix: 'Use a method that the `allow` header of the answer names.' },
   HTTP_MALFORMED: { kind: 'invalid', fix: 'Send the JSON object and the headers that docs/http.md describes.' },
@@ -121,6 +138,7 @@ export const ERRORS: Record<ErrorCode, { kind: ErrorKind; fix: string }> = {
   QUERY_TIMEOUT: { kind: 'exhausted', fix: 'Narrow the query, or raise query.timeout_ms.' },
   QUERY_CANCELLED: { kind: 'cancelled', fix: 'The caller ended the query.' },
   QUERY_OVERLOADED: { kind: 'unavailable', fix: 'Too many queries run at once: retry after a moment.' },
+  QUERY_INCOMPLETE: { kind: 'unavailable', fix: 'A node that may hold acknowledged records did not answer: retry, or ask for eventual consistency or a partial answer.' },
   QUERY_SESSION: { kind: 'invalid', fix: 'Send back an otlake-session value exactly as an answer gave it.' },
   QUERY_CONSISTENCY: { kind: 'invalid', fix: 'Ask for strong, session or eventual.' },
   QUERY_FAILED: { kind: 'internal', fix: 'Report the statement and the message.' },

@@ -37,6 +37,21 @@ impl Kind {
             Kind::Internal => "internal",
         }
     }
+
+    /// The kind whose name this is.
+    pub fn from_name(name: &str) -> Option<Kind> {
+        Some(match name {
+            "invalid" => Kind::Invalid,
+            "denied" => Kind::Denied,
+            "not_found" => Kind::NotFound,
+            "exhausted" => Kind::Exhausted,
+            "unavailable" => Kind::Unavailable,
+            "corrupt" => Kind::Corrupt,
+            "cancelled" => Kind::Cancelled,
+            "internal" => Kind::Internal,
+            _ => return None,
+        })
+    }
 }
 
 macro_rules! codes {
@@ -53,6 +68,11 @@ macro_rules! codes {
             /// The code as text, for example `LOG_FULL`.
             pub fn as_str(self) -> &'static str {
                 match self { $(Code::$name => $text,)* }
+            }
+
+            /// The code that is written like this.
+            pub fn from_name(name: &str) -> Option<Code> {
+                match name { $($text => Some(Code::$name),)* _ => None }
             }
 
             /// What a caller can do about it.
@@ -82,6 +102,14 @@ codes! {
     JobStopped = "JOB_STOPPED", Unavailable, "The node is stopping; what was left is done by a run after the next start.";
     HandleClosed = "HANDLE_CLOSED", Invalid, "The handle was closed before this call: open a new one.";
     ClusterUnreachable = "CLUSTER_UNREACHABLE", Unavailable, "Start one of the named nodes, and check the cluster's name, its keys, and the way of UDP and TCP to their ports.";
+    ClusterQuorum = "CLUSTER_QUORUM", Unavailable, "Too few nodes that hold copies answer: retry; start the nodes that are missing, or allow a degraded quorum.";
+    ClusterFenced = "CLUSTER_FENCED", Unavailable, "Another node took this node's stream over: retry, against another node or when this one has a new stream.";
+    PeerUnreachable = "PEER_UNREACHABLE", Unavailable, "The other node could not be reached or went away: check that it runs and that its peer port can be reached, and retry.";
+    PeerRefused = "PEER_REFUSED", Denied, "The two nodes do not fit: give them the same cluster name, the same secret, and versions that speak the same protocol.";
+    PeerTimeout = "PEER_TIMEOUT", Unavailable, "The other node did not answer in time: retry; what it did all the same is done once.";
+    PeerOverloaded = "PEER_OVERLOADED", Unavailable, "Too much is in flight to the other node: retry after a moment.";
+    PeerTooLarge = "PEER_TOO_LARGE", Exhausted, "Send smaller messages: one between nodes has a limit.";
+    PeerProtocol = "PEER_PROTOCOL", Internal, "What the other node sent is not of this protocol: report the message and both versions.";
 
     HttpNotFound = "HTTP_NOT_FOUND", NotFound, "Open GET / for the paths that this node serves.";
     HttpMethod = "HTTP_METHOD", Invalid, "Use a method that the `allow` header of the answer names.";
@@ -125,6 +153,7 @@ codes! {
     QueryTimeout = "QUERY_TIMEOUT", Exhausted, "Narrow the query, or raise query.timeout_ms.";
     QueryCancelled = "QUERY_CANCELLED", Cancelled, "The caller ended the query.";
     QueryOverloaded = "QUERY_OVERLOADED", Unavailable, "Too many queries run at once: retry after a moment.";
+    QueryIncomplete = "QUERY_INCOMPLETE", Unavailable, "A node that may hold acknowledged records did not answer: retry, or ask for eventual consistency or a partial answer.";
     QuerySession = "QUERY_SESSION", Invalid, "Send back an otlake-session value exactly as an answer gave it.";
     QueryConsistency = "QUERY_CONSISTENCY", Invalid, "Ask for strong, session or eventual.";
     QueryFailed = "QUERY_FAILED", Internal, "Report the statement and the message.";

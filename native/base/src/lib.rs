@@ -11,8 +11,10 @@
 //! - `limits`: every limit, as a named constant.
 //! - `metadata_metrics`: what the metadata group counts.
 //! - `metrics`: the counters and histograms of the process, in one registry.
+//! - `peer_metrics`: what the connections between nodes count.
 //! - `position`: where a batch stands: (stream, sequence); session tokens.
 //! - `priority`: how much of the processor a thread gets.
+//! - `random`: the only place that draws what must not be guessed.
 //! - `signal`: the three signals and the seven tables.
 //! - `source`: what a query sees of a table: live batches and files, captured consistently.
 //! - `worker`: threads for work that takes long and is in no hurry.
@@ -29,8 +31,10 @@ pub mod job_metrics;
 pub mod limits;
 pub mod metadata_metrics;
 pub mod metrics;
+pub mod peer_metrics;
 pub mod position;
 pub mod priority;
+pub mod random;
 pub mod signal;
 pub mod source;
 pub mod worker;

@@ -3,7 +3,7 @@
 //! Labels are few and their values are bounded: signal, table, reason, outcome.
 
 use prometheus_client::encoding::text::encode;
-use prometheus_client::metrics::counter::Counter;
+pub use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 pub use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
@@ -12,6 +12,7 @@ use prometheus_client::registry::{Registry, Unit};
 use crate::invariant::Invariant;
 use crate::job_metrics::JobMetrics;
 use crate::metadata_metrics::MetadataMetrics;
+use crate::peer_metrics::PeerMetrics;
 use crate::{Code, Signal, Table};
 
 /// Label names with their values.
@@ -95,6 +96,8 @@ pub struct Metrics {
     pub jobs: JobMetrics,
     /// What the metadata group counts.
     pub metadata: MetadataMetrics,
+    /// What the connections between nodes count.
+    pub peers: PeerMetrics,
     /// Queries, by `kind` (sql, flight, trace) and `outcome` (ok or the error's kind).
     pub queries: Family<Labels, Counter>,
     /// Bytes that requests being received hold (I5).
@@ -127,6 +130,7 @@ impl Metrics {
         let mut registry = Registry::with_prefix("otlake");
         let jobs = JobMetrics::new(&mut registry);
         let metadata = MetadataMetrics::new(&mut registry);
+        let peers = PeerMetrics::new(&mut registry);
         macro_rules! add {
             ($name:literal, $help:literal, $metric:expr) => {{
                 let metric = $metric;
@@ -255,6 +259,7 @@ impl Metrics {
             ),
             jobs,
             metadata,
+            peers,
             queries: add!("queries", "Queries by kind and outcome", counters()),
             receive_bytes: add!(
                 "receive",

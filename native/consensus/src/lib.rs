@@ -14,7 +14,8 @@
 //! - `raft/`: openraft over our store, wire and state machine; `core.rs`: what its parts share.
 //! - `session.rs`: numbers that make a proposal apply once.
 //! - `store.rs`: the durable store; `writer.rs`: the thread that commits to it.
-//! - `wire.rs`: the port to other nodes, and the envelope of messages.
+//! - `wire.rs`: the port to other nodes, and the envelope of messages; `peer.rs`: it, over the
+//!   connections between nodes.
 //! - `testing/`: a wire in memory that loses and delays, groups of nodes in one process, and a
 //!   checker of linearizability.
 //! - `hex.rs`: numbers of 128 bits in JSON; `limits.rs`: every limit.
@@ -34,6 +35,7 @@ pub mod limits;
 #[cfg(test)]
 mod members_test;
 mod paxos;
+mod peer;
 mod raft;
 mod session;
 pub mod state;
@@ -52,6 +54,7 @@ pub use command::{Answer, Command, Refusal};
 pub use config::{MetadataConfig, Timing};
 pub use door::{Door, Doors};
 pub use group::{MetadataGroup, Status};
+pub use peer::PeerWire;
 pub use raft::types::{NodeId, node_id};
 pub use state::State;
 pub use wire::{Handler, PAXOS, RAFT, Wire};
