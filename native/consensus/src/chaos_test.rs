@@ -88,7 +88,7 @@ impl Client {
     async fn lock(&mut self, held: &mut Option<(String, u64)>) {
         let Some(group) = self.group() else { return };
         let (name, input) = match held.take() {
-            Some((name, token)) if draw(&mut self.chance) % 2 == 0 => {
+            Some((name, token)) if draw(&mut self.chance).is_multiple_of(2) => {
                 (name, LockInput::Renew(token))
             }
             Some((name, token)) => (name, LockInput::Release(token)),
@@ -144,7 +144,7 @@ async fn lease(group: &MetadataGroup, name: &str, input: &LockInput) -> Option<L
 }
 
 /// Asks for a lock, in Paxos; none where there was no answer.
-async fn lock(group: &MetadataGroup, name: &str, input: &LockInput) -> Option<LockOutput> {
+async fn lock(group: &Arc<MetadataGroup>, name: &str, input: &LockInput) -> Option<LockOutput> {
     let name = name.to_owned();
     let command = match input {
         LockInput::Acquire(by) => AgreementCommand::Lock {
@@ -200,7 +200,7 @@ async fn storm(seed: u64, names: &[&str], faults: usize) {
             tokio::spawn(async move {
                 let mut held = None;
                 while going.load(Ordering::Relaxed) {
-                    if draw(&mut client.chance) % 2 == 0 {
+                    if draw(&mut client.chance).is_multiple_of(2) {
                         client.lock(&mut held).await;
                     } else {
                         client.register().await;

@@ -8,7 +8,9 @@
 //!       └──────── read ─────> leader: index ─────> State here, once it is there ──> Arc<State>
 //! ```
 //!
-//! - `group.rs`: the handle; `config.rs` what it starts with, `door.rs` where requests arrive.
+//! - `group.rs`: the handle; `config.rs` what it starts with, `door.rs` where requests arrive,
+//!   `status.rs` what it tells of itself.
+//! - `part.rs`: one run of this node's part, from opening the store to closing it.
 //! - `command.rs`: what can be asked, and what is answered; `state/`: the state machine.
 //! - `agreement/`: the port to locks and transactions; `paxos/`: omnipaxos behind it.
 //! - `raft/`: openraft over our store, wire and state machine; `core.rs`: what its parts share.
@@ -26,6 +28,8 @@ mod chaos_test;
 pub mod command;
 mod config;
 mod core;
+#[cfg(test)]
+mod disk_test;
 mod door;
 mod group;
 #[cfg(test)]
@@ -34,11 +38,13 @@ mod hex;
 pub mod limits;
 #[cfg(test)]
 mod members_test;
+mod part;
 mod paxos;
 mod peer;
 mod raft;
 mod session;
 pub mod state;
+mod status;
 mod store;
 #[cfg(test)]
 mod store_test;
@@ -53,8 +59,9 @@ pub use agreement::{
 pub use command::{Answer, Command, Refusal};
 pub use config::{MetadataConfig, Timing};
 pub use door::{Door, Doors};
-pub use group::{MetadataGroup, Status};
+pub use group::MetadataGroup;
 pub use peer::PeerWire;
 pub use raft::types::{NodeId, node_id};
 pub use state::State;
+pub use status::Status;
 pub use wire::{Handler, PAXOS, RAFT, Wire};

@@ -32,7 +32,12 @@ async fn all_in(nodes: &Nodes, members: usize) {
 }
 
 async fn leader(nodes: &Nodes) -> Arc<str> {
-    let known = || nodes.running.values().find_map(|group| group.status().paxos_leader);
+    let known = || {
+        nodes
+            .running
+            .values()
+            .find_map(|group| group.status().paxos_leader)
+    };
     eventually("Paxos has a leader", || known().is_some()).await;
     known().expect("it is known")
 }
