@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::agreement::{AgreementAnswer, AgreementCommand, AgreementRefusal};
 use crate::command::{Answer, Command, Refusal};
 use crate::group::MetadataGroup;
 use crate::limits::MAX_TTL_MS;
@@ -86,56 +87,89 @@ impl Client {
 
     async fn lock(&mut self, held: &mut Option<(String, u64)>) {
         let Some(group) = self.group() else { return };
-        if let Some((name, token)) = held.take() {
-            let renew = draw(&mut self.chance) % 2 == 0;
-            let (input, command) = if renew {
-                let command = Command::RenewLease {
-                    name: name.clone(),
-                    token,
-                    ttl_ms: MAX_TTL_MS,
-                };
-                (LockInput::Renew(token), command)
-            } else {
-                let command = Command::ReleaseLease {
-                    name: name.clone(),
-                    token,
-                };
-                (LockInput::Release(token), command)
-            };
-            let number = self.locks.called(&name, input);
-            match group.propose(command).await {
-                Ok(Answer::Leased { token, .. }) => {
-                    self.locks.answered(number, LockOutput::Token(token));
-                    *held = Some((name, token));
-                }
-                Ok(Answer::Done) => self.locks.answered(number, LockOutput::Released),
-                Ok(Answer::Refused(Refusal::NotHeld)) => {
-                    self.locks.answered(number, LockOutput::NotHeld);
-                }
-                Ok(answer) => panic!("no answer to a lease: {answer:?}"),
-                Err(_) => {}
+        let (name, input) = match held.take() {
+            Some((name, token)) if draw(&mut self.chance).is_multiple_of(2) => {
+                (name, LockInput::Renew(token))
             }
-            return;
-        }
-        let name = format!("l{}", draw(&mut self.chance) % 3);
-        let number = self.locks.called(&name, LockInput::Acquire(self.id));
-        let command = Command::AcquireLease {
-            name: name.clone(),
-            holder: self.id.to_string(),
-            ttl_ms: MAX_TTL_MS,
+            Some((name, token)) => (name, LockInput::Release(token)),
+            None => {
+                // Those of Raft's leases, and those of Paxos's locks.
+                let kind = ["lease", "lock"][draw(&mut self.chance) as usize % 2];
+                let name = format!("{kind}{}", draw(&mut self.chance) % 2);
+                (name, LockInput::Acquire(self.id))
+            }
         };
-        match group.propose(command).await {
-            Ok(Answer::Leased { token, .. }) => {
-                self.locks.answered(number, LockOutput::Token(token));
-                *held = Some((name, token));
-            }
-            Ok(Answer::Refused(Refusal::Held { holder, token, .. })) => {
-                let holder = holder.parse().unwrap();
-                self.locks.answered(number, LockOutput::Held(holder, token));
-            }
-            Ok(answer) => panic!("no answer to a lease: {answer:?}"),
-            Err(_) => {}
+        let number = self.locks.called(&name, input.clone());
+        let output = if name.starts_with("lease") {
+            lease(&group, &name, &input).await
+        } else {
+            lock(&group, &name, &input).await
+        };
+        let Some(output) = output else { return };
+        if let LockOutput::Token(token) = output {
+            *held = Some((name, token));
         }
+        self.locks.answered(number, output);
+    }
+}
+
+/// Asks for a lease, in Raft; none where there was no answer.
+async fn lease(group: &MetadataGroup, name: &str, input: &LockInput) -> Option<LockOutput> {
+    let name = name.to_owned();
+    let command = match input {
+        LockInput::Acquire(by) => Command::AcquireLease {
+            name,
+            holder: by.to_string(),
+            ttl_ms: MAX_TTL_MS,
+        },
+        LockInput::Renew(token) => Command::RenewLease {
+            name,
+            token: *token,
+            ttl_ms: MAX_TTL_MS,
+        },
+        LockInput::Release(token) => Command::ReleaseLease {
+            name,
+            token: *token,
+        },
+    };
+    match group.propose(command).await.ok()? {
+        Answer::Leased { token, .. } => Some(LockOutput::Token(token)),
+        Answer::Done => Some(LockOutput::Released),
+        Answer::Refused(Refusal::NotHeld) => Some(LockOutput::NotHeld),
+        Answer::Refused(Refusal::Held { holder, token, .. }) => {
+            Some(LockOutput::Held(holder.parse().unwrap(), token))
+        }
+        answer => panic!("no answer to a lease: {answer:?}"),
+    }
+}
+
+/// Asks for a lock, in Paxos; none where there was no answer.
+async fn lock(group: &Arc<MetadataGroup>, name: &str, input: &LockInput) -> Option<LockOutput> {
+    let name = name.to_owned();
+    let command = match input {
+        LockInput::Acquire(by) => AgreementCommand::Lock {
+            name,
+            holder: by.to_string(),
+            ttl_ms: MAX_TTL_MS,
+        },
+        LockInput::Renew(token) => AgreementCommand::Renew {
+            name,
+            token: *token,
+            ttl_ms: MAX_TTL_MS,
+        },
+        LockInput::Release(token) => AgreementCommand::Unlock {
+            name,
+            token: *token,
+        },
+    };
+    match group.agreement().propose(command).await.ok()? {
+        AgreementAnswer::Locked { token, .. } => Some(LockOutput::Token(token)),
+        AgreementAnswer::Done => Some(LockOutput::Released),
+        AgreementAnswer::Refused(AgreementRefusal::NotHeld) => Some(LockOutput::NotHeld),
+        AgreementAnswer::Refused(AgreementRefusal::Held { holder, token, .. }) => {
+            Some(LockOutput::Held(holder.parse().unwrap(), token))
+        }
+        answer => panic!("no answer to a lock: {answer:?}"),
     }
 }
 
@@ -166,7 +200,7 @@ async fn storm(seed: u64, names: &[&str], faults: usize) {
             tokio::spawn(async move {
                 let mut held = None;
                 while going.load(Ordering::Relaxed) {
-                    if draw(&mut client.chance) % 3 == 0 {
+                    if draw(&mut client.chance).is_multiple_of(2) {
                         client.lock(&mut held).await;
                     } else {
                         client.register().await;
@@ -257,10 +291,18 @@ async fn storm(seed: u64, names: &[&str], faults: usize) {
         while running[0].propose(last.clone()).await.is_err() {}
     });
     healed.await.expect("the group goes on after healing");
+    running[0]
+        .agreement()
+        .read()
+        .await
+        .expect("Paxos goes on after healing");
     eventually("all come to the same state", || {
         let first = running[0].local();
+        let agreed = running[0].agreement().local();
         first.settings.contains_key("healed")
-            && running.iter().all(|group| *group.local() == *first)
+            && running
+                .iter()
+                .all(|group| *group.local() == *first && *group.agreement().local() == *agreed)
     })
     .await;
     let registers = registers.operations();
@@ -277,7 +319,7 @@ async fn storm(seed: u64, names: &[&str], faults: usize) {
         panic!("seed {seed}: a register's history is not linearizable:\n{fault:#?}");
     }
     if let Err(fault) = check::<Lock>(&locks.operations()) {
-        panic!("seed {seed}: a lease's history is not linearizable:\n{fault:#?}");
+        panic!("seed {seed}: a lease's or lock's history is not linearizable:\n{fault:#?}");
     }
     nodes.close().await;
 }

@@ -34,7 +34,7 @@ pub(crate) struct Core {
     pub link: Arc<Link>,
     pub lead: Lead,
     pub time: GroupTime,
-    pub wishes: watch::Sender<Option<Wishes>>,
+    pub wishes: watch::Receiver<Option<Wishes>>,
     /// Nodes that are wished for and cannot be members, with the reason.
     pub refused: Mutex<BTreeMap<Arc<str>, String>>,
     /// When a leader was heard last, in ms of the monotonic clock.

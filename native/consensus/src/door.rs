@@ -29,6 +29,10 @@ impl Door {
     pub(crate) fn open(&self, handler: Arc<dyn Handler>) {
         *self.handler.write() = Some(handler);
     }
+
+    pub(crate) fn close(&self) {
+        *self.handler.write() = None;
+    }
 }
 
 #[async_trait]
@@ -39,7 +43,7 @@ impl Handler for Door {
             Some(handler) => handler.call(from, request).await,
             None => Err(Error::new(
                 Code::MetadataUnavailable,
-                "this node's part of the metadata group has not started",
+                "this node's part of the metadata group does not run now",
             )),
         }
     }

@@ -59,6 +59,11 @@ pub const LEADER_STALL: Duration = Duration::from_millis(1000);
 pub const RETRY_FIRST: Duration = Duration::from_millis(20);
 /// The longest such pause.
 pub const RETRY_LAST: Duration = Duration::from_millis(250);
+/// How soon the store is opened again after the disk failed, the first time; twice as long each
+/// further time.
+pub const REOPEN_FIRST: Duration = Duration::from_millis(500);
+/// The longest of these times.
+pub const REOPEN_LAST: Duration = Duration::from_secs(15);
 /// Transactions over tables that are not finished.
 pub const MAX_TRANSACTIONS: usize = 1024;
 /// Participants of one transaction.

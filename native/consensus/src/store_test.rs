@@ -12,13 +12,15 @@ use crate::testing::draw;
 
 /// A file in memory that knows what was synced and what was only written since.
 #[derive(Clone, Debug, Default)]
-struct Disk(Arc<Mutex<Pages>>);
+pub(crate) struct Disk(Arc<Mutex<Pages>>);
 
 #[derive(Debug, Default)]
 struct Pages {
     synced: Vec<u8>,
     now: Vec<u8>,
     since: Vec<Write>,
+    /// Whether it takes nothing more.
+    full: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -56,8 +58,7 @@ impl StorageBackend for Disk {
     }
 
     fn set_len(&self, len: u64) -> Result<(), io::Error> {
-        self.write_down(Write::Length(len));
-        Ok(())
+        self.write_down(Write::Length(len))
     }
 
     fn sync_data(&self) -> Result<(), io::Error> {
@@ -68,16 +69,24 @@ impl StorageBackend for Disk {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
-        self.write_down(Write::At(offset, data.to_vec()));
-        Ok(())
+        self.write_down(Write::At(offset, data.to_vec()))
     }
 }
 
 impl Disk {
-    fn write_down(&self, write: Write) {
+    /// Lets it be full, or have room again.
+    pub(crate) fn fill(&self, full: bool) {
+        self.0.lock().full = full;
+    }
+
+    fn write_down(&self, write: Write) -> Result<(), io::Error> {
         let mut pages = self.0.lock();
+        if pages.full {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         put(&mut pages.now, &write);
         pages.since.push(write);
+        Ok(())
     }
 
     fn of(bytes: Vec<u8>) -> Disk {
@@ -85,6 +94,7 @@ impl Disk {
             synced: bytes.clone(),
             now: bytes,
             since: Vec::new(),
+            full: false,
         })))
     }
 

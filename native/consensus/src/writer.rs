@@ -1,8 +1,8 @@
 //! The thread that commits: what waits goes into one commit, with one fsync, and is answered then.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use otlake_base::{Clock, Code, Error, Metrics, Result};
@@ -28,6 +28,8 @@ pub(crate) struct Writer {
     /// When the commit began that runs now, in ms of the monotonic clock plus one; 0 for none.
     busy_since: Arc<AtomicU64>,
     clock: Arc<dyn Clock>,
+    /// Why no commit is made any more.
+    broken: Arc<OnceLock<Error>>,
 }
 
 impl Writer {
@@ -42,13 +44,15 @@ impl Writer {
     ) -> Result<Arc<Writer>> {
         let store = Arc::new(store);
         let busy_since = Arc::new(AtomicU64::new(0));
+        let broken = Arc::new(OnceLock::new());
         let (sender, receiver) = mpsc::sync_channel(MAX_GROUP);
         let thread = {
             let (store, busy) = (Arc::clone(&store), Arc::clone(&busy_since));
+            let broken = Arc::clone(&broken);
             let clock = Arc::clone(&clock);
             std::thread::Builder::new()
                 .name("otlake-meta-log".to_owned())
-                .spawn(move || run(&store, &receiver, &busy, &*clock, &metrics))
+                .spawn(move || run(&store, &receiver, &busy, &broken, &*clock, &metrics))
                 .map_err(|error| {
                     Error::new(Code::MetadataIo, format!("no thread was started: {error}"))
                 })?
@@ -59,7 +63,13 @@ impl Writer {
             thread: Mutex::new(Some(thread)),
             busy_since,
             clock,
+            broken,
         }))
+    }
+
+    /// Why no commit is made any more; none where they are.
+    pub(crate) fn failure(&self) -> Option<Error> {
+        self.broken.get().cloned()
     }
 
     /// The store, for reading.
@@ -138,16 +148,16 @@ fn run(
     store: &Store,
     requests: &mpsc::Receiver<Request>,
     busy: &AtomicU64,
+    broken: &OnceLock<Error>,
     clock: &dyn Clock,
     metrics: &Metrics,
 ) {
     // After a failed commit nothing is known of what is on disk: everything later is refused, the
     // group stops, and the next start reads what is there.
-    let mut broken: Option<Error> = None;
     while let Ok(first) = requests.recv() {
         let mut group = vec![first];
         group.extend(requests.try_iter().take(MAX_GROUP - 1));
-        if let Some(error) = &broken {
+        if let Some(error) = broken.get() {
             answer(group, &Err(error.clone()));
             continue;
         }
@@ -169,7 +179,7 @@ fn run(
         }
         if let Err(error) = &result {
             tracing::error!(target: "otlake::metadata", %error, "the metadata store failed");
-            broken = Some(error.clone());
+            broken.get_or_init(|| error.clone());
         }
         for done in waiting {
             // Whoever waited may be gone.

@@ -110,7 +110,7 @@ impl Driver {
                 next = now(&self.core) + tick;
                 self.ticks += 1;
                 self.engine.tick();
-                if self.ticks % LOOK_TICKS == 0 {
+                if self.ticks.is_multiple_of(LOOK_TICKS) {
                     self.look()?;
                 }
             }

@@ -31,6 +31,17 @@ async fn all_in(nodes: &Nodes, members: usize) {
     .await;
 }
 
+async fn leader(nodes: &Nodes) -> Arc<str> {
+    let known = || {
+        nodes
+            .running
+            .values()
+            .find_map(|group| group.status().paxos_leader)
+    };
+    eventually("Paxos has a leader", || known().is_some()).await;
+    known().expect("it is known")
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lock_has_one_holder_among_nodes_and_survives_all_starting_again() {
     let folder = tempfile::tempdir().unwrap();
@@ -106,7 +117,8 @@ async fn a_transaction_whose_coordinator_is_gone_ends_the_same_for_all() {
     nodes.found(&["a", "b", "c"]).await;
     all_in(&nodes, 3).await;
     for (all, expected) in [(true, Decision::Committed), (false, Decision::Aborted)] {
-        let leader = nodes.running["a"].status().paxos_leader.unwrap();
+        all_in(&nodes, 3).await;
+        let leader = leader(&nodes).await;
         let coordinator = nodes.running[&leader].agreement();
         coordinator.propose(begin(1500)).await.unwrap();
         coordinator.propose(prepare("spans")).await.unwrap();

@@ -1,6 +1,5 @@
 //! The port's implementation: finds the leader, and asks again until there is an answer.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -19,6 +18,7 @@ use crate::agreement::{
     Agreement, AgreementAnswer, AgreementCommand, AgreementPort, AgreementProposal,
 };
 use crate::core::Core;
+use crate::group::MetadataGroup;
 use crate::limits::{MAX_EVENTS, MAX_PENDING};
 use crate::raft::types::{Member, unavailable};
 use crate::session::Proposer;
@@ -32,7 +32,6 @@ pub(crate) struct Paxos {
     shared: Arc<Shared>,
     proposer: Proposer,
     pending: Semaphore,
-    handle: Handle,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -41,11 +40,16 @@ impl Paxos {
     ///
     /// # Errors
     /// `METADATA_CORRUPT`, `METADATA_VERSION`, `METADATA_IO`.
-    pub(crate) fn start(core: Arc<Core>, handle: Handle, session: u64) -> Result<Arc<Paxos>> {
+    pub(crate) fn start(
+        core: Arc<Core>,
+        handle: Handle,
+        states: watch::Sender<Arc<Agreement>>,
+        session: u64,
+    ) -> Result<Arc<Paxos>> {
         let (events, received) = std::sync::mpsc::sync_channel(MAX_EVENTS);
         let shared = Arc::new(Shared {
             configuration: RwLock::default(),
-            state: watch::channel(Arc::default()).0,
+            state: states,
             leader: Mutex::default(),
             events,
             failure: Mutex::default(),
@@ -67,7 +71,6 @@ impl Paxos {
             shared,
             proposer: Proposer::new(session),
             pending: Semaphore::new(MAX_PENDING),
-            handle,
             thread: Mutex::new(Some(thread)),
         }))
     }
@@ -256,22 +259,6 @@ impl Paxos {
         tokio::time::sleep(SEEK).await;
         None
     }
-
-    async fn inside<T: Send + 'static>(
-        &self,
-        work: impl Future<Output = Result<T>> + Send + 'static,
-    ) -> Result<T> {
-        if *self.core.closing.borrow() {
-            return Err(Error::new(
-                Code::HandleClosed,
-                "this node's part of the metadata group is closed",
-            ));
-        }
-        self.handle
-            .spawn(work)
-            .await
-            .unwrap_or_else(|error| Err(unavailable(error)))
-    }
 }
 
 /// A node that has no configuration asks Raft's voters for theirs.
@@ -296,27 +283,31 @@ async fn seek(core: Arc<Core>, shared: Arc<Shared>) {
 }
 
 /// The port, as others hold it.
-pub(crate) struct Port(pub Arc<Paxos>);
+pub(crate) struct Port {
+    pub group: Arc<MetadataGroup>,
+    pub states: watch::Sender<Arc<Agreement>>,
+}
 
 #[async_trait]
 impl AgreementPort for Port {
     async fn propose(&self, command: AgreementCommand) -> Result<AgreementAnswer> {
-        let paxos = Arc::clone(&self.0);
-        self.0
-            .inside(async move { paxos.decided(command).await })
+        let part = self.group.part()?;
+        let paxos = Arc::clone(&part.paxos);
+        part.inside(async move { paxos.decided(command).await })
             .await
     }
 
     async fn read(&self) -> Result<Arc<Agreement>> {
-        let paxos = Arc::clone(&self.0);
-        self.0.inside(async move { paxos.seen().await }).await
+        let part = self.group.part()?;
+        let paxos = Arc::clone(&part.paxos);
+        part.inside(async move { paxos.seen().await }).await
     }
 
     fn local(&self) -> Arc<Agreement> {
-        Arc::clone(&self.0.shared.state.borrow())
+        Arc::clone(&self.states.borrow())
     }
 
     fn watch(&self) -> watch::Receiver<Arc<Agreement>> {
-        self.0.shared.state.subscribe()
+        self.states.subscribe()
     }
 }

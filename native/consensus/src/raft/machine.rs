@@ -39,11 +39,15 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// The state of the store's snapshot.
+    /// The state of the store's snapshot. It and all that follow are sent to `states`.
     ///
     /// # Errors
     /// `METADATA_CORRUPT`, `METADATA_VERSION`, `METADATA_IO`.
-    pub(crate) fn open(writer: Arc<Writer>, metrics: Arc<Metrics>) -> Result<Machine> {
+    pub(crate) fn open(
+        writer: Arc<Writer>,
+        metrics: Arc<Metrics>,
+        states: watch::Sender<Arc<State>>,
+    ) -> Result<Machine> {
         let mut applied = Applied {
             last: None,
             membership: StoredMembership::default(),
@@ -56,7 +60,7 @@ impl Machine {
             let length = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
             metrics.metadata.snapshot_bytes.set(length);
         }
-        let (states, _) = watch::channel(Arc::clone(&applied.state));
+        states.send_replace(Arc::clone(&applied.state));
         Ok(Machine {
             writer,
             applied: Arc::new(Mutex::new(applied)),

@@ -42,7 +42,7 @@ pub(crate) struct Wishes {
 
 /// Follows the wishes while this node leads.
 pub(crate) async fn run(core: Arc<Core>) {
-    let mut wishes = core.wishes.subscribe();
+    let mut wishes = core.wishes.clone();
     let mut looks = 0;
     loop {
         tokio::select! {

@@ -429,8 +429,8 @@ fn any(seed: &mut u64) -> Command {
         },
         5 => Command::Configure {
             key: name(seed),
-            value: (draw(seed) % 4 > 0).then(|| draw(seed).to_string()),
-            expect: (draw(seed) % 2 > 0).then(|| draw(seed) % 5),
+            value: (!draw(seed).is_multiple_of(4)).then(|| draw(seed).to_string()),
+            expect: (!draw(seed).is_multiple_of(2)).then(|| draw(seed) % 5),
         },
         6 => Command::Announce {
             service: name(seed),
@@ -491,7 +491,7 @@ fn equal_entries_give_equal_states_whether_or_not_a_snapshot_came_between() {
                 before,
                 "a held state does not change"
             );
-            if draw(&mut seed) % 4 == 0 {
+            if draw(&mut seed).is_multiple_of(4) {
                 snapped = State::decode(&snapped.encode().unwrap()).unwrap();
             }
             assert_eq!(plain, snapped);

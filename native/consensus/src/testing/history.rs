@@ -154,8 +154,7 @@ fn explained<M: Model>(operations: &[&Recorded<M>]) -> bool {
             .min()
             .unwrap_or(u64::MAX);
         let mut found = None;
-        for number in next..count {
-            let operation = operations[number];
+        for (number, operation) in operations.iter().enumerate().skip(next) {
             if operation.called > due {
                 break;
             }

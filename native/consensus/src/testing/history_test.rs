@@ -15,7 +15,10 @@ fn one<I, O>(input: I, called: u64, answered: Option<(u64, O)>) -> Operation<I, 
     }
 }
 
-fn register(operations: &[(RegisterInput, u64, Option<(u64, RegisterOutput)>)]) -> bool {
+/// What was asked, when, and when what was answered.
+type Told<I, O> = (I, u64, Option<(u64, O)>);
+
+fn register(operations: &[Told<RegisterInput, RegisterOutput>]) -> bool {
     let operations: Vec<_> = operations
         .iter()
         .map(|(input, called, answered)| one(input.clone(), *called, answered.clone()))
@@ -72,7 +75,7 @@ fn objects_are_judged_apart_and_the_one_at_fault_is_named() {
     assert_eq!(fault[0].object, "x");
 }
 
-fn lock(operations: &[(LockInput, u64, Option<(u64, LockOutput)>)]) -> bool {
+fn lock(operations: &[Told<LockInput, LockOutput>]) -> bool {
     let operations: Vec<_> = operations
         .iter()
         .map(|(input, called, answered)| one(input.clone(), *called, answered.clone()))
@@ -174,7 +177,7 @@ fn random(
             let value = number as u64 + 1;
             let input = match draw(seed) % 4 {
                 0 => Write(value),
-                1 => Swap(state.filter(|_| draw(seed) % 3 > 0), value),
+                1 => Swap(state.filter(|_| !draw(seed).is_multiple_of(3)), value),
                 _ => Read,
             };
             let (output, after) = match &input {

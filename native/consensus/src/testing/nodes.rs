@@ -9,7 +9,8 @@ use otlake_base::{Metrics, Result, SystemClock};
 
 use crate::config::{MetadataConfig, Timing};
 use crate::door::Doors;
-use crate::group::{MetadataGroup, Status};
+use crate::group::MetadataGroup;
+use crate::status::Status;
 use crate::testing::MemoryNetwork;
 use crate::wire::{PAXOS, RAFT};
 
