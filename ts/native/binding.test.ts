@@ -13,7 +13,7 @@ const camel = (name: string) =>
 /** The methods of each `#[napi] impl` block, and the free functions under ''. */
 function rustInventory(): Record<string, string[]> {
   const inventory: Record<string, string[]> = { '': [] }
-  for (const file of ['lib.rs', 'byte_stream.rs', 'servers.rs']) {
+  for (const file of ['lib.rs', 'byte_stream.rs', 'servers.rs', 'cluster.rs']) {
     let block = ''
     let isExport = false
     for (const line of read(`../../native/binding/src/${file}`).split('\n')) {
@@ -35,8 +35,9 @@ function rustInventory(): Record<string, string[]> {
 function typescriptInventory(): Record<string, string[]> {
   const inventory: Record<string, string[]> = {}
   const names: Record<string, string> = { NativeModule: '' }
-  const source = read('./binding.ts')
-  for (const handle of ['NativeModule', 'Engine', 'ByteStream', 'Receiver', 'FlightServer']) {
+  const source = read('./binding.ts') + read('./cluster.ts')
+  const handles = ['NativeModule', 'Engine', 'ByteStream', 'Receiver', 'FlightServer']
+  for (const handle of [...handles, 'NativeCluster']) {
     const body = new RegExp(`export interface ${handle} \\{\\n([\\s\\S]*?)\\n\\}`).exec(source)?.[1]
     const members = [...(body ?? '').matchAll(/^ {2}(?:readonly )?(\w+)[(:]/gm)]
     inventory[names[handle] ?? handle] = members.map((member) => member[1] ?? '')

@@ -8,6 +8,7 @@
  */
 
 import { OtlakeError } from '../base/errors.js'
+import type { NativeCluster, NativeClusterConfig } from './cluster.js'
 import { loadNative, manifest } from './loader.js'
 
 export type Signal = 'traces' | 'metrics' | 'logs'
@@ -26,6 +27,8 @@ export interface EngineConfig {
   dataDir: string
   /** The tables' folder; null for the one in `dataDir`. */
   tablesDir: string | null
+  /** Whether what the log holds of earlier starts is left to the cluster. */
+  leaveEarlier: boolean
   durability: Durability
   logSegmentBytes: number
   logMaxBytes: number
@@ -193,6 +196,7 @@ export interface Engine {
   ): Promise<IngestResult>
   startReceiver(config: ReceiverConfig): Promise<Receiver>
   startFlight(config: FlightConfig): Promise<FlightServer>
+  startCluster(config: NativeClusterConfig): Promise<NativeCluster>
   query(request: QueryRequest): Promise<ByteStream>
   trace(
     traceId: string,

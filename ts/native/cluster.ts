@@ -4,9 +4,6 @@
  * or to drain; it does the work.
  */
 
-import { OtlakeError } from '../base/errors.js'
-import type { Engine } from './binding.js'
-
 /** How one signal is replicated. */
 export interface SignalQuorum {
   /** Copies, the owner's included. */
@@ -125,22 +122,6 @@ export interface ReplicationStatus {
   pending: number
   /** The epoch at which others took the stream over: nothing more is acknowledged; null: none. */
   fenced: number | null
-}
-
-/** The engine of a build that has a cluster in it. */
-export type ClusterEngine = Engine & {
-  startCluster(config: NativeClusterConfig): Promise<NativeCluster>
-}
-
-/** Starts the native side on an open store. Throws `NATIVE_MISSING` where the build has none. */
-export function startCluster(engine: Engine, config: NativeClusterConfig): Promise<NativeCluster> {
-  if (!('startCluster' in engine)) {
-    throw new OtlakeError(
-      'NATIVE_MISSING',
-      'this native module has no cluster in it: run `npm run build:native`',
-    )
-  }
-  return (engine as ClusterEngine).startCluster(config)
 }
 
 /** Reads `metadata()`; what an older or newer node leaves out is empty. */

@@ -183,6 +183,7 @@ function normalise(raw: Raw): NodeConfig {
     return parsed.data as T
   }
   const number = (path: string) => get<number>(path)
+  const cluster = clusterConfig(get)
   const config: NodeConfig = {
     dataDir: resolve(get<string>('data_dir')),
     graceMs: number('grace_ms'),
@@ -207,10 +208,11 @@ function normalise(raw: Raw): NodeConfig {
       memoryPercent: number('health.memory_percent'),
     },
     jobSchedule: get('jobs.schedule'),
-    cluster: clusterConfig(get),
+    cluster,
     engine: {
       dataDir: resolve(get<string>('data_dir')),
       tablesDir: tablesDir(get),
+      leaveEarlier: cluster !== null,
       durability: get<Durability>('durability'),
       logSegmentBytes: number('log.segment_bytes'),
       logMaxBytes: number('log.max_bytes'),

@@ -18,6 +18,7 @@ import type {
   Stats,
   TailRequest,
 } from '../native/binding.js'
+import type { NativeCluster, NativeClusterConfig } from '../native/cluster.js'
 
 /** Chunks that a test pushes; the reader waits for those that are not there yet. */
 export class FakeStream implements ByteStream {
@@ -104,6 +105,10 @@ export class FakeEngine implements Engine {
   async startReceiver(config: ReceiverConfig): Promise<Receiver> {
     this.#open()
     return { grpc: config.grpc, http: config.http, stop: async () => undefined }
+  }
+
+  async startCluster(_config: NativeClusterConfig): Promise<NativeCluster> {
+    throw new OtlakeError('INTERNAL', 'the tests of a cluster give a native side of their own')
   }
 
   async startFlight(config: FlightConfig): Promise<FlightServer> {

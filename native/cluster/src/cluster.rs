@@ -7,6 +7,7 @@ use std::time::Duration;
 use otlake_base::{Clock, Code, Error, Metrics, Result, Signal, StreamId};
 use otlake_consensus::state::{State, StreamState};
 use otlake_consensus::{Answer, Command, Door, MetadataConfig, MetadataGroup, RAFT, Refusal};
+use otlake_log::Appender;
 use otlake_peer::{PeerConfig, Peers, Services};
 use otlake_processor::Processor;
 use otlake_reads::{Patience, Reads};
@@ -121,9 +122,10 @@ impl Cluster {
             name: Arc::clone(&config.name),
             processor: Arc::downgrade(&processor),
         };
-        let mut replicator = None;
+        let mut replicator = Err(Error::new(Code::Internal, "the log was not wrapped"));
         processor.append_through(|log| {
-            let made = Replicator::start(
+            let plain = Arc::clone(&log);
+            replicator = Replicator::start(
                 ReplicatorConfig {
                     quorum: config.quorum,
                     allow_degraded: config.allow_degraded,
@@ -135,11 +137,13 @@ impl Cluster {
                 Arc::clone(&clock),
                 Arc::clone(&metrics),
             );
-            replicator = Some(Arc::clone(&made));
-            made
+            match &replicator {
+                Ok(replicator) => Arc::clone(replicator) as Arc<dyn Appender>,
+                // Nothing is stored through it: the node does not start.
+                Err(_) => plain,
+            }
         })?;
-        let replicator =
-            replicator.ok_or_else(|| Error::new(Code::Internal, "the log was not wrapped"))?;
+        let replicator = replicator?;
         replicas.own(Arc::clone(&replicator));
         let gateway = Gateway::new(
             local,
@@ -387,22 +391,17 @@ impl Cluster {
         let record = state.streams.get(&stream).cloned();
         // From here on nothing is acknowledged: what is in the live rows now is all there will be.
         self.replicator.fence(FIRST_EPOCH + 1);
-        let last = processor.session().sequence;
         processor.flush().await?;
         let Some(record) = record.filter(|record| record.state == StreamState::Open) else {
             return Ok(());
-        };
-        let ranges = if last > 0 {
-            vec![(1, last)]
-        } else {
-            Vec::new()
         };
         let seal = Command::SealStream {
             stream,
             epoch: FIRST_EPOCH,
             by: Arc::clone(self.name()),
-            ranges,
-            released: [0; 3],
+            ranges: Vec::new(),
+            // Nothing but what is in files was acknowledged.
+            released: [u64::MAX; 3],
         };
         match self.register.propose(seal).await? {
             Ok(_) | Err(Refusal::Sealed) => {}

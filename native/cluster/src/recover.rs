@@ -12,14 +12,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use otlake_base::{Clock, Code, Error, Result, StreamId, Table};
+use otlake_base::{Clock, Code, Error, Result, Signal, StreamId, Table};
 use otlake_consensus::state::{StreamRecord, StreamState};
 use otlake_consensus::{Command, Refusal};
 use otlake_log::Frame;
 use otlake_peer::Peers;
 use otlake_processor::Processor;
 use otlake_replicate::drive::{Recoverer, Sink};
-use otlake_replicate::recovery::{Progress, Recovery, RecoveryConfig};
+use otlake_replicate::Ranges;
+use otlake_replicate::recovery::{Recovery, RecoveryConfig};
 use tokio::sync::Mutex;
 
 use crate::claims::claim;
@@ -88,11 +89,15 @@ impl Recoveries {
                     owner: Arc::clone(&record.owner),
                     ensembles: ensembles(&record)?,
                     watermark: before,
+                    planned: self.register.plans(stream),
                 },
                 self.clock.monotonic(),
             ),
         };
         let sink = Adopting {
+            register: &self.register,
+            stream,
+            epoch: record.epoch,
             processor,
             peers: &self.wires.peers,
             others: self.wires.view.read().others(&self.register.name),
@@ -116,8 +121,8 @@ impl Recoveries {
         processor.live().hold_whole(stream);
         drop(open);
         processor.flush().await?;
-        let released = recovery.config().watermark;
-        self.seal(&record, &progress, released).await?;
+        self.seal(&record, &recovery).await?;
+        self.register.forget_plans(stream).await?;
         tracing::info!(
             target: "otlake::cluster", %stream, owner = &*record.owner, records = report.records,
             "a stream was recovered"
@@ -155,21 +160,19 @@ impl Recoveries {
         Err(Error::new(Code::ClusterFenced, what))
     }
 
-    async fn seal(
-        &self,
-        record: &StreamRecord,
-        progress: &Progress,
-        released: [u64; 3],
-    ) -> Result<()> {
-        let mut all = otlake_replicate::Ranges::default();
-        for ranges in &progress.recovered {
-            all.extend(ranges);
+    async fn seal(&self, record: &StreamRecord, recovery: &Recovery) -> Result<()> {
+        let (mut kept, mut released) = (Ranges::default(), [0; 3]);
+        for signal in Signal::ALL {
+            match recovery.settled(signal) {
+                all if all == Ranges::of(1, u64::MAX) => released[signal.index()] = u64::MAX,
+                some => kept.extend(&some),
+            }
         }
         let seal = Command::SealStream {
             stream: record.stream,
             epoch: record.epoch,
             by: Arc::clone(&self.register.name),
-            ranges: all.iter().collect(),
+            ranges: kept.iter().collect(),
             released,
         };
         match self.register.propose(seal).await? {
@@ -198,6 +201,9 @@ pub(crate) async fn refresh(processor: &Processor) -> Result<()> {
 
 /// Takes recovered records into the live rows.
 struct Adopting<'a> {
+    register: &'a Register,
+    stream: StreamId,
+    epoch: u64,
     processor: &'a Arc<Processor>,
     peers: &'a Peers,
     others: Vec<Arc<str>>,
@@ -216,5 +222,10 @@ impl Sink for Adopting<'_> {
         let has_rows = rest.is_some();
         record.payload = rest.unwrap_or_default();
         self.processor.adopt(position, record, has_rows).await
+    }
+
+    async fn plan(&self, signal: Signal, kept: &Ranges) -> Result<()> {
+        let register = self.register;
+        register.plan(self.stream, self.epoch, signal, kept).await
     }
 }

@@ -10,7 +10,10 @@ use otlake_processor::Processor;
 use otlake_reads::{OpenStream, Streams};
 use otlake_replicate::drive::Registry;
 use otlake_replicate::owner::Proposed;
-use otlake_replicate::{Copies, Ensemble, Ensembles};
+use otlake_replicate::{Copies, Ensemble, Ensembles, Ranges};
+
+/// What keys of the configuration begin with that say what a recovery keeps.
+const PLAN: &str = "plan/";
 
 /// Streams in the metadata group.
 #[derive(Clone)]
@@ -36,6 +39,68 @@ impl Register {
                 Code::Internal,
                 format!("the metadata group answered {other:?} about a stream"),
             )),
+        }
+    }
+
+    /// Writes what a recovery keeps of a signal.
+    ///
+    /// # Errors
+    /// `METADATA_…`.
+    pub(crate) async fn plan(
+        &self,
+        stream: StreamId,
+        epoch: u64,
+        signal: Signal,
+        kept: &Ranges,
+    ) -> Result<()> {
+        let kept: Vec<(u64, u64)> = kept.iter().collect();
+        // Epochs of one length, so that keys are in their order.
+        let key = format!("{PLAN}{stream}/{}/{epoch:020}", signal.name());
+        self.set(key, Some(serde_json::json!(kept).to_string())).await
+    }
+
+    /// By signal: what the last recovery of a stream that planned anything keeps of it.
+    pub(crate) fn plans(&self, stream: StreamId) -> [Option<Ranges>; 3] {
+        let state = self.group.local();
+        Signal::ALL.map(|signal| {
+            let prefix = format!("{PLAN}{stream}/{}/", signal.name());
+            let plans = state.settings.range(prefix.clone()..);
+            let last = plans
+                .take_while(|(key, _)| key.starts_with(&prefix))
+                .last()?;
+            let kept: Vec<(u64, u64)> = serde_json::from_str(&last.1.value).ok()?;
+            let mut ranges = Ranges::default();
+            for (first, last) in kept {
+                ranges.insert_range(first, last);
+            }
+            Some(ranges)
+        })
+    }
+
+    /// Removes what recoveries of a stream have planned: the seal says it now.
+    ///
+    /// # Errors
+    /// `METADATA_…`.
+    pub(crate) async fn forget_plans(&self, stream: StreamId) -> Result<()> {
+        let prefix = format!("{PLAN}{stream}/");
+        let state = self.group.local();
+        let plans = state.settings.range(prefix.clone()..);
+        let plans = plans.take_while(|(key, _)| key.starts_with(&prefix));
+        for (key, _) in plans {
+            self.set(key.clone(), None).await?;
+        }
+        Ok(())
+    }
+
+    async fn set(&self, key: String, value: Option<String>) -> Result<()> {
+        let configure = Command::Configure {
+            key,
+            value,
+            expect: None,
+        };
+        match self.group.propose(configure).await? {
+            Answer::Refused(refusal) => Err(refusal.into()),
+            _ => Ok(()),
         }
     }
 

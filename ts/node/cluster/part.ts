@@ -29,7 +29,6 @@ import {
   type NativeClusterConfig,
   type ReplicationStatus,
   readMetadata,
-  startCluster,
 } from '../../native/cluster.js'
 import type { Addresses } from '../../query/page.js'
 import { type ClusterConfig, hostPort, isWildcard } from '../cluster-config.js'
@@ -198,7 +197,8 @@ export class ClusterPart implements Part {
     for (const warning of config.warnings) log.warn({}, warning)
     const name = await nodeName(dataDir, config.node, random)
     const known = config.rejoin ? await knownMembers(dataDir) : []
-    this.#native = await (this.#options.startNative ?? startCluster)(engine(), {
+    const start = this.#options.startNative ?? ((on, given) => on.startCluster(given))
+    this.#native = await start(engine(), {
       name,
       cluster: config.name,
       listen: config.peer,
