@@ -10,19 +10,19 @@ use otlake_base::limits::MAX_REQUEST_BYTES;
 pub const PROTOCOL_VERSION: u16 = 1;
 /// A node's and a cluster's name, in bytes; gossip allows no more.
 pub const MAX_NAME_BYTES: usize = 64;
-/// One call, answer or message of a stream, in bytes: a request of the greatest size, and what it
+/// One call between nodes, answer, or message of a stream, in bytes: a request of the greatest size, and what it
 /// is sent with.
 pub const MAX_MESSAGE_BYTES: usize = MAX_REQUEST_BYTES + 1024 * 1024;
 /// The first message of a stream, in bytes.
 pub const MAX_HEAD_BYTES: usize = 1024 * 1024;
-/// Calls in flight to one node; a further one is refused at once.
+/// Calls in flight to one other node; a further one is refused at once.
 pub const MAX_CALLS: usize = 512;
-/// Streams open to one node; a further one is refused at once.
+/// Streams open to one other node; a further one is refused at once.
 pub const MAX_STREAMS: usize = 64;
 /// What one frame carries at most, in bytes: a message up to this size comes in one piece, and
 /// another stream's waits for no more than this.
 pub const FRAME_BYTES: u32 = 1024 * 1024;
-/// What one stream may have sent and its reader not yet taken, in bytes.
+/// What one stream between nodes may have sent and its reader not yet taken, in bytes.
 pub const STREAM_WINDOW_BYTES: u32 = 4 * 1024 * 1024;
 /// What one connection may have sent and its readers not yet taken, in bytes: enough that readers
 /// of all streams can stand still and a call still comes through.
@@ -30,10 +30,10 @@ pub const CONNECTION_WINDOW_BYTES: u32 =
     STREAM_WINDOW_BYTES * MAX_STREAMS as u32 + 64 * 1024 * 1024;
 /// What one stream may have handed over and the socket not yet taken, in bytes, beyond one message.
 pub const SEND_BUFFER_BYTES: usize = 2 * 1024 * 1024;
-/// Bytes of large calls that are being received or served, for all nodes together; a further one
-/// waits.
+/// Bytes of large calls of other nodes that are being received or served, for all nodes together; a further one
+/// is refused at once.
 pub const CALL_BYTES: usize = 256 * 1024 * 1024;
-/// A call of this many bytes is served without waiting for a share of those bytes.
+/// A call of this many bytes is served without a share of those bytes.
 pub const SMALL_CALL_BYTES: usize = 64 * 1024;
 /// A message below this many bytes is copied, so that it does not keep its neighbours in memory.
 pub const SMALL_MESSAGE_BYTES: usize = 4 * 1024;
@@ -47,7 +47,7 @@ pub const MAX_CONNECTIONS: usize = 1024;
 pub const MAX_CONNECTIONS_OF_ONE: usize = 4;
 /// Connections whose handshake is not done; a further one is closed.
 pub const MAX_HANDSHAKES: usize = 128;
-/// From dialling to the end of the handshake.
+/// How long a node may take from being dialled to the end of the handshake.
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a handshake may take on the side that was dialled.
 pub const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -56,11 +56,11 @@ pub const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a node that could not be reached is not dialled again, the first time; twice as long
 /// each further time.
 pub const BACKOFF: Duration = Duration::from_millis(50);
-/// The longest of these times.
+/// The longest time that a node that could not be reached is not dialled again.
 pub const MAX_BACKOFF: Duration = Duration::from_secs(2);
-/// How often a connection is tried for whether the other side is still there.
+/// How often a connection between nodes is tried for whether the other side is still there.
 pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-/// How long that may take before the connection is closed.
+/// How long that may take before the connection between nodes is closed.
 pub const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long to wait when the process is out of file descriptors.
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);

@@ -10,7 +10,7 @@ use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, Request, Response};
 use otlake_base::{Code, Error, Result};
 use parking_lot::Mutex;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::config::{
     CALL_BYTES, MAX_HEAD_BYTES, MAX_MESSAGE_BYTES, MAX_STREAMS, OPEN_TIMEOUT, SMALL_CALL_BYTES,
@@ -85,13 +85,7 @@ impl Dispatch {
         let work = async {
             let length = number(headers, CONTENT_LENGTH).unwrap_or(0) as usize;
             check_length(length)?;
-            let _room = if length > SMALL_CALL_BYTES {
-                let units = length.div_ceil(UNIT).min(CALL_BYTES / UNIT);
-                // The semaphore is never closed, and the number fits: a message is bounded.
-                self.room.acquire_many(units as u32).await.ok()
-            } else {
-                None
-            };
+            let _room = self.reserve(length)?;
             let request = collect(&self.from, headers, body).await?;
             self.figures.received.inc_by(request.len() as u64);
             service.call(self.from.clone(), request).await
@@ -100,6 +94,21 @@ impl Dispatch {
             Ok(answered) => answered,
             Err(_) => Err(late(&self.from, timeout)),
         }
+    }
+
+    /// Room for a call of this length. A caller that finds none is told so: if it waited, what it had
+    /// sent would fill the connection's window, and calls that have room might never be whole.
+    fn reserve(&self, length: usize) -> Result<Option<SemaphorePermit<'_>>> {
+        if length <= SMALL_CALL_BYTES {
+            return Ok(None);
+        }
+        // It fits: a message is bounded.
+        let units = length.div_ceil(UNIT) as u32;
+        let room = self.room.try_acquire_many(units);
+        room.map(Some).map_err(|_| {
+            let message = format!("the node serves {CALL_BYTES} bytes of large calls at once");
+            Error::new(Code::PeerOverloaded, message)
+        })
     }
 
     /// Serves a stream to its end. An error is of before its beginning.

@@ -7,7 +7,9 @@ use http::Request;
 use otlake_base::Code;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::config::{MAX_CALLS, MAX_CONNECTIONS_OF_ONE, MAX_MESSAGE_BYTES, PeerConfig};
+use crate::config::{
+    CALL_BYTES, MAX_CALLS, MAX_CONNECTIONS_OF_ONE, MAX_MESSAGE_BYTES, PeerConfig, SMALL_CALL_BYTES,
+};
 use crate::connection::{client, server};
 use crate::handshake::{Identity, dial, listen, welcome};
 use crate::message::{Piece, TIMEOUT, read_error};
@@ -125,6 +127,30 @@ async fn calls_beyond_the_limit_are_refused_at_once() {
         call.await.unwrap().unwrap();
     }
     a.echo(&b, Bytes::new()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_calls_beyond_the_room_are_refused_at_once_and_small_ones_pass() {
+    let (a, b) = pair().await;
+    let large = Bytes::from(vec![1; CALL_BYTES / 4]);
+    let held: Vec<_> = (0..4)
+        .map(|_| {
+            let (peers, large) = (a.peers.clone(), large.clone());
+            tokio::spawn(async move { peers.call("b", "wait", large, SOON).await })
+        })
+        .collect();
+    until("all are there", || b.hands.begun() == 4).await;
+    for _ in 0..100 {
+        let refused = a.echo(&b, large.clone()).await.unwrap_err();
+        assert_eq!(refused.code, Code::PeerOverloaded);
+    }
+    let small = Bytes::from(vec![2; SMALL_CALL_BYTES]);
+    assert_eq!(a.echo(&b, small.clone()).await.unwrap(), small);
+    b.hands.go.add_permits(4);
+    for call in held {
+        assert!(call.await.unwrap().unwrap() == large);
+    }
+    assert!(a.echo(&b, large.clone()).await.unwrap() == large);
 }
 
 #[tokio::test(flavor = "multi_thread")]

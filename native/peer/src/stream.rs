@@ -134,7 +134,8 @@ pub fn end(sender: &Sender, ended: &Result<()>) -> Result<(), h2::Error> {
 /// The half that receives.
 ///
 /// Dropped before its end on the side that opened the stream, it cancels the stream: the other
-/// side's halves fail. On the side that serves, what still comes is thrown away.
+/// side's halves fail. On the side that serves, what still comes is not read, and a caller that goes on
+/// sending waits in the end: a service that wants nothing more returns, or reads to the end.
 pub struct Incoming {
     receiver: RecvStream,
     assembler: Assembler,

@@ -10,7 +10,7 @@ use futures::future::{BoxFuture, join_all};
 use otlake_base::limits::{ACK_TIMEOUT_MS, ROUTE_MAX_BYTES};
 use otlake_base::{Budget, Clock, Code, Error, Metrics, Reservation, Result, Signal};
 use otlake_decode::slice::{self, MARK_BYTES, request_hash};
-use otlake_peer::Peers;
+use otlake_peer::{MAX_MESSAGE_BYTES, Peers};
 use otlake_receive::{Ack, Ingest};
 use parking_lot::RwLock;
 
@@ -33,7 +33,7 @@ const INLINE_BYTES: usize = 1024 * 1024;
 pub struct View {
     /// Who owns what, by this node's account.
     pub owners: Owners,
-    /// The nodes that can be sent to. What others own stays here.
+    /// The nodes that can be sent to. What others own stays on this node.
     pub alive: HashSet<Arc<str>>,
 }
 
@@ -244,16 +244,18 @@ impl Splitting {
     fn parts(&self, view: &View, request: &Request) -> Result<Parts> {
         let Request { signal, body, .. } = request;
         let planned = plan(*signal, body, &view.owners);
-        let goes_to = |owner: OwnerIndex| {
-            let name = view.owners.name(owner);
-            (owner != LOCAL && view.alive.contains(name)).then(|| name.clone())
-        };
         let head = head(
             *signal,
             &request.tenant,
             request.transport,
             request.connection,
         );
+        // What is too large for a message stays here: it could never be sent.
+        let goes_to = |owner: OwnerIndex, length: usize| {
+            let name = view.owners.name(owner);
+            let fits = head.len() + length <= MAX_MESSAGE_BYTES;
+            (owner != LOCAL && fits && view.alive.contains(name)).then(|| name.clone())
+        };
         let own = |body| Part {
             to: None,
             body,
@@ -266,8 +268,9 @@ impl Splitting {
         };
         match planned {
             Plan::Whole(owner) => {
-                self.count(*signal, owner, goes_to(owner).is_some());
-                let Some(to) = goes_to(owner) else {
+                let to = goes_to(owner, body.len());
+                self.count(*signal, owner, to.is_some());
+                let Some(to) = to else {
                     return Ok(Parts {
                         parts: vec![own(body.clone())],
                         reserved: None,
@@ -283,7 +286,7 @@ impl Splitting {
             Plan::Slices(slices, layouts) => {
                 let to_others = layouts
                     .iter()
-                    .filter(|layout| goes_to(layout.owner).is_some());
+                    .filter(|layout| goes_to(layout.owner, layout.length).is_some());
                 let around = head.len() + MARK_BYTES;
                 let bytes = to_others.map(|layout| layout.length + around).sum();
                 let reserved = self.reserve(request, bytes)?;
@@ -291,7 +294,7 @@ impl Splitting {
                 let mut parts: Vec<Part> = layouts
                     .iter()
                     .map(|layout| {
-                        let to = goes_to(layout.owner);
+                        let to = goes_to(layout.owner, layout.length);
                         self.count(*signal, layout.owner, to.is_some());
                         match to {
                             Some(to) => sent(to, slices.build(body, layout, &head, named)),

@@ -28,7 +28,6 @@ pub fn was_not_judged(error: &Error) -> bool {
             | Code::PeerTimeout
             | Code::PeerOverloaded
             | Code::PeerProtocol
-            | Code::PeerTooLarge
     )
 }
 

@@ -310,6 +310,38 @@ fn a_rule_places_whole_resources() {
 }
 
 #[test]
+fn a_trace_that_two_resources_share_follows_the_rule_of_each() {
+    let rule = PlacementRule {
+        attribute: "service.name".into(),
+        value: "pinned".into(),
+        nodes: vec!["n2".into()],
+    };
+    let owners = owners(3, &[rule]);
+    let usual = 1;
+    let is_usual =
+        |trace: &u64| shard_of(Signal::Traces, &crate::testing::trace_id(*trace)) % 3 == usual;
+    let trace = (0..).find(is_usual).unwrap();
+    for order in [["pinned", "other"], ["other", "pinned"]] {
+        let mut sent = ExportTraceServiceRequest::decode(&spans(trace, 3, 3)[..]).unwrap();
+        sent.resource_spans.push(sent.resource_spans[0].clone());
+        for (group, service) in sent.resource_spans.iter_mut().zip(order) {
+            group.resource = Some(resource(service));
+        }
+        let slices = split(Signal::Traces, &sent.encode_to_vec().into(), &owners);
+        let found = slices.iter().map(|slice| {
+            let decoded = ExportTraceServiceRequest::decode(&slice.body[..]).unwrap();
+            assert_eq!(decoded.resource_spans.len(), 1);
+            (
+                usize::from(slice.owner),
+                decoded.resource_spans[0].resource.clone().unwrap(),
+            )
+        });
+        let found: Vec<_> = found.collect();
+        assert_eq!(found, [(usual, resource("other")), (2, resource("pinned"))]);
+    }
+}
+
+#[test]
 fn spans_of_a_trace_stay_together_over_resources_and_requests() {
     let owners = owners(9, &[]);
     let of = |trace: u64| {

@@ -102,9 +102,12 @@ fn maybe_id() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// Records by scope, by resource.
+type Grouped<T> = Vec<(String, Vec<(u8, Vec<T>)>)>;
+
 fn groups<T: std::fmt::Debug>(
     record: impl Strategy<Value = T>,
-) -> impl Strategy<Value = Vec<(String, Vec<(u8, Vec<T>)>)>> {
+) -> impl Strategy<Value = Grouped<T>> {
     let scope = (0u8..3, vec(record, 0..12));
     vec(("s[0-3]", vec(scope, 0..4)), 0..4)
 }
