@@ -29,6 +29,11 @@ impl ShardSet {
             .is_some_and(|word| word & (1 << (shard % WORD_BITS)) != 0)
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.iter().map(|word| word.count_ones() as usize).sum()
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         *self == ShardSet::EMPTY

@@ -47,12 +47,12 @@ pub fn chunks(result: QueryResult, otlp: Otlp) -> Result<BoxStream<'static, Resu
         let starts = (0..batch.num_rows()).step_by(CHUNK_ROWS);
         stream::iter(
             starts
-                .map(move |start| Ok(batch.slice(start, CHUNK_ROWS.min(batch.num_rows() - start)))),
+                .map(move |start| Ok::<_, Error>(batch.slice(start, CHUNK_ROWS.min(batch.num_rows() - start)))),
         )
     });
     let chunks = slices
         .try_flatten()
-        .map(move |rows| chunk(table, rows?, otlp));
+        .map(move |rows: Result<RecordBatch>| chunk(table, rows?, otlp));
     Ok(chunks.boxed())
 }
 

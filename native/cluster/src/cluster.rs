@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use otlake_base::{Clock, Code, Error, Metrics, Result, Signal, StreamId};
 use otlake_consensus::state::{State, StreamState};
-use otlake_consensus::{Answer, Command, Door, MetadataConfig, MetadataGroup, RAFT, Refusal};
+use otlake_consensus::{Answer, Command, Doors, MetadataConfig, MetadataGroup, Refusal};
 use otlake_log::Appender;
 use otlake_peer::{PeerConfig, Peers, Services};
 use otlake_processor::Processor;
@@ -25,7 +25,7 @@ use crate::config::ClusterConfig;
 use crate::local::Local;
 use crate::recover::{Recoveries, RecoveryReport};
 use crate::registry::Register;
-use crate::services::{Doors, LIVE, Lives, REPLICA, REPLICATE, Replicas, Wires};
+use crate::services::{LIVE, Lives, REPLICA, REPLICATE, Replicas, Wires};
 use crate::view::ClusterView;
 
 /// How often earlier streams of this node are looked after.
@@ -76,11 +76,11 @@ impl Cluster {
         let replicas = replicas
             .await
             .map_err(|error| Error::new(Code::Internal, format!("a thread ended: {error}")))??;
-        let door = Door::default();
+        let doors = Doors::default();
         let local: Arc<dyn Ingest> = Arc::new(Local(Arc::clone(&processor)));
         let mut services = Services::new();
         services.register(INGEST, IngestService::new(Arc::clone(&local)));
-        services.register(RAFT, Arc::new(Doors(door.clone())));
+        doors.register(&mut services);
         services.register(REPLICA, Arc::new(Replicas(Arc::clone(&replicas))));
         services.register_stream(REPLICATE, Arc::new(Replicas(Arc::clone(&replicas))));
         services.register_stream(LIVE, Arc::new(Lives(reads.server())));
@@ -105,7 +105,7 @@ impl Cluster {
         let group = MetadataGroup::start(
             metadata,
             Arc::new(wires.clone()),
-            &door,
+            &doors,
             Arc::clone(&clock),
             Arc::clone(&metrics),
         )
@@ -355,15 +355,8 @@ impl Cluster {
     /// # Errors
     /// `METADATA_REFUSED` where another holds it; `METADATA_…`.
     pub async fn lock(&self, name: String, ttl_ms: u64) -> Result<u64> {
-        let acquire = Command::AcquireLease {
-            name,
-            holder: format!("{}/{}", self.name(), self.stream()),
-            ttl_ms,
-        };
-        match granted(self.group.propose(acquire).await?)? {
-            Answer::Leased { token, .. } => Ok(token),
-            other => Err(Error::new(Code::Internal, format!("a lock is {other:?}"))),
-        }
+        let holder = format!("{}/{}", self.name(), self.stream());
+        self.group.agreement().lock(&name, &holder, ttl_ms).await
     }
 
     /// Gives a lock back.
@@ -371,8 +364,7 @@ impl Cluster {
     /// # Errors
     /// `METADATA_…`.
     pub async fn unlock(&self, name: String, token: u64) -> Result<()> {
-        let release = Command::ReleaseLease { name, token };
-        granted(self.group.propose(release).await?).map(|_| ())
+        self.group.agreement().unlock(&name, token).await
     }
 
     /// Ends this node's stream in good order: what was stored is written to files, and nobody has to

@@ -18,8 +18,8 @@ use otlake_consensus::{Command, Refusal};
 use otlake_log::Frame;
 use otlake_peer::Peers;
 use otlake_processor::Processor;
-use otlake_replicate::drive::{Recoverer, Sink};
 use otlake_replicate::Ranges;
+use otlake_replicate::drive::{Recoverer, Sink};
 use otlake_replicate::recovery::{Recovery, RecoveryConfig};
 use tokio::sync::Mutex;
 

@@ -56,7 +56,8 @@ impl Register {
         let kept: Vec<(u64, u64)> = kept.iter().collect();
         // Epochs of one length, so that keys are in their order.
         let key = format!("{PLAN}{stream}/{}/{epoch:020}", signal.name());
-        self.set(key, Some(serde_json::json!(kept).to_string())).await
+        self.set(key, Some(serde_json::json!(kept).to_string()))
+            .await
     }
 
     /// By signal: what the last recovery of a stream that planned anything keeps of it.

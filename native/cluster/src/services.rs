@@ -8,7 +8,6 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, StreamExt};
 use otlake_base::{Error, Result};
-use otlake_consensus::{Door, Handler};
 use otlake_peer::{Incoming, Outgoing, Peers, Service, StreamService};
 use otlake_reads::{LivePort, LiveServer, Messages};
 use otlake_replicate::drive::{self, Link, ReplicaService};
@@ -90,16 +89,6 @@ struct Receiving(Incoming);
 impl drive::Incoming for Receiving {
     async fn next(&mut self) -> Result<Option<Bytes>> {
         self.0.next().await
-    }
-}
-
-/// The metadata group's door.
-pub(crate) struct Doors(pub(crate) Door);
-
-#[async_trait]
-impl Service for Doors {
-    async fn call(&self, from: Arc<str>, request: Bytes) -> Result<Bytes> {
-        self.0.call(from, request).await
     }
 }
 

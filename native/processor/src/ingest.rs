@@ -306,8 +306,9 @@ impl Processor {
             match self.dedupe.claim(signal, content, now) {
                 Claim::First(ticket) => return Ok(Some(ticket)),
                 Claim::Stored => return Ok(None),
-                Claim::Partly(_) => {
-                    let what = "a part of the request is being stored by another way";
+                Claim::Partly(known) => {
+                    let shards = known.len();
+                    let what = format!("{shards} shards of the request were stored meanwhile");
                     return Err(Error::new(Code::IngestOverloaded, what));
                 }
                 // The sender goes with the entry: an error is the sign that the first one ended,
