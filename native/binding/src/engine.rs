@@ -136,11 +136,7 @@ impl Engine {
                     Arc::clone(&opening_metrics),
                 )
                 .await?;
-                let reads = Reads::new(
-                    Arc::clone(processor.live()),
-                    processor.tables().clone(),
-                    Arc::clone(&opening_metrics),
-                );
+                let reads = Reads::new(Arc::clone(processor.live()), processor.tables().clone());
                 let sources = reads.sources();
                 let queries =
                     QueryEngine::new(config.query(), sources, opening_clock, opening_metrics)?;

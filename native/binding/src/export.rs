@@ -45,10 +45,9 @@ pub fn chunks(result: QueryResult, otlp: Otlp) -> Result<BoxStream<'static, Resu
     })?;
     let slices = result.stream.map_ok(|batch| {
         let starts = (0..batch.num_rows()).step_by(CHUNK_ROWS);
-        stream::iter(
-            starts
-                .map(move |start| Ok::<_, Error>(batch.slice(start, CHUNK_ROWS.min(batch.num_rows() - start)))),
-        )
+        stream::iter(starts.map(move |start| {
+            Ok::<_, Error>(batch.slice(start, CHUNK_ROWS.min(batch.num_rows() - start)))
+        }))
     });
     let chunks = slices
         .try_flatten()

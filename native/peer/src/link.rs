@@ -13,6 +13,7 @@ use http::{HeaderValue, Method, Request, Version};
 use otlake_base::{Clock, Code, Error, Metrics, Result};
 use parking_lot::Mutex;
 use tokio::net::TcpStream;
+use tokio::runtime::Handle;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +27,8 @@ use crate::stream::{Incoming, Outgoing};
 
 /// What every connection needs.
 pub struct Context {
+    /// Where connections live.
+    pub runtime: Handle,
     pub identity: Identity,
     pub clock: Arc<dyn Clock>,
     pub metrics: Arc<Metrics>,
@@ -216,7 +219,9 @@ impl Link {
     /// keep a connection from being made.
     fn begin_dialling(self: &Arc<Self>, state: &mut State, backoff: Duration) -> Dialling {
         let link = self.clone();
-        let attempt = tokio::spawn(async move { link.attempt(backoff).await });
+        // Whoever calls can be on a runtime that has no sockets, or ends before this one.
+        let runtime = &self.context.runtime;
+        let attempt = runtime.spawn(async move { link.attempt(backoff).await });
         let dialling = async move {
             attempt.await.unwrap_or_else(|_| {
                 let message = "the node is stopping";

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use otlake_base::{Clock, Code, Error, Metrics, Result};
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -56,6 +57,7 @@ impl Peers {
             Error::new(Code::NodePortTaken, format!("{}: {error}", config.listen))
         })?;
         let context = Arc::new(Context {
+            runtime: Handle::current(),
             identity,
             clock,
             metrics,

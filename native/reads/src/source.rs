@@ -6,8 +6,8 @@ use std::time::Duration;
 use arrow::datatypes::SchemaRef;
 use otlake_base::limits::{LIVE_ANSWER_MS, SESSION_WAIT_MS};
 use otlake_base::{
-    Capture, Code, Consistency, Error, Gathering, Metrics, Moment, Result, Session, Table,
-    TableSource, Wanted,
+    Capture, Code, Consistency, Error, Gathering, Moment, Result, Session, Table, TableSource,
+    Wanted,
 };
 use otlake_catalog::Sharing;
 use otlake_decode::schema;
@@ -52,7 +52,6 @@ impl Default for Patience {
 pub struct Reads {
     pub(crate) live: Arc<LiveSet>,
     pub(crate) tables: Tables,
-    pub(crate) metrics: Arc<Metrics>,
     pub(crate) room: Arc<Room>,
     server: LiveServer,
     cluster: RwLock<Option<Arc<Cluster>>>,
@@ -60,12 +59,11 @@ pub struct Reads {
 
 impl Reads {
     /// Reads of a node that is alone.
-    pub fn new(live: Arc<LiveSet>, tables: Tables, metrics: Arc<Metrics>) -> Arc<Reads> {
+    pub fn new(live: Arc<LiveSet>, tables: Tables) -> Arc<Reads> {
         Arc::new(Reads {
             server: LiveServer::new(Arc::clone(&live), tables.clone()),
             live,
             tables,
-            metrics,
             room: Arc::default(),
             cluster: RwLock::default(),
         })

@@ -155,11 +155,7 @@ impl Node {
         let processor = Processor::open(config, Arc::new(SystemClock), Arc::clone(&metrics))
             .await
             .unwrap();
-        let reads = Reads::new(
-            Arc::clone(processor.live()),
-            processor.tables().clone(),
-            Arc::clone(&metrics),
-        );
+        let reads = Reads::new(Arc::clone(processor.live()), processor.tables().clone());
         let name: Arc<str> = name.into();
         reads.join(Cluster {
             node: Arc::clone(&name),

@@ -8,7 +8,7 @@ import type { ClusterNode } from './nodes.js'
 export const SPANS = 20
 const CLIENTS = 6
 /** How long a client waits for an answer. */
-const PATIENCE_MS = 8000
+const PATIENCE_MS = 3000
 /** How long it waits after a refusal. */
 const PAUSE_MS = 50
 const EPOCH = 1_700_000_000_000_000_000n

@@ -67,7 +67,8 @@ export class ClusterNode {
   }
 
   get isRunning(): boolean {
-    return this.#process !== null && this.#process.child.exitCode === null
+    const child = this.#process?.child
+    return child !== undefined && child.exitCode === null && child.signalCode === null
   }
 
   get isPaused(): boolean {
@@ -84,10 +85,12 @@ export class ClusterNode {
   }
 
   async start(more: string[] = []): Promise<void> {
-    const any = `${this.host}:0`
-    const { otlpGrpc = any, otlpHttp = any, http = any, flight = any } = this.#addresses
-    const listen = ['--otlp-grpc', otlpGrpc, '--otlp-http', otlpHttp, '--http', http]
-    const args = [...listen, '--flight', flight, '--cluster', this.cluster, '--peer', this.peer]
+    // None of those that the kernel gives to whoever connects: a client that tries a port of its own
+    // machine that nobody listens at can meet itself there, and keep the node from it.
+    const at = (flag: string, port: number) => [flag, `${this.host}:${port}`]
+    const listen = [...at('--otlp-grpc', 4317), ...at('--otlp-http', 4318), ...at('--http', 4319)]
+    const flight = at('--flight', 4320)
+    const args = [...listen, ...flight, '--cluster', this.cluster, '--peer', this.peer]
     this.#process = await ServerProcess.start(
       this.dataDir,
       [...args, ...this.args, ...more],
