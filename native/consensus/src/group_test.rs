@@ -34,6 +34,7 @@ async fn three_nodes_agree_and_each_reads_what_any_proposed() {
         stream,
         owner: Arc::from("a"),
         followers: Followers::default(),
+        acks: [1; 3],
     };
     nodes.running["b"].propose(register).await.unwrap();
     let state = nodes.running["c"].read().await.unwrap();

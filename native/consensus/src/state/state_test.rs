@@ -47,6 +47,7 @@ fn register(owner: &str) -> Command {
         stream: STREAM,
         owner: Arc::from(owner),
         followers: followers(&["b"]),
+        acks: [2, 2, 1],
     }
 }
 
@@ -71,6 +72,7 @@ fn seal(epoch: u64, by: &str) -> Command {
         epoch,
         by: Arc::from(by),
         ranges: vec![(1, 7), (9, 9)],
+        released: [0, 0, 4],
     }
 }
 
@@ -79,8 +81,10 @@ fn change(epoch: u64, first_sequence: u64, released: u64) -> Command {
         stream: STREAM,
         epoch,
         ensemble: Ensemble {
+            version: first_sequence.div_ceil(10) + 1,
             first_sequence,
             followers: followers(&["c"]),
+            acks: [2, 2, 1],
         },
         released,
     }
@@ -183,7 +187,7 @@ fn only_a_sealed_stream_is_forgotten() {
 }
 
 #[test]
-fn followers_change_forwards_only_and_ended_ensembles_go() {
+fn a_late_change_of_followers_undoes_none_and_ended_ensembles_go() {
     let mut state = State::default();
     ask(&mut state, register("a"));
     ask(&mut state, change(1, 10, 0));
@@ -405,6 +409,7 @@ fn any(seed: &mut u64) -> Command {
             stream,
             owner: Arc::from(name(seed)),
             followers: followers(&["b"]),
+            acks: [2, 2, 1],
         },
         1 => Command::FenceStream {
             stream,
@@ -416,14 +421,17 @@ fn any(seed: &mut u64) -> Command {
             epoch,
             by: Arc::from(name(seed)),
             ranges: vec![(1, draw(seed) % 9 + 1)],
+            released: [0; 3],
         },
         3 => Command::ForgetStream { stream },
         4 => Command::ChangeEnsemble {
             stream,
             epoch,
             ensemble: Ensemble {
+                version: draw(seed) % 5,
                 first_sequence: draw(seed) % 50,
                 followers: Followers::default(),
+                acks: [1; 3],
             },
             released: draw(seed) % 50,
         },
