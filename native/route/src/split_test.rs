@@ -5,15 +5,15 @@ use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::resource::v1::Resource;
-use otlake_base::Signal;
 use otlake_base::limits::MAX_REQUEST_RECORDS;
+use otlake_base::{ShardSet, Signal};
 use proptest::prelude::*;
 use prost::Message;
 
 use crate::count::records;
 use crate::owners::{LOCAL, OwnerIndex, Owners, PlacementRule};
 use crate::shard::{SHARDS, hash, shard_of, shard_of_hash};
-use crate::split::{Slice, split};
+use crate::split::{Slice, split, without};
 use crate::testing::{logs, metrics, owners, owners_of, request, resource, span, spans, traces};
 
 #[test]
@@ -416,4 +416,29 @@ fn records_are_counted_as_their_signal_counts_them() {
     };
     assert_eq!(records(Signal::Metrics, &sent.encode_to_vec()), 5);
     assert_eq!(records(Signal::Logs, b"\x0a\xffnothing"), 0);
+}
+
+#[test]
+fn a_request_without_some_shards_has_every_other_record() {
+    let body = spans(0, 200, 1);
+    let shards_of = |body: &Bytes| -> Vec<usize> {
+        let request = ExportTraceServiceRequest::decode(&body[..]).unwrap();
+        let spans = request.resource_spans.iter();
+        let spans = spans
+            .flat_map(|group| &group.scope_spans)
+            .flat_map(|scope| &scope.spans);
+        let mut shards: Vec<_> = spans
+            .map(|span| shard_of(Signal::Traces, &span.trace_id))
+            .collect();
+        shards.sort_unstable();
+        shards
+    };
+    let (all, even) = (shards_of(&body), |shard: &usize| shard.is_multiple_of(2));
+    let gone: ShardSet = all.iter().copied().filter(even).collect();
+    let rest = without(Signal::Traces, &body, &gone).unwrap();
+    let odd: Vec<usize> = all.iter().copied().filter(|shard| !even(shard)).collect();
+    assert_eq!(shards_of(&rest), odd);
+    assert_eq!(without(Signal::Traces, &rest, &gone), Some(rest.clone()));
+    assert_eq!(without(Signal::Traces, &rest, &ShardSet::ALL), None);
+    assert_eq!(without(Signal::Traces, &body, &ShardSet::EMPTY), Some(body));
 }
