@@ -63,7 +63,7 @@ fn a_node_that_goes_moves_the_shards_of_a_rule_that_it_had_and_no_others() {
         (0..300u64)
             .map(|shard| {
                 owners
-                    .name(owners.owner(Signal::Metrics, shard, placing))
+                    .name(owners.owner(Signal::Metrics, shard, placing).0)
                     .clone()
             })
             .collect::<Vec<_>>()

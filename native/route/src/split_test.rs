@@ -120,7 +120,7 @@ fn owner(signal: Signal, flat: &Flat, owners: &Owners) -> OwnerIndex {
             hash(name.as_bytes(), hash(scope, by_resource))
         }
     };
-    owners.owner(signal, hash, Owners::USUAL)
+    owners.owner(signal, hash, Owners::USUAL).0
 }
 
 /// Every record is in one slice, that of its owner, with all that stood around it, in its order.
