@@ -100,7 +100,7 @@ impl Disk {
 
     /// What is on the disk after a crash now: what was synced, and any of what was written since,
     /// the last of it cut at any byte.
-    fn crash(&self, chance: &mut u64) -> Disk {
+    pub(crate) fn crash(&self, chance: &mut u64) -> Disk {
         let pages = self.0.lock();
         let mut bytes = pages.synced.clone();
         for write in &pages.since {

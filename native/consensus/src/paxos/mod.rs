@@ -19,6 +19,8 @@
 mod configuration;
 mod driver;
 mod engine;
+#[cfg(test)]
+mod engine_test;
 mod links;
 #[cfg(test)]
 mod paxos_test;

@@ -142,6 +142,7 @@ impl Paxos {
         let mut last = unavailable("no leader of the Paxos group is known");
         let tried = async {
             let mut hint = None;
+            let mut hinted = false;
             let mut round = 0;
             loop {
                 let proposal = AgreementProposal {
@@ -153,11 +154,12 @@ impl Paxos {
                 match self.attempt(to, proposal).await {
                     Ok(Told::Answer(answer)) => return Ok(answer),
                     // Whom one that does not lead names is asked at once, and only once in a row.
-                    Ok(Told::Elsewhere(Some(name))) if round % 2 == 1 => {
+                    Ok(Told::Elsewhere(Some(name))) if !hinted => {
+                        hinted = true;
                         hint = self.member(&name);
                         continue;
                     }
-                    Ok(Told::Elsewhere(_)) => {}
+                    Ok(Told::Elsewhere(_)) => hinted = false,
                     Err(error) if error.code == Code::MetadataInvalid => return Err(error),
                     Err(error) => last = error,
                 }
@@ -185,12 +187,14 @@ impl Paxos {
         links::call(&self.core, &member, PROPOSE, &proposal, timeout).await
     }
 
-    /// Whom to ask: who leads as far as this node knows, else this node where it is a member, else
-    /// one voter after the other.
+    /// Whom to ask: who leads as far as this node knows, and, every other time, one voter after the
+    /// other: what this node knows may be old.
     fn candidate(&self, round: usize) -> Option<Member> {
-        if let Some(leader) = self.shared.leader.lock().clone() {
+        let leader = self.shared.leader.lock().clone();
+        if let Some(leader) = leader.filter(|_| round.is_multiple_of(2)) {
             return self.member(&leader);
         }
+        let round = round / 2;
         let metrics = self.core.raft_metrics.borrow();
         let membership = metrics.membership_config.membership();
         let voters: Vec<_> = membership.voter_ids().collect();
@@ -239,7 +243,7 @@ impl Paxos {
 
     /// The state of a member, where this node is none.
     async fn fetched(&self, index: u64) -> Option<Arc<Agreement>> {
-        let candidates = (0..).map_while(|round| self.candidate(round)).take(8);
+        let candidates: Vec<_> = (0..8).filter_map(|round| self.candidate(round)).collect();
         for member in candidates {
             let state = links::call::<Agreement>(&self.core, &member, STATE, &(), SEEK * 4).await;
             if let Ok(state) = state

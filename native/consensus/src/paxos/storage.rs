@@ -94,6 +94,9 @@ impl Kept {
     }
 
     fn append_on_prefix(&mut self, from: usize, entries: Vec<Entry>) -> StorageResult<()> {
+        if from > self.log.len() {
+            return Err("entries of a configuration's log are missing".into());
+        }
         if from < self.log.len() {
             self.log.truncate(from);
             let change = Change::TruncateFrom(Log::Paxos, from as u64);

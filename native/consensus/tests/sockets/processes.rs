@@ -47,9 +47,12 @@ impl Cluster {
             cluster.ask(at, &voters).await.unwrap();
         }
         for at in 0..names.len() {
-            while !cluster.ask(at, "status").await.unwrap().ends_with(&joined) {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+            patiently("all vote", async {
+                while !cluster.ask(at, "status").await.unwrap().ends_with(&joined) {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            })
+            .await;
         }
         cluster
     }
@@ -157,18 +160,22 @@ impl Cluster {
     async fn judge(self, seed: u64, clients: Vec<tokio::task::JoinHandle<()>>) {
         self.going.store(false, Ordering::Relaxed);
         for client in clients {
-            client.await.unwrap();
+            patiently("a client's end", client).await.unwrap();
         }
         for at in 0..self.names.len() {
             for key in 0..8 {
                 let key = format!("k{key}");
                 let number = self.registers.called(&key, RegisterInput::Read);
-                let answer = loop {
-                    let answer = self.ask(at, &format!("read {key}")).await;
-                    if let Some(answer) = answer.filter(|answer| answer.starts_with("ok")) {
-                        break answer;
+                let request = format!("read {key}");
+                let answer = patiently("a last read", async {
+                    loop {
+                        let answer = self.ask(at, &request).await;
+                        if let Some(answer) = answer.filter(|it| it.starts_with("ok")) {
+                            break answer;
+                        }
                     }
-                };
+                })
+                .await;
                 let value = answer.strip_prefix("ok ").unwrap().parse().ok();
                 self.registers
                     .answered(number, RegisterOutput::Value(value));
@@ -191,6 +198,14 @@ impl Cluster {
             panic!("seed {seed}: a lock's history is not linearizable:\n{fault:#?}");
         }
     }
+}
+
+/// Waits for what must come.
+async fn patiently<T>(what: &str, work: impl Future<Output = T>) -> T {
+    let waited = tokio::time::timeout(Duration::from_secs(60), work);
+    waited
+        .await
+        .unwrap_or_else(|_| panic!("it never came: {what}"))
 }
 
 async fn ask(remotes: &Remotes, at: usize, request: &str) -> Option<String> {
@@ -252,7 +267,7 @@ async fn nothing_acknowledged_is_lost_by_kill_9_of_a_majority_or_of_all() {
         }
         tokio::time::sleep(Duration::from_millis(draw(&mut chance) % 300)).await;
         for at in killed {
-            cluster.revive(at).await;
+            patiently("a start", cluster.revive(at)).await;
         }
         // It goes on.
         let before = cluster.values.load(Ordering::Relaxed);
@@ -278,7 +293,7 @@ async fn a_leader_that_is_stopped_and_goes_on_later_answers_nothing_stale() {
     let clients = cluster.load(seed, 4);
     for _ in 0..3 {
         tokio::time::sleep(Duration::from_millis(400)).await;
-        let leader = cluster.leader().await;
+        let leader = patiently("a leader", cluster.leader()).await;
         cluster.signal(leader, Signal::STOP);
         let other = (leader + 1) % 3;
         let on = tokio::time::timeout(Duration::from_secs(30), async {
