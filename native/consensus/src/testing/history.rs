@@ -18,8 +18,18 @@ pub trait Model {
     /// What is answered.
     type Output: Clone + Debug;
 
-    /// Whether an operation can change the object. One that cannot and was not answered is no matter.
+    /// Whether an operation can change the object.
     fn changes(input: &Self::Input) -> bool;
+
+    /// Whether an operation that was not answered explains nothing of all that were asked of its object,
+    /// so that it is no matter whether it happened.
+    fn idle(input: &Self::Input, all: &[&Recorded<Self>]) -> bool
+    where
+        Self: Sized,
+    {
+        let _ = all;
+        !Self::changes(input)
+    }
 
     /// The object before anything was asked.
     fn start() -> Self::State;
@@ -111,10 +121,19 @@ pub fn check<M: Model>(operations: &[Recorded<M>]) -> Result<(), Vec<Recorded<M>
             .or_default()
             .push(operation);
     }
-    for operations in objects.values_mut() {
-        operations.sort_by_key(|operation| operation.called);
-        if !explained::<M>(operations) {
-            return Err(operations.iter().map(|one| (*one).clone()).collect());
+    for operations in objects.into_values() {
+        let all = operations.clone();
+        let (mut ordered, mut open): (Vec<_>, Vec<_>) = operations
+            .into_iter()
+            .partition(|operation| operation.answered.is_some());
+        open.retain(|operation| !M::idle(&operation.input, &all));
+        ordered.sort_by_key(|operation| operation.called);
+        open.sort_by_key(|operation| operation.called);
+        // What is known is tried first: what is not may always come later.
+        ordered.extend(open);
+        if !explained::<M>(&ordered) {
+            ordered.sort_by_key(|operation| operation.called);
+            return Err(ordered.into_iter().cloned().collect());
         }
     }
     Ok(())
@@ -134,12 +153,16 @@ impl Bits {
     }
 }
 
+/// Operations that were answered come first, by when they were asked.
 fn explained<M: Model>(operations: &[&Recorded<M>]) -> bool {
     let count = operations.len();
     let answered = |number: usize| operations[number].answered.as_ref().map(|(at, _)| *at);
-    let mut left = (0..count)
-        .filter(|number| answered(*number).is_some())
+    let known = (0..count)
+        .take_while(|number| answered(*number).is_some())
         .count();
+    let mut left = known;
+    // Below this, everything is done.
+    let mut low = 0;
     let mut done = Bits(vec![0; count.div_ceil(64)]);
     let mut state = M::start();
     let mut seen: HashSet<(Bits, M::State)> = HashSet::new();
@@ -147,18 +170,22 @@ fn explained<M: Model>(operations: &[&Recorded<M>]) -> bool {
     let mut taken: Vec<(usize, M::State)> = Vec::new();
     let mut next = 0;
     while left > 0 {
+        while low < known && done.has(low) {
+            low += 1;
+        }
         // Only what was asked before the first answer that is still due can come next.
-        let due = (0..count)
-            .filter(|number| !done.has(*number))
-            .filter_map(answered)
-            .min()
-            .unwrap_or(u64::MAX);
-        let mut found = None;
-        for (number, operation) in operations.iter().enumerate().skip(next) {
-            if operation.called > due {
-                break;
+        let mut due = u64::MAX;
+        let mut end = low;
+        while end < known && operations[end].called <= due {
+            if !done.has(end) {
+                due = due.min(answered(end).unwrap_or(u64::MAX));
             }
-            if done.has(number) {
+            end += 1;
+        }
+        let mut found = None;
+        for number in (next.max(low)..end).chain(next.max(known)..count) {
+            let operation = operations[number];
+            if operation.called > due || done.has(number) {
                 continue;
             }
             let output = operation.answered.as_ref().map(|(_, output)| output);
@@ -175,7 +202,7 @@ fn explained<M: Model>(operations: &[&Recorded<M>]) -> bool {
         match found {
             Some((number, after)) => {
                 taken.push((number, std::mem::replace(&mut state, after)));
-                left -= usize::from(answered(number).is_some());
+                left -= usize::from(number < known);
                 next = 0;
             }
             None => {
@@ -183,7 +210,8 @@ fn explained<M: Model>(operations: &[&Recorded<M>]) -> bool {
                     return false;
                 };
                 done.flip(number);
-                left += usize::from(answered(number).is_some());
+                left += usize::from(number < known);
+                low = low.min(number);
                 state = before;
                 next = number + 1;
             }
@@ -224,6 +252,21 @@ impl Model for Register {
 
     fn changes(input: &RegisterInput) -> bool {
         *input != RegisterInput::Read
+    }
+
+    fn idle(input: &RegisterInput, all: &[&Recorded<Self>]) -> bool {
+        let value = match input {
+            RegisterInput::Read => return true,
+            RegisterInput::Write(value) | RegisterInput::Swap(_, value) => *value,
+        };
+        // A swap that found another value may have found any, and one that was not answered may have
+        // found this.
+        !all.iter().any(|other| {
+            let found = other.answered.as_ref().map(|(_, output)| output);
+            found == Some(&RegisterOutput::Differs)
+                || found == Some(&RegisterOutput::Value(Some(value)))
+                || matches!(other.input, RegisterInput::Swap(Some(old), _) if old == value)
+        })
     }
 
     fn start() -> Option<u64> {

@@ -230,6 +230,23 @@ fn the_search_finds_an_order_exactly_where_trying_all_orders_does() {
 }
 
 #[test]
+fn writes_that_nobody_saw_and_nobody_answered_cost_no_time() {
+    let mut operations = Vec::new();
+    for number in 0..400 {
+        let at = number * 10;
+        operations.push(one(Write(number * 2 + 1), at, None));
+        operations.push(one(Write(number * 2), at + 1, Some((at + 2, Written))));
+        operations.push(one(Read, at + 3, Some((at + 4, Value(Some(number * 2))))));
+    }
+    assert!(check::<Register>(&operations).is_ok());
+    // One that was seen has happened, and what it overwrote is not seen again.
+    operations.push(one(Read, 5000, Some((5001, Value(Some(1))))));
+    assert!(check::<Register>(&operations).is_ok());
+    operations.push(one(Read, 5002, Some((5003, Value(Some(798))))));
+    assert!(check::<Register>(&operations).is_err());
+}
+
+#[test]
 fn long_histories_of_many_clients_are_judged_too() {
     let mut seed = 7;
     println!("seed {seed}");
