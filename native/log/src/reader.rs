@@ -17,9 +17,13 @@ const LISTINGS: usize = 8;
 pub struct Chunk {
     /// Whole frames, in order.
     pub frames: Vec<Frame>,
-    /// Sequences that were written and cannot be read: first and last of each range. They were
-    /// damaged, or their segment is gone because the tables hold what was in it.
+    /// Sequences that were written and cannot be read: first and last of each range.
     pub lost: Vec<(u64, u64)>,
+    /// Sequences below this are gone with their segments, because the tables hold them; 0 where none
+    /// that was asked for is.
+    pub gone_before: u64,
+    /// The head of a segment is damaged, so that more can be lost than is told.
+    pub doubtful: bool,
     /// There is nothing behind this part.
     pub ended: bool,
 }
@@ -82,8 +86,11 @@ impl StreamReader {
     }
 
     fn part(&mut self, upto: Option<u64>, max_bytes: usize) -> io::Result<Chunk> {
-        let segments = self.segments()?;
-        let mut chunk = Chunk::default();
+        let (segments, doubtful) = self.segments()?;
+        let mut chunk = Chunk {
+            doubtful,
+            ..Chunk::default()
+        };
         let mut bytes = 0;
         let (mut next, mut place) = (self.next, self.place);
         let is_past = |next: u64| upto.is_some_and(|upto| next > upto);
@@ -93,6 +100,15 @@ impl StreamReader {
             .iter()
             .rposition(|segment| segment.begin.sequence <= next)
             .unwrap_or(0);
+        if let Some(segment) = segments.first()
+            && segment.begin.sequence > next
+            && !doubtful
+        {
+            next = upto.map_or(segment.begin.sequence, |upto| {
+                segment.begin.sequence.min(upto + 1)
+            });
+            chunk.gone_before = next;
+        }
         'segments: for (index, segment) in segments.iter().enumerate().skip(first) {
             let later = segments.get(index + 1).map(|later| later.begin.sequence);
             let mut begin = segment.begin;
@@ -161,19 +177,24 @@ impl StreamReader {
         Ok(chunk)
     }
 
-    /// The stream's segments in order, without those that hold nothing for it.
-    fn segments(&self) -> io::Result<Vec<Found>> {
+    /// The stream's segments in order, without those that hold nothing for it; and whether the head
+    /// of one is damaged.
+    fn segments(&self) -> io::Result<(Vec<Found>, bool)> {
         let entries = match self.disk.list(&self.folder) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Ok((Vec::new(), false));
+            }
             entries => entries?,
         };
-        let mut found = Vec::new();
+        let (mut found, mut doubtful) = (Vec::new(), false);
         for entry in entries {
             let ordinal = entry.name.strip_suffix(".seg");
             let ordinal = ordinal.and_then(|name| u64::from_str_radix(name, 16).ok());
             let Some(ordinal) = ordinal else { continue };
             let path = self.folder.join(&entry.name);
-            if let Some(begin) = Head::read(&*self.disk, &path, self.stream)?.begin() {
+            let head = Head::read(&*self.disk, &path, self.stream)?;
+            doubtful |= !matches!(head, Head::Whole(_) | Head::Empty);
+            if let Some(begin) = head.begin() {
                 found.push(Found {
                     ordinal,
                     path,
@@ -182,6 +203,6 @@ impl StreamReader {
             }
         }
         found.sort_by_key(|segment| segment.ordinal);
-        Ok(found)
+        Ok((found, doubtful))
     }
 }

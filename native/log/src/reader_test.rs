@@ -103,7 +103,8 @@ fn what_is_damaged_or_gone_is_told_by_sequence() {
     fs::remove_file(&paths[0]).unwrap();
     let whole = log.reader(1).read(Some(40), usize::MAX).unwrap();
     let first = whole.frames[0].header().sequence;
-    assert_eq!(whole.lost, [(1, first - 1), (first + 4, first + 4)]);
+    assert_eq!(whole.lost, [(first + 4, first + 4)]);
+    assert_eq!(whole.gone_before, first);
     assert_eq!(whole.frames.len() as u64, 40 - first);
     drop(log);
     // Without a bound the end of the stream is its last whole record.
@@ -142,4 +143,34 @@ fn a_record_that_was_refused_is_not_read() {
         (texts, lost),
         (vec!["first".into(), "second".into()], vec![])
     );
+}
+
+#[test]
+fn i6_a_first_record_that_is_damaged_is_told_from_one_that_is_gone() {
+    for at in [10, 100, 170] {
+        let dir = tempfile::tempdir().unwrap();
+        let (log, _) = open(dir.path());
+        append(&log, record(&long(1))).unwrap();
+        let stream = log.stream();
+        drop(log);
+        let folder = dir.path().join(stream.to_string());
+        let path = fs::read_dir(&folder)
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap()
+            .path();
+        let mut bytes = fs::read(&path).unwrap();
+        bytes[at] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        let disk = Arc::new(RealDisk);
+        let mut reader = StreamReader::new(disk, dir.path().to_owned(), stream, 1);
+        let chunk = reader.read(None, usize::MAX).unwrap();
+        let in_head = at < crate::frame::HEADER_BYTES;
+        assert_eq!(chunk.doubtful, in_head);
+        assert_eq!(chunk.frames.len(), usize::from(in_head));
+        let lost = if in_head { vec![] } else { vec![(1, 1)] };
+        assert_eq!(chunk.lost, lost);
+        assert_eq!(chunk.gone_before, 0);
+    }
 }

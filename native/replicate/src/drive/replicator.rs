@@ -208,15 +208,14 @@ impl Replicator {
                 let mut reader = self.log.reader(ranges.first().unwrap_or(1));
                 let upto = self.log.last_durable();
                 let max_bytes = (max_bytes as usize).min(4 * CATCHUP_BYTES);
-                blocking(move || {
-                    let (frames, gone) = pick(&mut reader, &ranges, Some(upto), max_bytes)?;
-                    Ok(Message::Frames {
-                        stream,
-                        frames,
-                        gone,
-                    })
+                let picked = blocking(move || pick(&mut reader, &ranges, Some(upto), max_bytes));
+                let (frames, gone) = picked.await?;
+                self.with(|owner, _| owner.lost(&gone));
+                Ok(Message::Frames {
+                    stream,
+                    frames,
+                    gone,
                 })
-                .await
             }
             _ => Ok(busy(self.log.stream())),
         }

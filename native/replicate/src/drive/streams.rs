@@ -70,17 +70,15 @@ impl OldStreams {
     fn read(&self, stream: StreamId) -> Result<Old> {
         let mut reader = self.reader(stream, 1);
         let mut ranges: [Ranges; 3] = Default::default();
-        let (mut whole, mut first) = (true, None);
+        let mut whole = true;
         loop {
             let chunk = reader.read(None, READ_BYTES)?;
             for frame in &chunk.frames {
                 let header = frame.header();
-                first.get_or_insert(header.sequence);
                 ranges[header.signal.index()].insert(header.sequence);
             }
-            // What is missing before the first one went because the tables hold it.
-            let is_damage = |(_, last): &(u64, u64)| first.is_some_and(|first| *last > first);
-            whole &= !chunk.lost.iter().any(is_damage);
+            // What is gone before the first one went because the tables hold it.
+            whole &= chunk.lost.is_empty() && !chunk.doubtful;
             if chunk.ended {
                 break;
             }

@@ -158,6 +158,13 @@ impl Owner {
         Some(signals)
     }
 
+    /// The acknowledgements that a record needs in its ensemble.
+    fn acks_of(&self, sequence: u64, signal: Signal) -> usize {
+        let of = self.ensembles.0.iter().rev();
+        let mut of = of.filter(|ensemble| ensemble.first_sequence <= sequence);
+        of.next().map_or(1, |ensemble| ensemble.of(signal).acks)
+    }
+
     /// The lowest sequence from which on every record that is done has its quorum among these.
     fn first_with(&self, signals: &[Copies; 3]) -> u64 {
         let mut first = self.done + 1;
@@ -167,8 +174,10 @@ impl Owner {
                 break;
             };
             let copies = &signals[kept.signal.index()];
+            // With fewer acknowledgements than it was done with, its earlier ensemble stays.
+            let acks = copies.acks.max(self.acks_of(sequence, kept.signal));
             let is_released = sequence <= self.released[kept.signal.index()];
-            if !is_released && self.confirmed(copies, sequence) + 1 < copies.acks {
+            if !is_released && self.confirmed(copies, sequence) + 1 < acks {
                 return first;
             }
             first = sequence;

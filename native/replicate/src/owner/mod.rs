@@ -522,6 +522,17 @@ impl Owner {
         }
     }
 
+    /// The log cannot give these back; what is in memory still, it need not.
+    pub fn lost(&mut self, ranges: &Ranges) {
+        for (first, last) in ranges.iter() {
+            for sequence in first.max(self.base)..=last.min(self.last()) {
+                if let Some(kept) = self.kept_mut(sequence) {
+                    kept.lost |= kept.frame.is_none();
+                }
+            }
+        }
+    }
+
     fn kept(&self, sequence: u64) -> Option<&Kept> {
         let index = usize::try_from(sequence.checked_sub(self.base)?).ok()?;
         self.kept.get(index)

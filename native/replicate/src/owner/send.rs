@@ -127,13 +127,7 @@ impl Owner {
         next: u64,
         now: Duration,
     ) {
-        for (first, last) in lost {
-            for sequence in (*first).max(self.base)..=(*last).min(self.last()) {
-                if let Some(kept) = self.kept_mut(sequence) {
-                    kept.lost = kept.frame.is_none();
-                }
-            }
-        }
+        self.lost(&lost.iter().copied().collect());
         let follows = self.follows(name);
         let Some(mut cursor) = self.cursors.remove(name) else {
             return;

@@ -42,7 +42,7 @@ impl Recovery {
         // What is planned is kept to, also before it is known to be written.
         let plan = self.proposed[signal.index()].as_ref();
         let next = match plan {
-            Some(plan) => plan.next_from(from)?,
+            Some(plan) => self.next_planned(plan, signal, from)?,
             None => self.next_held(signal, from)?,
         };
         let is_open = || (from..next).all(|sequence| self.is_held(sequence));
@@ -51,6 +51,19 @@ impl Recovery {
             false => self.is_complete(signal),
         };
         (may_pass || is_open()).then_some(next)
+    }
+
+    /// The next planned record of the signal. One that nobody has any more is passed over where those
+    /// who answered show all that was acknowledged: its only copy was damaged.
+    fn next_planned(&self, plan: &Ranges, signal: Signal, mut from: u64) -> Option<u64> {
+        loop {
+            let next = plan.next_from(from)?;
+            let is_there = self.next_held(signal, next) == Some(next);
+            if is_there || !self.is_complete(signal) {
+                return Some(next);
+            }
+            from = next + 1;
+        }
     }
 
     /// Gives out what was fetched, as far as each signal's order allows.

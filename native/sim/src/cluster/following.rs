@@ -104,10 +104,13 @@ impl World {
                 let upto = process.log.last_durable();
                 let picked =
                     otlake_replicate::drive::pick(&mut reader, ranges, Some(upto), FETCH_BYTES);
-                Some(picked.map(|(frames, gone)| Message::Frames {
-                    stream: *stream,
-                    frames,
-                    gone,
+                Some(picked.map(|(frames, gone)| {
+                    process.owner.lost(&gone);
+                    Message::Frames {
+                        stream: *stream,
+                        frames,
+                        gone,
+                    }
                 }))
             }
             Message::Fence { stream, .. } | Message::Ask { stream } => {

@@ -80,8 +80,9 @@ impl World {
     pub fn tell_live(&mut self, process: &Process, from: usize, number: u64) {
         let rows = process.live.iter().flatten();
         let recovered = process.recoveries.iter().filter(|(_, task)| task.complete);
+        // One that is fenced does not speak for its stream: its tables may have refused it rows.
         let live = Live {
-            stream: Some(process.stream),
+            stream: process.owner.fenced().is_none().then_some(process.stream),
             recovered: recovered.map(|(stream, _)| *stream).collect(),
             rows: rows.map(|row| (row.position, row.record)).collect(),
         };
