@@ -366,6 +366,11 @@ fn what_is_kept_of_a_signal_acknowledged_alone_is_planned_before_a_gap_is_passed
         }
         recovery.answered(&call.to, answer, ms(1));
     }
+    assert_eq!(
+        recovery.take(),
+        None,
+        "nothing is given out before it is planned anew"
+    );
     let (signal, kept) = recovery.plan().unwrap();
     assert_eq!(signal, Logs);
     assert_eq!(kept, [(1, 2), (4, 5), (9, 9)].into_iter().collect());

@@ -46,6 +46,10 @@ impl Recovery {
             None => self.next_held(signal, from)?,
         };
         let is_open = || (from..next).all(|sequence| self.is_held(sequence));
+        // An earlier plan, which is what a later recovery would find, may not have this record.
+        if self.config.planned[signal.index()].is_some() && !self.planned[signal.index()] {
+            return None;
+        }
         let may_pass = match self.needs_plan(signal) {
             true => self.planned[signal.index()],
             false => self.is_complete(signal),

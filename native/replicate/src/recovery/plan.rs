@@ -5,7 +5,7 @@
 //! know which of its records the tables have. The tables cannot tell: their watermark passes a gap
 //! as it passes a record. So the recovery says in the metadata group what it keeps, before the first
 //! commit that passes a gap, and keeps that and nothing else. A later recovery takes over what the
-//! tables have by an earlier one's plan, and plans the rest anew. An owner's own commits have no
+//! tables have by an earlier one's plan, and plans the rest anew before it gives anything out. An owner's own commits have no
 //! gaps, and none comes after the tables were fenced.
 
 use otlake_base::Signal;

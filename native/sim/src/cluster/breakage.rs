@@ -10,7 +10,7 @@ pub enum Breakage {
     AcknowledgeAtOne,
     /// Members tell what they hold and go on taking the old epoch.
     SkipFencing,
-    /// A commit raises the watermark without comparing it.
+    /// A commit has its rows and not its watermark.
     ForgetWatermark,
     /// A follower confirms before its fsync.
     ConfirmBeforeSync,

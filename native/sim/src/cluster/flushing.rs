@@ -9,6 +9,7 @@ use otlake_base::invariant::Invariant;
 
 use super::Breakage;
 use super::process::Process;
+use super::recovering::Task;
 use super::world::{Event, World};
 
 /// Rows of one file.
@@ -77,13 +78,12 @@ impl World {
             let Some(batch) = process.flushing[signal].take() else {
                 return;
             };
-            let compares = !world.broken_by(Breakage::ForgetWatermark);
             let table = &world.tables.0[signal];
             let moved = batch
                 .expected
                 .iter()
                 .any(|(stream, expected)| table.mark(*stream).watermark != *expected);
-            if compares && moved {
+            if moved {
                 // Another has committed meanwhile: what it holds is left out the next time.
                 let again = world.batch(process, signal, batch.rows);
                 process.flushing[signal] = Some(again);
@@ -102,22 +102,29 @@ impl World {
                     if stream == process.stream {
                         process.owner.fence(mark.epoch);
                     }
+                    // Nor does it speak for the stream any more.
+                    let is_over = |task: &Task| task.epoch < mark.epoch;
+                    if process.recoveries.get(&stream).is_some_and(is_over) {
+                        process.recoveries.remove(&stream);
+                    }
                     continue;
                 }
                 let is_held = batch
                     .expected
                     .get(&stream)
                     .is_some_and(|held| sequence <= *held);
-                if !is_held || !compares {
+                if !is_held {
                     world.insert_row(signal, row);
                 }
                 let last = upto.entry(stream).or_default();
                 *last = sequence.max(*last);
             }
             for (stream, last) in upto {
-                let mut mark = world.tables.0[signal].mark(stream);
-                mark.watermark = mark.watermark.max(last);
-                world.tables.0[signal].marks.insert(stream, mark);
+                if !world.broken_by(Breakage::ForgetWatermark) {
+                    let mut mark = world.tables.0[signal].mark(stream);
+                    mark.watermark = mark.watermark.max(last);
+                    world.tables.0[signal].marks.insert(stream, mark);
+                }
                 if stream == process.stream {
                     process.owner.release(Signal::ALL[signal], last);
                     let sequence = last;

@@ -48,7 +48,8 @@ impl World {
             process.follower.written(ticket, &Ok(()));
         }
         if !std::mem::replace(&mut process.journal_due, true) {
-            let delay = self.within(0, 12);
+            let slowest = self.journal_ms;
+            let delay = self.within(0, slowest);
             self.after(delay, Event::Journal(process.node, process.incarnation));
         }
     }

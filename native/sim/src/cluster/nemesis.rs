@@ -19,6 +19,8 @@ pub struct Nemesis {
     victim: usize,
     may_wipe: bool,
     may_flip: bool,
+    /// Times of a thousand that power fails right behind an acknowledgement.
+    power: u64,
     /// Which faults this run has, as bits.
     kinds: u64,
 }
@@ -31,8 +33,9 @@ impl Nemesis {
             faulty: Duration::from_millis(8_000 + chance.below(14_000)),
             every: 200 + chance.below(1_500),
             victim: chance.below(nodes as u64) as usize,
-            may_wipe: chance.per_mille(300),
+            may_wipe: chance.per_mille(400),
             may_flip: chance.per_mille(300),
+            power: chance.below(3) * chance.below(40),
             kinds: chance.next() | chance.next(),
         }
     }
@@ -116,6 +119,39 @@ impl World {
             10 if self.nemesis.may_flip => self.flip(),
             11 if self.nemesis.may_wipe => self.wipe(),
             _ => {}
+        }
+    }
+
+    /// Right behind an acknowledgement is when most can be lost of what was not fsynced.
+    pub fn may_lose_power(&mut self, node: usize) {
+        let power = self.nemesis.power;
+        if self.healed.is_none() && self.chance.per_mille(power) {
+            let delay = self.within(0, 6);
+            self.after(delay, Event::PowerLoss(node));
+        }
+    }
+
+    /// Power fails at a node and at some of the others, most of which come back before it does.
+    pub fn power_fails(&mut self, node: usize) {
+        if self.healed.is_some() {
+            return;
+        }
+        for other in 0..self.nodes.len() {
+            let fails = other == node || self.chance.per_mille(500);
+            if !fails || self.nodes[other].process.is_none() {
+                continue;
+            }
+            let delay = match other == node || self.chance.per_mille(350) {
+                true => self.within(100, 9_000),
+                false => self.within(50, 1_500),
+            };
+            if other != node && other == self.nemesis.victim && self.nemesis.may_wipe {
+                self.wipe();
+            } else {
+                self.crash(other, Fate::PowerCut);
+                self.report.crashes += 1;
+            }
+            self.after(delay, Event::Start(other));
         }
     }
 

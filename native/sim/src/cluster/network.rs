@@ -110,11 +110,18 @@ impl Network {
         from == to || !self.cut.contains(&(from, to))
     }
 
-    /// Cuts a node off from some of the others, or some of them from it.
+    /// Cuts a node off from one or most of the others, or them from it.
     pub fn cut_off(&mut self, chance: &mut Chance, node: usize) {
         let one_way = chance.below(3);
+        let alone = chance
+            .per_mille(400)
+            .then(|| chance.below(self.nodes as u64) as usize);
         for other in 0..self.nodes {
-            if other == node || chance.per_mille(250) {
+            let is_left = match alone {
+                Some(alone) => other != alone,
+                None => chance.per_mille(250),
+            };
+            if other == node || is_left {
                 continue;
             }
             if one_way != 1 {

@@ -161,6 +161,7 @@ impl World {
             )
         });
         self.acknowledged(position, record, alone);
+        self.may_lose_power(node);
         process.live[signal.index()].push_back(Row {
             position,
             record,

@@ -118,7 +118,9 @@ impl World {
         if self.broken_by(Breakage::AcceptTooFew) {
             for ensemble in &mut ensembles.0 {
                 for copies in &mut ensemble.signals {
-                    copies.acks = copies.acks.max(copies.followers.len() + 1);
+                    if copies.acks > 1 {
+                        copies.acks = copies.acks.max(copies.followers.len() + 1);
+                    }
                 }
             }
         }

@@ -78,6 +78,8 @@ pub enum Event {
     Flush(usize, u64, usize),
     /// And commits them.
     Commit(usize, u64, usize),
+    /// Power fails at a node that has just acknowledged something, and at others.
+    PowerLoss(usize),
     /// A process ends by itself, and starts again.
     Restart(usize, u64),
     /// It starts.
@@ -150,6 +152,8 @@ pub struct World {
     pub healed: Option<Duration>,
     pub at_rest: bool,
     pub allow_degraded: bool,
+    /// The longest that a journal's disk takes for a group, in milliseconds.
+    pub journal_ms: u64,
     pub report: Report,
 }
 
@@ -201,6 +205,7 @@ impl World {
             healed: None,
             at_rest: false,
             allow_degraded: chance.per_mille(150),
+            journal_ms: if chance.per_mille(600) { 12 } else { 150 },
             report: Report::default(),
             chance,
         };
@@ -326,6 +331,7 @@ impl World {
                 self.crash(node, Fate::Kill);
                 self.start(node);
             }
+            Event::PowerLoss(node) => self.power_fails(node),
             Event::Start(node) => self.start(node),
             Event::Resume(node) => self.resume(node),
             Event::Links => self.look_at_links(),
