@@ -119,10 +119,24 @@ impl Driven {
         })
     }
 
+    fn take(&mut self) {
+        while let Some(frame) = self.recovery.take() {
+            assert!(frame.is_intact());
+            let header = frame.header();
+            let before = self.given.iter().rev().find(|(of, _)| *of == header.signal);
+            assert!(before.is_none_or(|(_, before)| *before < header.sequence));
+            self.given.push((header.signal, header.sequence));
+        }
+    }
+
     /// Answers calls for ten seconds.
     fn run(&mut self) -> Progress {
         for _ in 0..100 {
             for _ in 0..100 {
+                if let Some((signal, _)) = self.recovery.plan() {
+                    self.recovery.planned(signal);
+                }
+                self.take();
                 let calls = self.recovery.calls();
                 if calls.is_empty() {
                     break;
@@ -131,16 +145,7 @@ impl Driven {
                     let answer = self.answer(&call.to, &call.message);
                     self.recovery.answered(&call.to, answer, self.now);
                 }
-                if let Some((signal, _)) = self.recovery.plan() {
-                    self.recovery.planned(signal);
-                }
-                while let Some(frame) = self.recovery.take() {
-                    assert!(frame.is_intact());
-                    let header = frame.header();
-                    let before = self.given.iter().rev().find(|(of, _)| *of == header.signal);
-                    assert!(before.is_none_or(|(_, before)| *before < header.sequence));
-                    self.given.push((header.signal, header.sequence));
-                }
+                self.take();
             }
             self.now += ms(100);
             self.recovery.tick(self.now);

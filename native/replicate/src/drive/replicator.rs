@@ -227,7 +227,9 @@ impl Replicator {
             ticking.abort();
         }
         self.links.close();
-        self.state.lock().waiting.clear();
+        // They are let go outside the lock: whoever waits for them may ask for something.
+        let waiting = std::mem::take(&mut self.state.lock().waiting);
+        drop(waiting);
     }
 
     pub(super) fn link_number(&self) -> u64 {

@@ -50,6 +50,30 @@ impl JournalCore {
         }
     }
 
+    /// Writes and syncs a group, and tells what became of each write. A full journal takes no records
+    /// and still takes what is told about streams: only so can it get room.
+    pub fn commit_each(&mut self, group: &[Write]) -> Vec<Result<()>> {
+        let outcome = self.commit(group);
+        let is_told = |write: &Write| !matches!(write, Write::Frames(_));
+        let told: Vec<Write> = group
+            .iter()
+            .filter(|write| is_told(write))
+            .cloned()
+            .collect();
+        let is_full = outcome
+            .as_ref()
+            .is_err_and(|error| error.code == Code::LogFull);
+        if !is_full || told.is_empty() || told.len() == group.len() {
+            return vec![outcome; group.len()];
+        }
+        let told = self.commit(&told);
+        let each = group.iter().map(|write| match is_told(write) {
+            true => told.clone(),
+            false => outcome.clone(),
+        });
+        each.collect()
+    }
+
     /// Writes and syncs a group. An error means that none of it is confirmed; it can be there all
     /// the same, and does no harm: it was written by the stream's owner.
     ///
@@ -84,7 +108,11 @@ impl JournalCore {
             return Err(Error::new(Code::LogFull, text));
         }
         let states = self.states(group);
-        self.write(&states, &frames, 0)?;
+        let spare = match frames.is_empty() {
+            true => self.config.segment_bytes,
+            false => 0,
+        };
+        self.write(&states, &frames, spare)?;
         let mut index = self.index.write();
         for write in group {
             if let Write::Fence { stream, epoch } = write {
@@ -346,7 +374,7 @@ impl JournalCore {
     pub fn close(&mut self) {
         if !self.index.read().unwritten.is_empty() {
             let states = self.states(&[]);
-            let _ = self.write(&states, &[], 0);
+            let _ = self.write(&states, &[], self.config.segment_bytes);
         }
         self.seal();
     }

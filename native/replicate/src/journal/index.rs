@@ -106,9 +106,8 @@ impl Index {
     }
 
     pub fn release(&mut self, stream: StreamId, released: BySignal) {
-        let Some(of) = self.streams.get_mut(&stream) else {
-            return;
-        };
+        // Also of a stream with no record yet: one can stand in the same group.
+        let of = self.streams.entry(stream).or_default();
         let mut is_new = false;
         for (known, upto) in of.released.iter_mut().zip(released) {
             is_new |= upto > *known;

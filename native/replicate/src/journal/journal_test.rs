@@ -222,15 +222,39 @@ fn i5_a_full_journal_refuses_and_takes_again_when_records_are_released() {
         .map(|path| fs::metadata(path).unwrap().len())
         .sum();
     assert_eq!(on_disk, core.reader().bytes());
-    core.commit(&[Write::Release {
+    let release = Write::Release {
         stream: A,
         released: [next / 2; 3],
-    }])
-    .unwrap();
+    };
+    let fence = Write::Fence {
+        stream: B,
+        epoch: 2,
+    };
+    let outcomes = core.commit_each(&[release, records(A, next..=next), fence]);
+    let codes: Vec<_> = outcomes
+        .into_iter()
+        .map(|o| o.err().map(|error| error.code))
+        .collect();
+    assert_eq!(codes, [None, Some(Code::LogFull), None]);
     while core.tidy().unwrap() {}
     core.commit(&[records(A, next..=next + 9)]).unwrap();
     assert_eq!(
         held(&core, A),
         (next / 2 + 1..next + 10).collect::<Vec<_>>()
     );
+}
+
+#[test]
+fn a_release_covers_the_records_of_its_own_group_after_a_reopen_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut core = open(dir.path());
+    let release = Write::Release {
+        stream: A,
+        released: [3; 3],
+    };
+    core.commit(&[records(A, 1..=5), release]).unwrap();
+    assert_eq!(held(&core, A), [4, 5]);
+    drop(core);
+    let core = open(dir.path());
+    assert_eq!(held(&core, A), [4, 5]);
 }

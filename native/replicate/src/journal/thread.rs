@@ -162,10 +162,10 @@ fn run(mut core: JournalCore, orders: &Receiver<Order>) {
             }
         }
         if !writes.is_empty() {
-            let outcome = core.commit(&writes);
+            let outcomes = core.commit_each(&writes);
             drop(writes);
-            for answer in answers {
-                answer(outcome.clone());
+            for (answer, outcome) in answers.into_iter().zip(outcomes) {
+                answer(outcome);
             }
         }
         for _ in 0..TIDY_STEPS {

@@ -114,7 +114,9 @@ impl Recovery {
 
     /// Asks for what is next, each record of one member.
     pub(super) fn fetch(&mut self, now: Duration) {
-        if self.ready_bytes + self.fetched_bytes >= READY_BYTES {
+        let mut members = self.members.values();
+        let may_call = members.any(|member| member.held.is_some() && !member.called);
+        if self.ready_bytes + self.fetched_bytes >= READY_BYTES || !may_call {
             return;
         }
         let mut wanted: Vec<(Arc<str>, Ranges)> = Vec::new();

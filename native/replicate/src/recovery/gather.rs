@@ -27,9 +27,22 @@ impl Recovery {
         }
     }
 
+    /// Looks anew at what the answers amount to.
+    pub(super) fn look(&mut self) {
+        self.passed = Signal::ALL.map(|signal| self.told_passed(signal));
+        let is_whole = self.is_lossy || self.owner_is_whole();
+        self.complete =
+            Signal::ALL.map(|signal| is_whole || self.incomplete(signal).next().is_none());
+    }
+
     /// Whether everything of the signal that was acknowledged is among what was told.
     pub(super) fn is_complete(&self, signal: Signal) -> bool {
-        self.is_lossy || self.owner_is_whole() || self.incomplete(signal).next().is_none()
+        self.complete[signal.index()]
+    }
+
+    /// The tables hold everything of the signal up to here.
+    pub(super) fn passed(&self, signal: Signal) -> u64 {
+        self.passed[signal.index()]
     }
 
     /// The owner's log has each record that was ever acknowledged: its fsync comes first.
@@ -43,8 +56,7 @@ impl Recovery {
         })
     }
 
-    /// By signal: the tables hold everything up to here, as they or a member tell.
-    pub(super) fn passed(&self, signal: Signal) -> u64 {
+    fn told_passed(&self, signal: Signal) -> u64 {
         let told = self
             .members
             .values()

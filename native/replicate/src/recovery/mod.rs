@@ -121,6 +121,10 @@ pub struct Recovery {
     superseded: Option<u64>,
     /// What the members have is taken for all there is.
     is_lossy: bool,
+    /// By signal, whether everything acknowledged is among what was told; and up to where the tables
+    /// hold everything. Looked at anew with each answer, not with each record.
+    complete: [bool; 3],
+    passed: BySignal,
     /// By signal, what was put into `ready` ever.
     given: [Ranges; 3],
     /// By signal, what is kept of the stream, where that is to be promised.
@@ -150,6 +154,8 @@ impl Recovery {
             records: 0,
             superseded: None,
             is_lossy: false,
+            complete: [false; 3],
+            passed: [0; 3],
             given: Default::default(),
             proposed: Default::default(),
             planned: [false; 3],
@@ -221,6 +227,7 @@ impl Recovery {
     /// records are lost, with more disks than their signal has copies for.
     pub fn accept_loss(&mut self) {
         self.is_lossy |= self.progress().exhausted;
+        self.look();
         self.give_out();
     }
 
@@ -234,8 +241,10 @@ impl Recovery {
             return;
         }
         self.ask(now);
+        self.look();
         self.give_out();
         self.fetch(now);
+        self.look();
     }
 
     /// How far it is.

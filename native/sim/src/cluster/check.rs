@@ -134,7 +134,13 @@ impl World {
         for node in &self.nodes {
             let process = node.process.as_ref()?;
             if let Some(stream) = process.follower.holding().first() {
-                return Some(format!("{} still holds copies of {stream}", node.name));
+                let held = process.follower.held(*stream);
+                let owner = self.nodes[self.checks.streams[stream]].process.as_ref();
+                let wanted = owner.is_some_and(|owner| owner.owner.wants(&node.name));
+                return Some(format!(
+                    "{} still holds {held:?}, a link from its owner: {wanted}",
+                    node.name
+                ));
             }
         }
         None

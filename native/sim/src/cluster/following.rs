@@ -59,13 +59,13 @@ impl World {
             process.journal_due = false;
             let queue = std::mem::take(&mut process.journal_queue);
             let (tickets, writes): (Vec<u64>, Vec<Write>) = queue.into_iter().unzip();
-            let outcome = process.journal.commit(&writes);
-            if let Err(error) = &outcome {
-                world.note(&[10, node as u64], || {
-                    format!("n{node} journal refuses: {error}")
-                });
-            }
-            for ticket in tickets {
+            let outcomes = process.journal.commit_each(&writes);
+            for (ticket, outcome) in tickets.into_iter().zip(outcomes) {
+                if let Err(error) = &outcome {
+                    world.note(&[10, node as u64], || {
+                        format!("n{node} journal refuses: {error}")
+                    });
+                }
                 process.follower.written(ticket, &outcome);
             }
             for _ in 0..TIDY_STEPS {
