@@ -149,22 +149,16 @@ impl Follower {
     /// An owner said something over a link, whose number no other link of this node has.
     pub fn received(&mut self, link: u64, message: Message) {
         match message {
-            Message::Hello { stream, epoch } => {
-                if self.takes(stream, epoch, link) {
-                    self.streams.entry(stream).or_default().link = Some(link);
-                    let held = Message::Held(self.held(stream));
-                    self.say(To::Link(link), held);
-                }
+            Message::Hello { stream, epoch } if self.takes(stream, epoch, link) => {
+                self.streams.entry(stream).or_default().link = Some(link);
+                let held = Message::Held(self.held(stream));
+                self.say(To::Link(link), held);
             }
             Message::Append {
                 stream,
                 epoch,
                 frames,
-            } => {
-                if self.takes(stream, epoch, link) {
-                    self.append(stream, link, frames);
-                }
-            }
+            } if self.takes(stream, epoch, link) => self.append(stream, link, frames),
             Message::Beat {
                 stream,
                 epoch,
@@ -322,10 +316,10 @@ impl Follower {
         let Some(of) = self.streams.get_mut(&stream) else {
             return;
         };
-        for signal in 0..3 {
-            let upto = released[signal].max(of.released[signal]);
-            of.released[signal] = upto;
-            of.durable[signal].remove_upto(upto);
+        let known = of.released.iter_mut().zip(&mut of.durable);
+        for ((known, durable), upto) in known.zip(released) {
+            *known = upto.max(*known);
+            durable.remove_upto(*known);
         }
         if of.released != of.released_durable && !of.releasing {
             of.releasing = true;

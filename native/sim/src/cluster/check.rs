@@ -69,7 +69,8 @@ impl World {
             let signal = super::owning::signal_of(record).index();
             let is_held = self.tables.0[signal].rows.contains_key(&position);
             let lease = QUORUM[signal].timeout;
-            if !is_held && !(alone && self.now <= sealed + lease) {
+            let may_come_back = alone && self.now <= sealed + lease;
+            if !is_held && !may_come_back {
                 let what = format!("record {record} is acknowledged after its stream was sealed");
                 self.violated(Invariant::I9Fenced, what);
             }

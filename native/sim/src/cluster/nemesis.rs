@@ -1,5 +1,5 @@
-//! What goes wrong: nodes, network, disks, clocks' nodes that stand still, and members that come
-//! and go.
+//! What goes wrong: nodes that go down or stand still, the network, disks, and members that come and
+//! go.
 
 use std::path::Path;
 use std::time::Duration;
@@ -88,12 +88,24 @@ impl World {
                 self.network.slow = self.chance.below(2) * self.chance.below(250);
             }
             6 => {
-                if !self.network.no_register.remove(&node) {
-                    self.network.no_register.insert(node);
+                let was_reached = self.network.no_register.insert(node);
+                self.note(&[28, node as u64], || {
+                    format!("n{node} loses the register: {was_reached}")
+                });
+                if !was_reached {
+                    self.network.no_register.remove(&node);
                 }
             }
             7 => {
-                let faults = Faults::by_seed(&mut self.chance);
+                let often = self.chance.below(120);
+                let mut rate = || self.chance.below(often + 1);
+                let faults = Faults {
+                    short_write: rate(),
+                    write: rate(),
+                    sync: rate(),
+                    name: rate(),
+                    slow: 0,
+                };
                 self.nodes[node].disk.set_faults(faults);
             }
             8 => {

@@ -108,9 +108,9 @@ impl World {
             return;
         }
         let mut watermark = [0; 3];
-        for signal in 0..3 {
-            match self.tables.0[signal].fence(stream, record.epoch) {
-                Some(upto) => watermark[signal] = upto,
+        for (table, watermark) in self.tables.0.iter_mut().zip(&mut watermark) {
+            match table.fence(stream, record.epoch) {
+                Some(upto) => *watermark = upto,
                 None => return,
             }
         }
