@@ -24,7 +24,7 @@
 //! failed from then until the process ended.
 //!
 //! - `frame.rs`: the bytes of headers and frames.
-//! - `writer.rs`: the thread.
+//! - `writer.rs`: the thread; `order.rs`: what it is sent.
 //! - `replay.rs`: finds the streams of earlier starts, and reads them.
 //! - `reading.rs`: reads one segment, and past damage in it.
 //! - `retention.rs`: which segments exist, and when they may go.
@@ -39,6 +39,7 @@ mod appender;
 pub mod frame;
 mod holding;
 mod log;
+mod order;
 mod reader;
 mod reading;
 mod replay;

@@ -12,10 +12,11 @@ use otlake_base::{Clock, Code, Error, Metrics, Position, Result, Signal, StreamI
 use parking_lot::Mutex;
 
 use crate::frame::Frame;
+use crate::order::{Answer, Order, Sent};
 use crate::reader::StreamReader;
 use crate::replay::Replay;
 use crate::retention::Retention;
-use crate::writer::{Answer, Order, Sent, Writer};
+use crate::writer::Writer;
 
 /// Requests that may wait to be written to the log (I5).
 const QUEUE_RECORDS: usize = 4096;

@@ -7,9 +7,10 @@ use otlake_base::disk::{Disk, create_folders, existing_above};
 use otlake_base::{Clock, Code, Error, Metrics, Position, Result, Signal, StreamId};
 
 use crate::log::{LogConfig, OnFrame, Record};
+use crate::order::{Answer, Order};
 use crate::reader::StreamReader;
 use crate::retention::Retention;
-use crate::writer::{Answer, Order, Writer};
+use crate::writer::Writer;
 
 /// A log whose groups are made by whoever holds it.
 pub struct SteppedLog {

@@ -4,48 +4,20 @@ use std::io::{self, IoSlice};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use otlake_base::disk::{Disk, DiskFile, create_folders};
-use otlake_base::limits::{LOG_GROUP_BYTES, LOG_GROUP_RECORDS};
 use otlake_base::{Clock, Code, Error, Metrics, Position, Result, StreamId};
 
 use crate::frame::{self, FRAME_BYTES, Frame, HEADER_BYTES, SegmentHeader};
-use crate::log::{Durability, LogConfig, OnDurable, OnFrame, Record};
+use crate::log::{Durability, LogConfig};
+use crate::order::{Answer, Order, Sent, gather};
 use crate::retention::Retention;
 
 /// How long the log may hold what is written but not synced, with durability `relaxed`.
 const RELAXED_SYNC_INTERVAL: Duration = Duration::from_secs(1);
-
-/// A record on its way to the disk.
-pub struct Order {
-    pub record: Record,
-    pub answer: Answer,
-}
-
-/// What the writer is sent.
-pub enum Sent {
-    Order(Order),
-    /// Begin the stream's first segment.
-    Begin(SyncSender<Result<()>>),
-}
-
-/// Who is told what became of a record.
-pub enum Answer {
-    Position(OnDurable),
-    Frame(OnFrame),
-}
-
-impl Answer {
-    pub fn refuse(self, error: Error) {
-        match self {
-            Answer::Position(answer) => answer(Err(error)),
-            Answer::Frame(answer) => answer(Err(error)),
-        }
-    }
-}
 
 /// The heads of a group, as they were written: each ends where it is told.
 struct Heads {
@@ -405,24 +377,4 @@ impl Writer {
             }
         }
     }
-}
-
-/// The first order and what waits behind it, within the limits of a group; and who waits for the
-/// stream to begin.
-fn gather(first: Sent, orders: &Receiver<Sent>) -> (Vec<Order>, Vec<SyncSender<Result<()>>>) {
-    let (mut group, mut begins, mut bytes) = (Vec::new(), Vec::new(), 0);
-    let mut next = Some(first);
-    while let Some(sent) = next.take() {
-        match sent {
-            Sent::Order(order) => {
-                bytes += order.record.payload.len();
-                group.push(order);
-            }
-            Sent::Begin(begun) => begins.push(begun),
-        }
-        if group.len() < LOG_GROUP_RECORDS && bytes < LOG_GROUP_BYTES {
-            next = orders.try_recv().ok();
-        }
-    }
-    (group, begins)
 }

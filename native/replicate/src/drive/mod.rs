@@ -1,7 +1,8 @@
 //! The drivers: what connects the protocol to the log, the journal and the network.
 //!
 //! - `wire.rs`: the port to the network; `memory.rs`: a network within the process, for tests.
-//! - `replicator.rs`: the owner's side, an [`otlake_log::Appender`]; `links.rs`: its links.
+//! - `replicator.rs`: the owner's side, an [`otlake_log::Appender`]; `work.rs`: what its owner wants
+//!   done; `links.rs`: its links.
 //! - `service.rs`: the follower's side, and what a node tells of its own streams;
 //!   `streams.rs`: the latter.
 //! - `recoverer.rs`: runs a recovery.
@@ -13,6 +14,7 @@ mod replicator;
 mod service;
 mod streams;
 mod wire;
+mod work;
 
 #[cfg(test)]
 mod drive_test;

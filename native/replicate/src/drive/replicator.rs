@@ -20,16 +20,14 @@ use super::streams::pick;
 use super::wire::Wire;
 use crate::ensemble::{Ensemble, Quorum};
 use crate::message::Message;
-use crate::owner::{Output, Owner, OwnerConfig, OwnerStatus, Proposed};
+use crate::owner::{Owner, OwnerConfig, OwnerStatus, Proposed};
 
 /// How often the owner is told the time.
 const TICK: Duration = Duration::from_millis(50);
 /// Ticks between two looks at the gauges.
 const MEASURE_TICKS: u64 = 20;
-/// Bytes that are read back from the log at once, for one follower.
-const CATCHUP_BYTES: usize = 2 * 1024 * 1024;
-/// How long a read of the log that failed waits.
-const READ_RETRY: Duration = Duration::from_millis(500);
+/// Bytes of an answer to a fetch, beyond its first record (I5).
+const FETCH_BYTES: usize = 8 * 1024 * 1024;
 /// Followers whose lag is told (I5).
 const MEASURED_FOLLOWERS: usize = 16;
 
@@ -69,10 +67,10 @@ impl Default for ReplicatorConfig {
     }
 }
 
-struct State {
-    owner: Owner,
+pub(super) struct State {
+    pub(super) owner: Owner,
     /// Who is told of each record that is not done.
-    waiting: VecDeque<(u64, OnDurable)>,
+    pub(super) waiting: VecDeque<(u64, OnDurable)>,
 }
 
 /// Told of releases of streams that this node does not write.
@@ -80,21 +78,21 @@ pub type OnRelease = Box<dyn Fn(Signal, Position) + Send + Sync>;
 
 /// A log with copies on other nodes.
 pub struct Replicator {
-    this: Weak<Replicator>,
-    log: Arc<Log>,
+    pub(super) this: Weak<Replicator>,
+    pub(super) log: Arc<Log>,
     quorum: [Quorum; 3],
-    state: Mutex<State>,
+    pub(super) state: Mutex<State>,
     /// Held by whoever does what the owner wants, in order.
-    working: Mutex<()>,
-    links: Links,
-    registry: Arc<dyn Registry>,
-    clock: Arc<dyn Clock>,
-    metrics: Arc<Metrics>,
-    runtime: Handle,
-    last_done: AtomicU64,
-    readers: Mutex<HashMap<Arc<str>, StreamReader>>,
-    fenced: watch::Sender<Option<u64>>,
-    ready: watch::Sender<bool>,
+    pub(super) working: Mutex<()>,
+    pub(super) links: Links,
+    pub(super) registry: Arc<dyn Registry>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) runtime: Handle,
+    pub(super) last_done: AtomicU64,
+    pub(super) readers: Mutex<HashMap<Arc<str>, StreamReader>>,
+    pub(super) fenced: watch::Sender<Option<u64>>,
+    pub(super) ready: watch::Sender<bool>,
     on_release: Mutex<Option<OnRelease>>,
     ticking: Mutex<Option<JoinHandle<()>>>,
 }
@@ -207,7 +205,7 @@ impl Replicator {
             } => {
                 let mut reader = self.log.reader(ranges.first().unwrap_or(1));
                 let upto = self.log.last_durable();
-                let max_bytes = (max_bytes as usize).min(4 * CATCHUP_BYTES);
+                let max_bytes = (max_bytes as usize).min(FETCH_BYTES);
                 let picked = blocking(move || pick(&mut reader, &ranges, Some(upto), max_bytes));
                 let (frames, gone) = picked.await?;
                 self.with(|owner, _| owner.lost(&gone));
@@ -245,119 +243,6 @@ impl Replicator {
             act(&mut state.owner, now);
         }
         self.work();
-    }
-
-    /// Does what the owner wants. Another thread that is at it does this one's, too.
-    fn work(&self) {
-        loop {
-            let Some(working) = self.working.try_lock() else {
-                return;
-            };
-            loop {
-                let outputs = self.state.lock().owner.outputs();
-                if outputs.is_empty() {
-                    break;
-                }
-                for output in outputs {
-                    self.act(output);
-                }
-            }
-            drop(working);
-            // What came between the look and the unlocking was left to this thread.
-            if !self.state.lock().owner.has_outputs() {
-                return;
-            }
-        }
-    }
-
-    fn act(&self, output: Output) {
-        match output {
-            Output::Done { sequence, outcome } => self.done(sequence, outcome),
-            Output::Send { to, link, message } => self.links.send(&to, link, message),
-            Output::Connect(name) => self.links.open(name, &self.runtime),
-            Output::Disconnect(name) => {
-                self.links.end(&name);
-                self.readers.lock().remove(&name);
-            }
-            Output::Read { to, from, upto } => self.read(to, from, upto),
-            Output::Propose(ensemble) => self.propose(ensemble),
-            Output::Fenced(epoch) => {
-                tracing::error!(
-                    target: "otlake::replicate", stream = %self.log.stream(), epoch,
-                    "another node has taken over this node's stream"
-                );
-                self.fenced.send_replace(Some(epoch));
-            }
-        }
-    }
-
-    fn done(&self, sequence: u64, outcome: Result<()>) {
-        let waiting = {
-            let mut state = self.state.lock();
-            match state.waiting.front() {
-                Some((first, _)) if *first == sequence => state.waiting.pop_front(),
-                _ => None,
-            }
-        };
-        let Some((_, on_durable)) = waiting else {
-            return;
-        };
-        let stream = self.log.stream();
-        on_durable(outcome.map(|()| {
-            // Whoever sees the position also sees that it has its quorum (I1).
-            self.last_done.store(sequence, Ordering::Release);
-            Position { stream, sequence }
-        }));
-    }
-
-    fn read(&self, to: Arc<str>, from: u64, upto: u64) {
-        let Some(this) = self.this.upgrade() else {
-            return;
-        };
-        self.runtime.spawn(async move {
-            let reader = this.readers.lock().remove(&to);
-            let mut reader = reader
-                .filter(|reader| reader.next() == from)
-                .unwrap_or_else(|| this.log.reader(from));
-            let read = blocking(move || {
-                let chunk = reader.read(Some(upto), CATCHUP_BYTES)?;
-                Ok((chunk, reader))
-            })
-            .await;
-            match read {
-                Ok((chunk, reader)) => {
-                    let next = reader.next();
-                    this.readers.lock().insert(Arc::clone(&to), reader);
-                    this.with(|owner, now| owner.read(&to, chunk.frames, &chunk.lost, next, now));
-                }
-                Err(error) => {
-                    tracing::warn!(target: "otlake::replicate", %error, "the log is not read back");
-                    tokio::time::sleep(READ_RETRY).await;
-                    this.with(|owner, now| owner.read(&to, Vec::new(), &[], from, now));
-                }
-            }
-        });
-    }
-
-    fn propose(&self, ensemble: Ensemble) {
-        let Some(this) = self.this.upgrade() else {
-            return;
-        };
-        self.runtime.spawn(async move {
-            let stream = this.log.stream();
-            let changed = this
-                .registry
-                .change(stream, crate::owner::FIRST_EPOCH, &ensemble)
-                .await;
-            let proposed = changed.unwrap_or_else(|error| {
-                tracing::warn!(target: "otlake::replicate", %error, "an ensemble is proposed again");
-                Proposed::Unknown
-            });
-            this.with(|owner, now| owner.settled(proposed, now));
-            if proposed == Proposed::Committed {
-                this.ready.send_replace(true);
-            }
-        });
     }
 
     fn measure(&self) {
