@@ -107,6 +107,9 @@ impl World {
             let Some(process) = &node.process else {
                 return Some(format!("{name} is down"));
             };
+            if process.owner.fenced().is_some() {
+                return Some(format!("{name} has yet to start anew"));
+            }
             current.insert(process.stream);
             if let Some(record) = process.requests.keys().next() {
                 return Some(format!("{name} has not settled record {record}"));
