@@ -54,10 +54,14 @@ pub(crate) fn select(
     if let Some(names) = &wanted.columns {
         let fields = selected.schema();
         let fields = fields.fields().iter().enumerate();
-        let indices: Vec<usize> = fields
+        let mut indices: Vec<usize> = fields
             .filter(|(_, field)| names.contains(field.name()))
             .map(|(index, _)| index)
             .collect();
+        if indices.is_empty() {
+            // Rows are counted by a column that is there; IPC has none without any.
+            indices.push(0);
+        }
         selected = selected.project(&indices).map_err(failed)?;
     }
     Ok(Some(selected))
