@@ -10,10 +10,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::Result;
+use crate::{Result, Table};
 
 /// The lease of the regular jobs over the shared tables.
 pub const JOBS_LEASE: &str = "jobs";
+
+/// The lease of committing what all nodes flush to a table.
+pub fn commit_lease(table: Table) -> String {
+    format!("commit/{}", table.name())
+}
 
 /// Who has a lease.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -99,6 +99,13 @@ pub const QUERY_QUEUE_MS: u64 = 5_000;
 pub const TAIL_BATCHES: usize = 256;
 /// Bytes of those batches, for all tails together; a batch beyond it is skipped (I5).
 pub const TAIL_BYTES: usize = 32 * 1024 * 1024;
+/// How long the node that commits for all waits for further files of a table, in milliseconds.
+pub const COMMIT_GATHER_MS: u64 = 1_000;
+/// Writers whose files one commit of that node adds, at most (I5).
+pub const COMMIT_GATHER_WRITERS: usize = 256;
+/// How long a node waits for the answer to files that it has handed over, in milliseconds; then it
+/// commits them by itself.
+pub const COMMIT_ANSWER_MS: u64 = 5_000;
 /// Parts of a session token (I5): streams, and tables.
 pub const SESSION_PARTS: usize = 256;
 /// How long a read at `session` waits for what its token names, in milliseconds.

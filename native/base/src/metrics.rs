@@ -131,6 +131,16 @@ pub struct Metrics {
     pub metadata: MetadataMetrics,
     /// Queries, by `kind` (sql, flight, trace) and `outcome` (ok or the error's kind).
     pub queries: Family<Labels, Counter>,
+    /// Reads that gathered other nodes' live rows, by `outcome` (ok, partial, failed).
+    pub gathers: Family<Labels, Counter>,
+    /// Seconds from asking the other nodes to having their rows and the files that go with them, by
+    /// `level` (strong, session).
+    pub gather_seconds: Seconds,
+    /// Bytes of other nodes' live rows that reads hold (I5).
+    pub gathered_bytes: Gauge,
+    /// Flushed files handed to the node that commits for all, by `outcome` (held, stale, failed):
+    /// what failed this node commits by itself.
+    pub hand_overs: Family<Labels, Counter>,
     /// Bytes that requests being received hold (I5).
     pub receive_bytes: Gauge,
     /// Open connections, by `transport` (grpc, http).
@@ -368,6 +378,28 @@ impl Metrics {
             peers,
             metadata,
             queries: add!("queries", "Queries by kind and outcome", counters()),
+            gathers: add!(
+                "gathers",
+                "Reads that gathered live rows of other nodes",
+                counters()
+            ),
+            gather_seconds: add!(
+                "gather_duration",
+                "From asking the other nodes to having their rows and the files that go with them",
+                Unit::Seconds,
+                family()
+            ),
+            gathered_bytes: add!(
+                "gathered",
+                "Bytes of live rows of other nodes that reads hold (I5)",
+                Unit::Bytes,
+                Gauge::default()
+            ),
+            hand_overs: add!(
+                "hand_overs",
+                "Flushed files handed to the node that commits for all",
+                counters()
+            ),
             receive_bytes: add!(
                 "receive",
                 "Bytes that requests being received hold (I5)",

@@ -136,7 +136,11 @@ impl Engine {
                     Arc::clone(&opening_metrics),
                 )
                 .await?;
-                let reads = Reads::new(Arc::clone(processor.live()), processor.tables().clone());
+                let reads = Reads::new(
+                    Arc::clone(processor.live()),
+                    processor.tables().clone(),
+                    Arc::clone(&opening_metrics),
+                );
                 let sources = reads.sources();
                 let queries =
                     QueryEngine::new(config.query(), sources, opening_clock, opening_metrics)?;

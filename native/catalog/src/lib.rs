@@ -14,6 +14,7 @@
 //! - `catalog`: opens the tables, makes those that are absent.
 //! - `handle`: one table: its newest snapshot, and how it is opened.
 //! - `commit`: the committer: a compare-and-swap on each stream's watermark.
+//! - `gathered`: one node commits for all.
 //! - `follow`: what other writers have committed.
 //! - `snapshot`: files and watermarks of one version.
 //! - `watermarks`: every `txn` action of a version.
@@ -33,6 +34,7 @@ mod columns;
 mod commit;
 mod durable_store;
 mod follow;
+mod gathered;
 mod handle;
 mod integrity;
 mod listing;
@@ -46,6 +48,7 @@ mod watermarks;
 
 pub use catalog::{Catalog, Sharing};
 pub use commit::{Addition, Committed, Mark, Outcome};
+pub use gathered::{CommitPort, Commits, Direct, Gathered, Switch, Waits};
 pub use handle::DeltaTableHandle;
 pub use maintain::{
     CompactLimits, Compacted, JobContext, JobStep, OnJobStep, Pace, Retained, Retention,

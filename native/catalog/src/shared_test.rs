@@ -23,7 +23,7 @@ use crate::rows::{DAY_NANOS, Random, batch};
 use crate::{Catalog, DeltaTableHandle, InLog, Sharing, Snapshot};
 
 /// One whose merges leave no equal rows out, so that a double is not hidden.
-const TABLE: Table = Table::Logs;
+pub(crate) const TABLE: Table = Table::Logs;
 const SECOND: i64 = 1_000_000_000;
 
 async fn open_at(dir: &Path, clock: Arc<Ahead>) -> Arc<DeltaTableHandle> {
@@ -41,11 +41,11 @@ async fn open_at(dir: &Path, clock: Arc<Ahead>) -> Arc<DeltaTableHandle> {
     Arc::new(handle.await.unwrap())
 }
 
-async fn open(dir: &Path) -> Arc<DeltaTableHandle> {
+pub(crate) async fn open(dir: &Path) -> Arc<DeltaTableHandle> {
     open_at(dir, Arc::default()).await
 }
 
-fn at(stream: u64, sequence: u64) -> Position {
+pub(crate) fn at(stream: u64, sequence: u64) -> Position {
     let stream = StreamId(u128::from(stream));
     Position { stream, sequence }
 }
@@ -57,7 +57,7 @@ fn record(stream: u64, sequence: u64) -> RecordBatch {
 }
 
 /// How often each row is in the table, by stream and sequence.
-fn held(snapshot: &Snapshot) -> BTreeMap<(u64, u64), usize> {
+pub(crate) fn held(snapshot: &Snapshot) -> BTreeMap<(u64, u64), usize> {
     let mut held = BTreeMap::new();
     for file in snapshot.files.iter() {
         let file = File::open(snapshot.root.join(&file.path)).unwrap();
@@ -74,18 +74,18 @@ fn held(snapshot: &Snapshot) -> BTreeMap<(u64, u64), usize> {
     held
 }
 
-fn each_once(streams: &[u64], last: u64) -> BTreeMap<(u64, u64), usize> {
+pub(crate) fn each_once(streams: &[u64], last: u64) -> BTreeMap<(u64, u64), usize> {
     let of = |stream: u64| (1..=last).map(move |sequence| ((stream, sequence), 2));
     streams.iter().copied().flat_map(of).collect()
 }
 
 /// A flush as a flusher does it: what is in no file is written, then committed.
-struct Flush {
-    upto: Vec<Position>,
-    addition: Addition,
+pub(crate) struct Flush {
+    pub(crate) upto: Vec<Position>,
+    pub(crate) addition: Addition,
 }
 
-async fn prepare(handle: &DeltaTableHandle, upto: Vec<Position>) -> Flush {
+pub(crate) async fn prepare(handle: &DeltaTableHandle, upto: Vec<Position>) -> Flush {
     let before = handle.snapshot();
     let records = upto.iter().flat_map(|upto| {
         let base = before.watermarks.get(&upto.stream).copied().unwrap_or(0);

@@ -10,7 +10,7 @@ use futures::FutureExt;
 use otlake_base::invariant::Invariant;
 use otlake_base::metrics::{by_signal, by_table};
 use otlake_base::{Clock, Code, Error, Metrics, Result, Signal, StreamId, Table, priority, worker};
-use otlake_catalog::{Addition, Committed, Mark, Outcome};
+use otlake_catalog::{Addition, Commits, Committed, Mark, Outcome};
 use otlake_log::Appender;
 use otlake_shard::{WriteOptions, Written};
 use tokio::sync::watch;
@@ -54,6 +54,8 @@ pub struct FlusherParts {
     pub live: Arc<LiveSet>,
     /// Where their rows go.
     pub tables: Tables,
+    /// The way that files go to them.
+    pub commits: Arc<dyn Commits>,
     /// What can be deleted afterwards.
     pub log: Arc<dyn Appender>,
     /// How files are written.
@@ -307,7 +309,8 @@ impl Worker {
         self.written.insert(table, Waiting { tried, ..waiting });
         let bytes: u64 = addition.files.iter().map(|written| written.file.size).sum();
         self.step(Step::Written(table))?;
-        let Committed { snapshot, outcome } = handle.commit_one(addition).await?;
+        let committed = parts.commits.commit(handle, addition).await?;
+        let Committed { snapshot, outcome } = committed;
         self.written.remove(&table);
         if outcome == Outcome::Stale {
             return Ok(false);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use otlake_base::disk::Disk;
 use otlake_base::limits::RecordLimits;
 use otlake_base::{Clock, Code, Error, Metrics, Position, Result, StreamId, Table, TableSource};
-use otlake_catalog::{Catalog, InLog, Sharing, Throttle};
+use otlake_catalog::{Catalog, Commits, InLog, Sharing, Switch, Throttle};
 use otlake_flush::{
     Budget, Flusher, FlusherParts, LiveSet, OnStep, SealLimits, Source, Tables, Tail,
 };
@@ -58,6 +58,7 @@ pub struct Processor {
     pub(crate) live: Arc<LiveSet>,
     pub(crate) record_limits: RecordLimits,
     pub(crate) tables: Tables,
+    commits: Arc<Switch>,
     pub(crate) jobs: Jobs,
     stream: StreamId,
     /// Streams of earlier starts that are left to the cluster.
@@ -164,9 +165,11 @@ impl Processor {
             zstd_level: config.zstd_level,
             disk: Arc::clone(&config.disk),
         };
+        let commits = Arc::new(Switch::default());
         let flusher = Flusher::start(FlusherParts {
             live: Arc::clone(&live),
             tables: tables.clone(),
+            commits: Arc::clone(&commits) as Arc<dyn Commits>,
             log: Arc::clone(&log) as Arc<dyn Appender>,
             options: write.clone(),
             clock: Arc::clone(&clock),
@@ -214,6 +217,7 @@ impl Processor {
             live,
             record_limits: config.record_limits,
             tables,
+            commits,
             jobs,
             stream,
             earlier: RwLock::new(if leave_earlier { earlier } else { Vec::new() }),
@@ -258,6 +262,11 @@ impl Processor {
     /// The tables.
     pub fn tables(&self) -> &Tables {
         &self.tables
+    }
+
+    /// What is flushed goes this way to its table from now on.
+    pub fn commit_through(&self, commits: Arc<dyn Commits>) {
+        self.commits.set(commits);
     }
 
     /// Batches as they become readable.

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arrow::array::RecordBatch;
 use futures::StreamExt;
 use otlake_base::limits::{GATHER_BYTES, GATHERED_BYTES};
-use otlake_base::{Code, Error, Position, Result, StreamId, Table};
+use otlake_base::metrics::Gauge;
+use otlake_base::{Code, Error, Metrics, Position, Result, StreamId, Table};
 use otlake_decode::schema;
 use prost::Message as _;
 
@@ -26,14 +27,16 @@ pub(crate) struct Room {
 pub(crate) struct Taken {
     room: Arc<Room>,
     bytes: AtomicUsize,
+    gauge: Gauge,
 }
 
 impl Room {
     /// Nothing yet.
-    pub(crate) fn enter(self: &Arc<Room>) -> Arc<Taken> {
+    pub(crate) fn enter(self: &Arc<Room>, metrics: &Metrics) -> Arc<Taken> {
         Arc::new(Taken {
             room: Arc::clone(self),
             bytes: AtomicUsize::new(0),
+            gauge: metrics.gathered_bytes.clone(),
         })
     }
 }
@@ -43,6 +46,7 @@ impl Taken {
     fn take(&self, bytes: usize) -> Result<()> {
         let own = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
         let all = self.room.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        self.gauge.inc_by(bytes as i64);
         let limit = match (own > GATHER_BYTES, all > GATHERED_BYTES) {
             (true, _) => GATHER_BYTES,
             (_, true) => GATHERED_BYTES,
@@ -60,6 +64,7 @@ impl Drop for Taken {
     fn drop(&mut self) {
         let bytes = *self.bytes.get_mut();
         self.room.used.fetch_sub(bytes, Ordering::Relaxed);
+        self.gauge.dec_by(bytes as i64);
     }
 }
 

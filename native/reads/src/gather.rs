@@ -70,13 +70,16 @@ impl Reads {
         table: Table,
         wanted: &Wanted,
     ) -> Result<Capture> {
-        let own = Own::capture(&self.live, table);
-        let taken = self.room.enter();
+        let mut own = Own::capture(&self.live, table);
+        let taken = self.room.enter(&self.metrics);
         let request = Request::of(table, wanted, &[]);
         let listing = timeout(cluster.patience.answer, cluster.streams.open());
         let asking = self.ask_all(cluster, table, &request, &taken);
         let (others, listed) = tokio::join!(asking, listing);
-        let others = others?;
+        let mut others = others?;
+        if let Ok(Ok(listed)) = &listed {
+            of_holders(listed, cluster, &mut own, &mut others);
+        }
         // After the list, because a stream that is not in it any more is in files by then.
         let snapshot = self.newest(table, &others).await?;
         let missing = match listed {
@@ -99,7 +102,7 @@ impl Reads {
         let deadline = Instant::now() + cluster.patience.session;
         let mut others = Others::default();
         loop {
-            let taken = self.room.enter();
+            let taken = self.room.enter(&self.metrics);
             let own = Own::capture(&self.live, table);
             let mut snapshot = self.newest(table, &others).await?;
             let unmet = |snapshot: &Snapshot, others: &Others| -> Vec<Position> {
@@ -194,9 +197,11 @@ impl Reads {
                 }
                 continue;
             }
+            // All of it is, where nothing of it is left to be listed. Its last records may have had
+            // no rows to put there.
             let in_files = Table::ALL.into_iter().any(|table| {
                 let snapshot = self.tables.handle(table).snapshot();
-                snapshot.covers(*position)
+                snapshot.watermarks.contains_key(&position.stream)
             });
             if !in_files {
                 return Err(not_reached(position));
@@ -311,6 +316,27 @@ fn unanswered(
         .iter()
         .filter(|open| !is_answered(open) && !is_covered(open, snapshot));
     missing.map(|open| lacking(open, cluster, others)).collect()
+}
+
+/// Drops the rows of streams that their node does not hold, by the list. A node that was taken for
+/// dead can have rows of its stream that others have stored since; and one that the list does not
+/// have is in files, or was acknowledged after this read began.
+fn of_holders(listed: &[OpenStream], cluster: &Cluster, own: &mut Own, others: &mut Others) {
+    let holders: HashMap<StreamId, &Arc<str>> = listed
+        .iter()
+        .map(|open| (open.stream, open.holder()))
+        .collect();
+    let holds = |node: &str, stream: StreamId| {
+        let holder = holders.get(&stream);
+        holder.is_some_and(|holder| ***holder == *node)
+    };
+    let held = |batch: &Arc<LiveBatch>| holds(&cluster.node, batch.position.stream);
+    own.batches.retain(held);
+    own.whole.retain(|stream, _| holds(&cluster.node, *stream));
+    for (node, answer) in &mut others.answers {
+        answer.rows.retain(|rows| holds(node, rows.position.stream));
+        answer.whole.retain(|stream, _| holds(node, *stream));
+    }
 }
 
 /// What may be missing, if an answer may be partial.

@@ -1,18 +1,20 @@
 //! The tables as the query engine sees them, on one node and on many.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 use otlake_base::limits::{LIVE_ANSWER_MS, SESSION_WAIT_MS};
 use otlake_base::{
-    Capture, Code, Consistency, Error, Gathering, Moment, Result, Session, Table, TableSource,
-    Wanted,
+    Capture, Code, Consistency, Error, Gathering, Metrics, Moment, Result, Session, Table,
+    TableSource, Wanted,
 };
 use otlake_catalog::Sharing;
 use otlake_decode::schema;
 use otlake_flush::{LiveSet, Source, Tables};
 use parking_lot::RwLock;
+use tokio::time::Instant;
 
 use crate::ask::Room;
 use crate::port::{LivePort, Streams};
@@ -52,6 +54,7 @@ impl Default for Patience {
 pub struct Reads {
     pub(crate) live: Arc<LiveSet>,
     pub(crate) tables: Tables,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) room: Arc<Room>,
     server: LiveServer,
     cluster: RwLock<Option<Arc<Cluster>>>,
@@ -59,11 +62,12 @@ pub struct Reads {
 
 impl Reads {
     /// Reads of a node that is alone.
-    pub fn new(live: Arc<LiveSet>, tables: Tables) -> Arc<Reads> {
+    pub fn new(live: Arc<LiveSet>, tables: Tables, metrics: Arc<Metrics>) -> Arc<Reads> {
         Arc::new(Reads {
             server: LiveServer::new(Arc::clone(&live), tables.clone()),
             live,
             tables,
+            metrics,
             room: Arc::default(),
             cluster: RwLock::default(),
         })
@@ -103,6 +107,29 @@ impl Reads {
 
     pub(crate) fn cluster(&self) -> Option<Arc<Cluster>> {
         self.cluster.read().clone()
+    }
+
+    /// Counts what a read gathers.
+    async fn counted(
+        &self,
+        level: &'static str,
+        gathering: impl Future<Output = Result<Capture>>,
+    ) -> Result<Capture> {
+        let started = Instant::now();
+        let gathered = gathering.await;
+        let outcome = match &gathered {
+            Ok(capture) if capture.missing.is_empty() => "ok",
+            Ok(_) => "partial",
+            Err(_) => "failed",
+        };
+        let gathers = &self.metrics.gathers;
+        gathers.get_or_create(&vec![("outcome", outcome)]).inc();
+        let seconds = self
+            .metrics
+            .gather_seconds
+            .get_or_create(&vec![("level", level)]);
+        seconds.observe(started.elapsed().as_secs_f64());
+        gathered
     }
 
     /// Whether rows of this node, and the files that are known here, cover a token for a table.

@@ -105,7 +105,6 @@ impl Streams for Net {
 
 /// A node.
 pub(crate) struct Node {
-    pub(crate) name: Arc<str>,
     pub(crate) processor: Arc<Processor>,
     pub(crate) reads: Arc<Reads>,
     pub(crate) engine: Arc<QueryEngine>,
@@ -155,7 +154,11 @@ impl Node {
         let processor = Processor::open(config, Arc::new(SystemClock), Arc::clone(&metrics))
             .await
             .unwrap();
-        let reads = Reads::new(Arc::clone(processor.live()), processor.tables().clone());
+        let reads = Reads::new(
+            Arc::clone(processor.live()),
+            processor.tables().clone(),
+            Arc::clone(&metrics),
+        );
         let name: Arc<str> = name.into();
         reads.join(Cluster {
             node: Arc::clone(&name),
@@ -189,7 +192,6 @@ impl Node {
             state: StreamState::Open,
         });
         Node {
-            name,
             processor,
             reads,
             engine: engine.unwrap(),
