@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use otlake_base::{Clock, Code, Error, Metrics, Result, Signal, StreamId};
+use otlake_catalog::Direct;
 use otlake_consensus::state::{State, StreamState};
 use otlake_consensus::{Answer, Command, Doors, MetadataConfig, MetadataGroup, Refusal};
 use otlake_log::Appender;
@@ -21,6 +22,7 @@ use serde_json::{Map, Value, json};
 use tokio::task::JoinHandle;
 
 use crate::claims::{CLAIM, Claims};
+use crate::commits::{COMMIT, HandOvers, gather};
 use crate::config::ClusterConfig;
 use crate::local::Local;
 use crate::recover::{Recoveries, RecoveryReport};
@@ -85,6 +87,8 @@ impl Cluster {
         services.register_stream(REPLICATE, Arc::new(Replicas(Arc::clone(&replicas))));
         services.register_stream(LIVE, Arc::new(Lives(reads.server())));
         services.register(CLAIM, Arc::new(Claims(Arc::downgrade(&processor))));
+        let hand_overs = Arc::new(HandOvers::default());
+        services.register(COMMIT, Arc::clone(&hand_overs) as _);
         let peers = Peers::start(
             PeerConfig {
                 name: Arc::clone(&config.name),
@@ -151,6 +155,14 @@ impl Cluster {
             Arc::clone(&clock),
             Arc::clone(&metrics),
         )?;
+        gather(
+            &processor,
+            (&config.name, processor.session().stream),
+            &group,
+            &peers,
+            &hand_overs,
+            (Arc::clone(&clock), Arc::clone(&metrics)),
+        );
         reads.join(otlake_reads::Cluster {
             node: Arc::clone(&config.name),
             port: Arc::new(wires.clone()),
@@ -453,7 +465,10 @@ impl Cluster {
     /// # Errors
     /// `LOG_IO` where the journal did not end well.
     pub async fn close(&self) -> Result<()> {
-        self.processor.lock().take();
+        let processor = self.processor.lock().take();
+        if let Some(processor) = processor {
+            processor.commit_through(Arc::new(Direct));
+        }
         for task in self.tasks.lock().drain(..) {
             task.abort();
         }

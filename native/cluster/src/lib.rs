@@ -14,12 +14,14 @@
 //! - `registry.rs`: the metadata group as replication and reads need it.
 //! - `recover.rs`: a dead node's stream, or an earlier one of this node, into live rows and files.
 //! - `claims.rs`: records of a stream that is recovered, and that clients have sent again meanwhile.
+//! - `commits.rs`: commits that one node makes for all.
 //! - `leftovers.rs`: what is left of this node's earlier streams when all of it is settled.
 //! - `local.rs`: the processor as gateways see it.
 //! - `view.rs`: what TypeScript says, and what it is told.
 
 mod claims;
 mod cluster;
+mod commits;
 mod config;
 mod leftovers;
 mod local;

@@ -1,0 +1,142 @@
+//! Commits that one node makes for all: who does is a lease in the metadata group, table by table,
+//! and what the others have written goes to it over the peers.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use otlake_base::{Clock, Code, Error, Lease, Leases, Metrics, Result, StreamId, Table};
+use otlake_catalog::{CommitPort, Gathered, Waits};
+use otlake_consensus::{Answer, Command, MetadataGroup, Refusal};
+use otlake_peer::{Peers, Service};
+use otlake_processor::Processor;
+
+/// The name of the service.
+pub(crate) const COMMIT: &str = "commit";
+/// How long a lease is held without renewal: how long the others commit by themselves, or wait for
+/// answers that do not come, once its holder is gone.
+const TTL: Duration = Duration::from_secs(15);
+
+/// Leases in the metadata group. What is here belongs to the processor, and the group and the peers
+/// belong to what holds the processor: neither keeps the other.
+struct GroupLeases {
+    group: Weak<MetadataGroup>,
+    name: Arc<str>,
+    /// The node and its start: another start is another holder.
+    holder: String,
+    clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for GroupLeases {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "GroupLeases({})", self.holder)
+    }
+}
+
+/// The node of a holder.
+fn node_of(holder: &str) -> Arc<str> {
+    let node = holder.rsplit_once('/').map_or(holder, |(node, _)| node);
+    node.into()
+}
+
+impl GroupLeases {
+    async fn acquire(&self, name: &str) -> Result<Lease> {
+        let group = self.group.upgrade().ok_or_else(ended)?;
+        // Others ask what this node knows of the group, and burden it with nothing.
+        if let Some(held) = group.local().leases.held.get(name)
+            && held.holder != self.holder
+        {
+            return Ok(Lease::Other(node_of(&held.holder)));
+        }
+        // Before the question: by the answer some of the time is over.
+        let until = self.clock.monotonic() + TTL;
+        let acquire = Command::AcquireLease {
+            name: name.to_owned(),
+            holder: self.holder.clone(),
+            ttl_ms: TTL.as_millis() as u64,
+        };
+        match group.propose(acquire).await? {
+            Answer::Leased { token, .. } => Ok(Lease::Own { token, until }),
+            Answer::Refused(Refusal::Held { holder, .. }) => Ok(Lease::Other(node_of(&holder))),
+            Answer::Refused(refusal) => Err(refusal.into()),
+            other => Err(Error::new(Code::Internal, format!("a lease is {other:?}"))),
+        }
+    }
+}
+
+impl Leases for GroupLeases {
+    fn hold<'a>(
+        &'a self,
+        name: &'a str,
+    ) -> Pin<Box<dyn Future<Output = Result<Lease>> + Send + 'a>> {
+        // An earlier start of this node is no other node to hand over to.
+        Box::pin(async move {
+            Ok(match self.acquire(name).await? {
+                Lease::Other(node) if node == self.name => {
+                    let what = "the lease is of an earlier start of this node";
+                    return Err(Error::new(Code::TableConflict, what));
+                }
+                lease => lease,
+            })
+        })
+    }
+}
+
+fn ended() -> Error {
+    Error::new(Code::NodeState, "the node is starting or stopping")
+}
+
+/// The way to the other nodes.
+struct Way(Weak<Peers>);
+
+#[async_trait]
+impl CommitPort for Way {
+    async fn hand_over(&self, node: &str, request: Bytes, time: Duration) -> Result<Bytes> {
+        let peers = self.0.upgrade().ok_or_else(ended)?;
+        peers.call(node, COMMIT, request, time).await
+    }
+}
+
+/// What other nodes hand over, once there is what takes it.
+#[derive(Default)]
+pub(crate) struct HandOvers(OnceLock<Weak<Gathered>>);
+
+#[async_trait]
+impl Service for HandOvers {
+    async fn call(&self, _: Arc<str>, request: Bytes) -> Result<Bytes> {
+        let gathered = self.0.get().and_then(Weak::upgrade);
+        gathered.ok_or_else(ended)?.take(request).await
+    }
+}
+
+/// Has what `processor` flushes go to the node that commits for all, until it is told otherwise.
+pub(crate) fn gather(
+    processor: &Processor,
+    (name, stream): (&Arc<str>, StreamId),
+    group: &Arc<MetadataGroup>,
+    peers: &Arc<Peers>,
+    hand_overs: &HandOvers,
+    (clock, metrics): (Arc<dyn Clock>, Arc<Metrics>),
+) {
+    let leases = GroupLeases {
+        group: Arc::downgrade(group),
+        name: Arc::clone(name),
+        holder: format!("{name}/{stream}"),
+        clock: Arc::clone(&clock),
+    };
+    let tables = Table::ALL.map(|table| Arc::clone(processor.tables().handle(table)));
+    let gathered = Gathered::new(
+        Arc::clone(name),
+        tables.into(),
+        Arc::new(leases),
+        Arc::new(Way(Arc::downgrade(peers))),
+        (clock, metrics),
+        Waits::default(),
+    );
+    let _ = hand_overs.0.set(Arc::downgrade(&gathered));
+    processor.commit_through(gathered);
+}
