@@ -56,11 +56,64 @@ test.each([
   })
 })
 
-test('nobody is declared dead before the time-out', () => {
+test('a process that ended while its machine goes on is known to all others within 2.5 s', () => {
   forSeeds(3, (sim, nodes) => {
     const [victim, ...others] = nodes as [SimNode, ...SimNode[]]
     sim.time.run(sim.random.next() * 3000)
     victim.crash()
+    sim.time.run(2500)
+    expect(statusesOf(others, victim.name)).toEqual(others.map(() => 'dead'))
+  })
+})
+
+test.each([
+  [3, 600],
+  [2, 1200],
+])('of %i, it is known within %i ms where those that had connections with it look', (size, ms) => {
+  forSeeds(size, (sim, nodes) => {
+    const [victim, ...others] = nodes as [SimNode, ...SimNode[]]
+    sim.time.run(sim.random.next() * 3000)
+    victim.crash()
+    for (const { membership } of others) membership.check(victim.name)
+    sim.time.run(ms)
+    expect(statusesOf(others, victim.name)).toEqual(others.map(() => 'dead'))
+  })
+})
+
+test('one that is there and is looked at again and again is not suspected', () => {
+  forSeeds(3, (sim, nodes) => {
+    const [well, other] = nodes as [SimNode, SimNode]
+    const suspected: string[] = []
+    other.membership.on('suspect', ({ name }) => suspected.push(name))
+    for (let times = 0; times < 100; times++) {
+      other.membership.check(well.name)
+      sim.time.run(sim.random.next() * 100)
+    }
+    expect(suspected).toEqual([])
+  })
+})
+
+test('one whose connections something on the way refuses says that it is alive, and stays', () => {
+  forSeeds(3, (sim, nodes) => {
+    const dead = deaths(nodes)
+    const [a, b] = nodes as [SimNode, SimNode]
+    sim.network.refuse(a.address, b.address)
+    sim.network.cut(a.address, b.address)
+    sim.network.cut(b.address, a.address)
+    for (let times = 0; times < 60; times++) {
+      a.membership.check(b.name)
+      sim.time.run(1000)
+    }
+    expect(dead).toEqual([])
+  })
+})
+
+test('nobody whose machine is silent is declared dead before the time-out', () => {
+  forSeeds(3, (sim, nodes) => {
+    const [victim, ...others] = nodes as [SimNode, ...SimNode[]]
+    sim.time.run(sim.random.next() * 3000)
+    victim.crash()
+    sim.network.darken(victim.address)
     sim.time.run(2900)
     expect(statusesOf(others, victim.name)).not.toContain('dead')
   })

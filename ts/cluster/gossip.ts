@@ -48,6 +48,8 @@ export interface GossipOptions {
 /** How many heartbeats lie between two sweeps for what is to be forgotten. */
 const SWEEP_HEARTBEATS = 10
 const FINGERPRINT_BYTES = 16
+/** How often a member is asked out of turn at most, in milliseconds. */
+const CHECK_INTERVAL_MS = 100
 const NONE = new Uint8Array()
 
 export class Gossip {
@@ -61,6 +63,8 @@ export class Gossip {
   readonly #settings: ClusterSettings
   readonly #random: Random
   readonly #emit: (event: MemberEvent) => void
+  /** When each member was last asked out of turn. */
+  readonly #checked = new Map<string, number>()
   #outputs: Output[] = []
   #seeds: readonly string[] = []
   #lastTick: number
@@ -122,6 +126,26 @@ export class Gossip {
   join(seeds: readonly string[]): void {
     this.#seeds = seeds.filter((seed) => seed !== this.members.self.address)
     for (const seed of this.#seeds) this.#sync(seed, 'join')
+  }
+
+  /** Asks a member at once, over a stream, whether it is there: something of it has gone. */
+  check(now: number, name: string): void {
+    const record = this.members.roster.get(name)?.record
+    if (record === undefined || !isPresent(record)) return
+    if (now - (this.#checked.get(name) ?? Number.NEGATIVE_INFINITY) < CHECK_INTERVAL_MS) return
+    this.#checked.set(name, now)
+    const sequence = this.#prober.nextSequence()
+    this.#stream(record.address, this.#message({ kind: 'ping', sequence, target: name }))
+  }
+
+  /** The machine at this address answered that nobody listens there. */
+  refused(now: number, address: string): void {
+    for (const { record } of this.members.roster.all()) {
+      if (record.address !== address || !isPresent(record)) continue
+      this.members.refused(now, record)
+      // The others' word is wanted now, and its own if it is alive.
+      this.#nextGossip = 0
+    }
   }
 
   /** Says goodbye; ticks go on spreading it until `isGone`. */
@@ -327,6 +351,7 @@ export class Gossip {
     this.#nextSweep = now + this.#settings.heartbeatMs * SWEEP_HEARTBEATS
     for (const name of this.members.forget(now - this.#settings.forgetAfterMs)) {
       this.states.forget(name)
+      this.#checked.delete(name)
     }
     this.counters.expire(date)
   }

@@ -8,7 +8,7 @@ import type { BroadcastQueue } from './broadcast.js'
 import type { LocalHealth } from './health.js'
 import { type MemberRecord, type MemberUpdate, supersedes } from './messages.js'
 import { isPresent, Roster } from './roster.js'
-import { type ClusterSettings, suspicionBounds } from './settings.js'
+import type { ClusterSettings } from './settings.js'
 import { Suspicion } from './suspicion.js'
 
 export type MemberEvent =
@@ -107,6 +107,12 @@ export class MemberTable {
     else this.learn(now, { ...update(record), status: 'suspect', accuser }, this.#own())
   }
 
+  /** A member's machine says that nobody listens there any more. */
+  refused(now: number, target: MemberRecord): void {
+    if (!this.accuses(target.name)) this.accuse(now, target)
+    this.#suspicions.get(target.name)?.refused(now)
+  }
+
   /** Whether this node accuses it. */
   accuses(name: string): boolean {
     return this.#suspicions.get(name)?.hasAccuser(this.#self.name) ?? false
@@ -123,7 +129,7 @@ export class MemberTable {
   /** Declares dead whose suspicion has lasted long enough. */
   tick(now: number): void {
     for (const [name, suspicion] of this.#suspicions) {
-      if (now - suspicion.since < suspicion.durationMs() * this.health.multiplier) continue
+      if (!suspicion.isOver(now, this.health.multiplier)) continue
       const record = this.roster.get(name)?.record
       if (record === undefined) continue
       const dead = { ...update(record), status: 'dead' as const, accuser: this.#self.name }
@@ -133,7 +139,7 @@ export class MemberTable {
 
   /** Time that the process did not live through is no one's silence. */
   postpone(gapMs: number): void {
-    for (const suspicion of this.#suspicions.values()) suspicion.since += gapMs
+    for (const suspicion of this.#suspicions.values()) suspicion.postpone(gapMs)
   }
 
   /** Forgets who has been dead or gone since before `limit`; returns their names. */
@@ -170,7 +176,10 @@ export class MemberTable {
     }
     const isSame = news.incarnation === record.incarnation && news.status === 'suspect'
     const suspicion = this.#suspicions.get(news.name)
-    if (isSame && suspicion?.confirm(news.accuser) && source.spread) this.queue.add(news)
+    // What it accuses somebody of, this node knows best itself.
+    if (!isSame || (news.accuser === this.#self.name && source.from !== news.accuser)) return
+    const isWitness = source.from === news.accuser && !source.isSync
+    if (suspicion?.confirm(news.accuser, isWitness) && source.spread) this.queue.add(news)
   }
 
   #newcomer(now: number, told: MemberUpdate, source: Source): void {
@@ -192,9 +201,7 @@ export class MemberTable {
     this.roster.put(member, now)
     this.#suspicions.delete(member.name)
     if (news.status === 'suspect') {
-      const bounds = suspicionBounds(this.settings, this.present)
-      const { threshold } = this.settings
-      const suspicion = new Suspicion(now, bounds, threshold, news.accuser)
+      const suspicion = new Suspicion(now, this.settings, this.present, news.accuser)
       this.#suspicions.set(member.name, suspicion)
     }
     if (source.spread) this.queue.add(news)

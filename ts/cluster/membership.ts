@@ -184,6 +184,16 @@ export class Membership extends EventEmitter<MembershipEvents> {
   }
 
   /**
+   * Asks a member at once whether it is there: a connection with it has broken. Where its machine
+   * answers that nobody listens, it is suspected at once and soon taken for dead.
+   */
+  check(name: string): void {
+    if (this.#closed) return
+    this.#gossip.check(this.#monotonic.monotonic(), name)
+    this.#flush()
+  }
+
+  /**
    * Asks the nodes at these addresses for everyone they know; resolves to how many answered.
    * Rejects with `CLUSTER_UNREACHABLE` when none did: it goes on trying whenever it is alone.
    */
@@ -319,8 +329,10 @@ export class Membership extends EventEmitter<MembershipEvents> {
     this.#transport.exchange(output.to, bytes, (answer) => {
       if (this.#closed) return
       const message = typeof answer === 'string' ? null : this.#read(answer)
-      if (message === null) this.counts.exchangesFailed++
-      else this.#gossip.receive(this.#monotonic.monotonic(), message)
+      if (message === null) {
+        this.counts.exchangesFailed++
+        if (answer === 'refused') this.#gossip.refused(this.#monotonic.monotonic(), output.to)
+      } else this.#gossip.receive(this.#monotonic.monotonic(), message)
       if (isJoin) for (const join of this.#joins) this.#joined(join, output.to, message !== null)
       this.#flush()
     })

@@ -67,10 +67,11 @@ describe('news', () => {
 })
 
 describe('suspicion', () => {
-  const bounds = { min: 2000, max: 12_000 }
+  // Of three members: 2 s at least, 12 s at most.
+  const begin = (threshold = 3) => new Suspicion(0, { ...DEFAULT_SETTINGS, threshold }, 3, 'a')
 
   test('is longest with one piece of evidence, shortest with all, and in between in between', () => {
-    const suspicion = new Suspicion(0, bounds, 3, 'a')
+    const suspicion = begin()
     expect(suspicion.durationMs()).toBe(12_000)
     expect(suspicion.confirm('a'), 'the same word twice').toBe(false)
     expect(suspicion.confirm('b')).toBe(true)
@@ -83,7 +84,7 @@ describe('suspicion', () => {
   })
 
   test('is shortened by one who probes again where nobody else is there', () => {
-    const suspicion = new Suspicion(0, bounds, 3, 'a')
+    const suspicion = begin()
     suspicion.failedAgain()
     suspicion.failedAgain()
     suspicion.failedAgain()
@@ -92,7 +93,26 @@ describe('suspicion', () => {
   })
 
   test('with a threshold of one is as short as can be', () => {
-    expect(new Suspicion(0, bounds, 1, 'a').durationMs()).toBe(2000)
+    expect(begin(1).durationMs()).toBe(2000)
+  })
+
+  test('of one whose machine refuses connections ends within a heartbeat, however much this node doubts itself', () => {
+    const suspicion = begin()
+    suspicion.refused(100)
+    suspicion.refused(900)
+    expect(suspicion.isOver(1099, 8)).toBe(false)
+    expect(suspicion.isOver(1100, 8)).toBe(true)
+  })
+
+  test('of one whose machine refuses ends sooner where another accuses it as well', () => {
+    const suspicion = begin()
+    suspicion.refused(100)
+    suspicion.confirm('b')
+    expect(suspicion.isOver(349, 1)).toBe(false)
+    expect(suspicion.isOver(350, 1)).toBe(true)
+    suspicion.postpone(50)
+    expect(suspicion.isOver(399, 1)).toBe(false)
+    expect(suspicion.isOver(400, 1)).toBe(true)
   })
 })
 

@@ -9,6 +9,8 @@
  *   declared dead at the earliest: one period of probing, then suspicion for the rest. From ten
  *   members on suspicion is longer, by the logarithm of their number, because word and refutation
  *   take longer to spread.
+ *   A member whose machine answers that nobody listens any more is not silent: its process has
+ *   ended, and that is known within `REFUSED_HEARTBEATS`.
  * - `threshold` is how many failed probes, of different members or of one again, bring suspicion
  *   down to that shortest time. Fewer keep it longer, up to `SUSPICION_MAX_FACTOR` times.
  */
@@ -109,6 +111,12 @@ export const MAX_LOCAL_HEALTH = 8
 export const MAX_LOOP_HEALTH = 2
 /** The longest suspicion as a multiple of the shortest. */
 export const SUSPICION_MAX_FACTOR = 6
+/**
+ * How long a member whose machine refuses connections can still say that it is alive, in heartbeats;
+ * and where another accuses it as well.
+ */
+export const REFUSED_HEARTBEATS = 1
+export const REFUSED_CONFIRMED_HEARTBEATS = 0.25
 /** How long news still goes to a member that was declared dead, in heartbeats: it may be alive. */
 export const GOSSIP_TO_DEAD_HEARTBEATS = 30
 /** From this number of members on, everything is compared less often. */

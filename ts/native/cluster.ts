@@ -55,6 +55,11 @@ export interface NativeCluster {
   readonly address: string
   /** Takes over where everything belongs; the same again changes nothing. */
   place(view: ClusterView): void
+  /**
+   * Has `onLost` told the name of each node with which a connection breaks, as when its process ends;
+   * once.
+   */
+  watch(onLost: (name: string) => void): void
   /** Makes the metadata group, of this node alone: once in a cluster's life. */
   bootstrap(): Promise<void>
   /** Resolves when the node's stream is registered: acknowledgements may begin. */

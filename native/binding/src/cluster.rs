@@ -6,7 +6,9 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use napi::Status;
 use napi::bindgen_prelude::{BigInt, Buffer};
+use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi_derive::napi;
 use otlake_base::{Code, Error, Result, StreamId};
 use otlake_cluster::{Cluster, ClusterConfig, ViewMember, ViewRule};
@@ -15,6 +17,12 @@ use tokio::runtime::Handle;
 
 use crate::failure::{Failure, Outcome};
 use crate::records;
+
+/// Names that wait to be told to JavaScript.
+const QUEUE: usize = 64;
+
+/// JavaScript's function that is told of a node whose connection broke. It does not keep the process.
+pub type OnLost = ThreadsafeFunction<String, (), String, Status, false, true, QUEUE>;
 
 /// How one signal is replicated.
 #[napi(object, use_nullable = true)]
@@ -247,6 +255,16 @@ impl NativeCluster {
         let _inside = self.runtime.enter();
         let placed = view.view().and_then(|view| self.cluster.place(view));
         Ok(placed.map_err(Failure::from)?)
+    }
+
+    /// Has `on_lost` told the name of each node with which a connection breaks; a second call does
+    /// nothing.
+    #[napi]
+    pub fn watch(&self, on_lost: OnLost) {
+        self.cluster.on_lost(move |node| {
+            // A name that finds no place in the queue is found out by the next probe.
+            on_lost.call(node.to_owned(), ThreadsafeFunctionCallMode::NonBlocking);
+        });
     }
 
     /// Makes the metadata group, of this node alone.

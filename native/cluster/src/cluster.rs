@@ -276,6 +276,12 @@ impl Cluster {
         self.wires.peers.address()
     }
 
+    /// Has `on_lost` told the name of each node with which a connection breaks. Only the first call
+    /// of this counts.
+    pub fn on_lost(&self, on_lost: impl Fn(&str) + Send + Sync + 'static) {
+        self.wires.peers.on_lost(Box::new(on_lost));
+    }
+
     /// What requests go through: to their owners.
     pub fn gateway(&self) -> Arc<dyn Ingest> {
         Arc::clone(&self.gateway) as Arc<dyn Ingest>

@@ -63,6 +63,7 @@ pub use config::{
     FRAME_BYTES, MAX_CALLS, MAX_MESSAGE_BYTES, MAX_NAME_BYTES, MAX_STREAMS, PeerConfig,
     STREAM_WINDOW_BYTES,
 };
+pub use link::OnLost;
 pub use peers::Peers;
 pub use service::{Service, Services, StreamService};
 pub use stream::{Incoming, Outgoing};

@@ -1,7 +1,7 @@
 //! The connection to one node: dialled on demand, with backoff; calls and streams.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -25,6 +25,9 @@ use crate::handshake::{Failure, Identity, dial};
 use crate::message::{Piece, TIMEOUT, check_length, read_error};
 use crate::stream::{Incoming, Outgoing};
 
+/// Is told the name of a node with which a connection broke.
+pub type OnLost = Box<dyn Fn(&str) + Send + Sync>;
+
 /// What every connection needs.
 pub struct Context {
     /// Where connections live.
@@ -33,6 +36,16 @@ pub struct Context {
     pub clock: Arc<dyn Clock>,
     pub metrics: Arc<Metrics>,
     pub pace: Pace,
+    pub on_lost: OnceLock<OnLost>,
+}
+
+impl Context {
+    /// A connection with this node broke, and neither of the two ended it in good order.
+    pub fn lost(&self, node: &str) {
+        if let Some(on_lost) = self.on_lost.get() {
+            on_lost(node);
+        }
+    }
 }
 
 type Connection = h2::client::Connection<TcpStream, Piece>;
@@ -307,13 +320,16 @@ impl Link {
             () = self.gone.cancelled() => "no member any more, or stopping".to_owned(),
         };
         tracing::debug!(node = &*self.name, "the connection ended: {why}");
+        // What is in flight fails as the connection is dropped; what comes then dials anew.
+        {
+            let mut state = self.state.lock();
+            if matches!(*state, State::Up(_)) {
+                *state = State::Idle;
+            }
+        }
         if !self.gone.is_cancelled() {
             self.figures.failures.inc();
-        }
-        // What is in flight fails as the connection is dropped; what comes then dials anew.
-        let mut state = self.state.lock();
-        if matches!(*state, State::Up(_)) {
-            *state = State::Idle;
+            self.context.lost(&self.name);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::{MAX_CONNECTIONS, MAX_CONNECTIONS_OF_ONE, Pace, PeerConfig};
 use crate::handshake::{Identity, Refusal};
-use crate::link::{Context, Link};
+use crate::link::{Context, Link, OnLost};
 use crate::server::{Server, bind};
 use crate::service::Services;
 use crate::{Incoming, Outgoing};
@@ -62,6 +62,7 @@ impl Peers {
             clock,
             metrics,
             pace,
+            on_lost: OnceLock::new(),
         });
         let stop = CancellationToken::new();
         let members = Arc::new(Members {
@@ -117,6 +118,13 @@ impl Peers {
         for link in before.values() {
             link.close();
         }
+    }
+
+    /// Has `on_lost` told the name of each node with which a connection, made by either of the two,
+    /// breaks from here on: at once, on a thread of the connections, which must not be held up. Only
+    /// the first call of this counts.
+    pub fn on_lost(&self, on_lost: OnLost) {
+        let _ = self.context.on_lost.set(on_lost);
     }
 
     /// Calls a service of another node; the deadline `timeout` from now goes with it.

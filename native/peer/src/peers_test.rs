@@ -185,6 +185,28 @@ async fn a_node_that_dies_fails_its_calls_at_once_and_is_found_when_it_is_back()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_broken_connection_is_told_to_both_whoever_made_it_and_one_that_was_ended_is_not() {
+    let (a, b) = pair().await;
+    let told = |node: &Node| {
+        let (tell, told) = std::sync::mpsc::channel();
+        node.peers
+            .on_lost(Box::new(move |lost| tell.send(lost.to_owned()).unwrap()));
+        told
+    };
+    let (by_a, by_b) = (told(&a), told(&b));
+    a.echo(&b, Bytes::new()).await.unwrap();
+    b.echo(&a, Bytes::new()).await.unwrap();
+    a.peers.set_members(vec![]);
+    // Both connections end, since the other node is no member of this one's any more.
+    let told = tokio::task::spawn_blocking(move || [by_b.recv(), by_b.recv()]);
+    assert_eq!(
+        told.await.unwrap(),
+        [Ok("a".to_owned()), Ok("a".to_owned())]
+    );
+    assert!(by_a.try_recv().is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_cannot_be_reached_is_not_dialled_for_each_call() {
     let a = Node::start_at(config("a"), impatient()).await;
     // A socket that takes connections and never says a word.

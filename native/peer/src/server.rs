@@ -88,7 +88,10 @@ impl Server {
         let Some((from, place)) = self.meet(&mut stream).await else {
             return;
         };
-        self.serve(stream, from, &place.gone).await;
+        self.serve(stream, from.clone(), &place.gone).await;
+        if !place.gone.is_cancelled() {
+            self.context.lost(&from);
+        }
     }
 
     /// The handshake; None where no connection comes of it.

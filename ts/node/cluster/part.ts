@@ -207,6 +207,8 @@ export class ClusterPart implements Part {
       allowDegraded: config.allowDegraded,
     })
     this.#membership = this.#gossip(name, this.#native)
+    // A broken connection is the first sign of an end: the machine is asked, and probes go on as ever.
+    this.#native.watch((lost) => this.#membership?.check(lost))
     this.#state = 'waiting'
     this.#reconciler = new Reconciler({
       membership: this.#membership,

@@ -90,6 +90,8 @@ export class FakeNative implements NativeCluster {
     return this.config.name
   }
 
+  watch(): void {}
+
   place(view: ClusterView): void {
     this.#open()
     this.views.push(view)

@@ -46,6 +46,7 @@ export class SimNetwork {
   /** Addresses of machines that are down: nothing answers, not even a refusal. */
   readonly #dark = new Set<string>()
   readonly #cut = new Set<string>()
+  readonly #refused = new Set<string>()
 
   constructor(
     private readonly time: VirtualTime,
@@ -89,8 +90,14 @@ export class SimNetwork {
     this.#cut.add(`${from} ${to}`)
   }
 
+  /** Something between the two refuses streams from the one to the other. */
+  refuse(from: string, to: string): void {
+    this.#refused.add(`${from} ${to}`)
+  }
+
   mend(): void {
     this.#cut.clear()
+    this.#refused.clear()
   }
 
   /** Hands a node a datagram at once, as if somebody had sent it. */
@@ -136,6 +143,10 @@ export class SimNetwork {
       if (isOver) return
       isOver = true
       done(answer)
+    }
+    if (this.#refused.has(`${from} ${to}`)) {
+      this.time.after(back, () => finish('refused'))
+      return
     }
     this.time.after(STREAM_TIMEOUT_MS, () => finish('timeout'))
     if (isMute || this.#isCut(from, to) || this.#isCut(to, from) || this.#dark.has(to)) return
