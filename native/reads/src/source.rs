@@ -208,12 +208,12 @@ impl TableSource for ReadSource {
             match (self.reads.cluster(), consistency) {
                 (_, Consistency::Eventual) => self.own.capture(consistency),
                 (Some(cluster), Consistency::Strong) => {
-                    self.reads.strong(&cluster, self.table, wanted).await
+                    let gathering = self.reads.strong(&cluster, self.table, wanted);
+                    self.reads.counted("strong", gathering).await
                 }
                 (Some(cluster), Consistency::Session(token)) => {
-                    self.reads
-                        .session(&cluster, self.table, token, wanted)
-                        .await
+                    let gathering = self.reads.session(&cluster, self.table, token, wanted);
+                    self.reads.counted("session", gathering).await
                 }
                 (None, _) => {
                     // Nobody can be asked, but the files may have moved on.

@@ -1,0 +1,148 @@
+/**
+ * What a span costs in a cluster: processor seconds of all nodes together, from OTLP/gRPC to
+ * committed Parquet, by the number of nodes and of copies; the share of each kind of thread; bytes
+ * between nodes and to disks. Each request goes to one node and is of spans of many traces, so that
+ * every node owns a part of it: the most that distributing can cost.
+ *
+ * `npm run bench:cluster -- --nodes 1,3,5,9 --copies 1,3 --rounds 3 --spans 600000 --rate 40000`
+ *
+ * All nodes share this machine, so processor seconds are measured and no throughput: the rate is low enough
+ * for every number of nodes. What nodes use without load is measured before, in the same run, and shown
+ * beside. Prints tables and writes bench/results/cluster.json.
+ */
+
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
+import { machine as describe } from '../machine.mjs'
+import { buildLoad, load, ROOT } from '../node.mjs'
+import { median, round } from '../numbers.mjs'
+import { ALL } from '../server.mjs'
+import { BenchCluster } from './nodes.mjs'
+
+const { values: options } = parseArgs({
+  options: {
+    nodes: { type: 'string', default: '1,3,5,9' },
+    copies: { type: 'string', default: '1,3' },
+    rounds: { type: 'string', default: '3' },
+    spans: { type: 'string', default: '600000' },
+    rate: { type: 'string', default: '40000' },
+    records: { type: 'string', default: '1000' },
+  },
+})
+const numbers = (text) => text.split(',').map(Number)
+const [rounds, spans, rate, records] = ['rounds', 'spans', 'rate', 'records'].map((name) =>
+  Number(options[name]),
+)
+/** How long the cost of nodes without load is measured. */
+const IDLE_MS = 5000
+
+/** Sends so many spans to all nodes alike; resolves with what the clients say. */
+async function send(cluster, count, seed) {
+  const { nodes } = cluster
+  const requests = Math.max(1, Math.round(count / records / nodes.length))
+  const reports = await Promise.all(
+    nodes.map((node, index) =>
+      load(ALL, [
+        ...['--grpc', node.addresses.otlpGrpc, '--records', records, '--requests', requests],
+        ...['--seconds', 600, '--rate', Math.round(rate / nodes.length), '--seed', seed + index],
+      ]),
+    ),
+  )
+  const acknowledged = reports.reduce((sum, report) => sum + report.records_acknowledged, 0)
+  const refused = reports.reduce((sum, report) => sum + report.requests_refused, 0)
+  const p50 = median(reports.map((report) => report.p50_ms))
+  return { acknowledged, refused, p50 }
+}
+
+async function measure(count, copies, seed) {
+  const acks = copies === 1 ? 1 : 2
+  const cluster = await BenchCluster.start(count, { copies, acks })
+  try {
+    const warm = await send(cluster, spans / 10, seed)
+    await cluster.flushed()
+    const idleBefore = cluster.cpuSeconds()
+    await sleep(IDLE_MS)
+    const idle = (cluster.cpuSeconds() - idleBefore) / (IDLE_MS / 1000)
+    const stagesBefore = cluster.cpuByStage()
+    const sentBefore = await cluster.sentBytes()
+    const writtenBefore = cluster.writtenBytes()
+    const cpuBefore = cluster.cpuSeconds()
+    const began = performance.now()
+    const sent = await send(cluster, spans, seed + 100)
+    await cluster.flushed()
+    const seconds = (performance.now() - began) / 1000
+    const cpu = cluster.cpuSeconds() - cpuBefore
+    const millions = sent.acknowledged / 1e6
+    const stages = [...cluster.cpuByStage()].map(([stage, after]) => [
+      stage,
+      (after - (stagesBefore.get(stage) ?? 0)) / millions,
+    ])
+    const between = (await cluster.sentBytes()) - sentBefore
+    const written = cluster.writtenBytes() - writtenBefore
+    for (const node of cluster.nodes) await node.expect(warm.acknowledged + sent.acknowledged)
+    return {
+      nodes: count,
+      copies,
+      acks,
+      cpu: cpu / millions,
+      load: (cpu - idle * seconds) / millions,
+      idle: idle / count,
+      between: between / sent.acknowledged,
+      written: written / sent.acknowledged,
+      p50: sent.p50,
+      refused: sent.refused,
+      stages: Object.fromEntries(stages),
+    }
+  } finally {
+    await cluster.remove()
+  }
+}
+
+execFileSync(process.execPath, ['scripts/build-ts.mjs'], { cwd: ROOT, stdio: 'inherit' })
+buildLoad()
+const shapes = numbers(options.nodes).flatMap((nodes) =>
+  numbers(options.copies)
+    .filter((copies) => copies <= nodes)
+    .map((copies) => ({ nodes, copies })),
+)
+const runs = new Map(shapes.map((shape) => [shape, []]))
+// Round by round, so that what is compared is near in time.
+for (let turn = 0; turn < rounds; turn++) {
+  for (const [shape, results] of runs) {
+    results.push(await measure(shape.nodes, shape.copies, 1000 * (turn + 1)))
+    const { cpu, load: net } = results.at(-1)
+    console.log(`${shape.nodes} nodes, ${shape.copies} copies: ${round(cpu)} (${round(net)})`)
+  }
+}
+
+const middle = (results, of) => median(results.map(of))
+const rows = [...runs].map(([{ nodes, copies }, results]) => ({
+  nodes,
+  copies,
+  'CPU-s per million': round(middle(results, (run) => run.cpu)),
+  'without idle': round(middle(results, (run) => run.load)),
+  'least to most': results.map((run) => round(run.load)).sort((a, b) => a - b),
+  'idle CPU, a node': round(
+    middle(results, (run) => run.idle),
+    3,
+  ),
+  'bytes between nodes, a span': Math.round(middle(results, (run) => run.between)),
+  'bytes to disk, a span': Math.round(middle(results, (run) => run.written)),
+  'ack p50, ms': round(middle(results, (run) => run.p50)),
+  refused: middle(results, (run) => run.refused),
+}))
+const stages = [...runs].map(([{ nodes, copies }, results]) => {
+  const names = Object.keys(results[0].stages)
+  const shares = names.map((name) => [name, round(middle(results, (run) => run.stages[name] ?? 0))])
+  return { nodes, copies, ...Object.fromEntries(shares) }
+})
+const machine = { ...describe(), durability: 'fsync', rate, spans, records, rounds }
+console.log(machine)
+console.table(rows)
+console.log('CPU-s per million spans, by threads')
+console.table(stages)
+mkdirSync(`${ROOT}bench/results`, { recursive: true })
+const text = JSON.stringify({ machine, rows, stages, runs: [...runs.values()] }, null, 2)
+writeFileSync(`${ROOT}bench/results/cluster.json`, `${text}\n`)
