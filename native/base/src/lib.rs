@@ -51,7 +51,7 @@ pub use disk::{Disk, DiskFile, RealDisk};
 pub use error::{Code, Error, Kind, Result};
 pub use lease::{Lease, Leases};
 pub use metrics::Metrics;
-pub use position::{Position, StreamId};
+pub use position::{FIRST_EPOCH, Position, StreamId};
 pub use session::Session;
 pub use shard_set::ShardSet;
 pub use signal::{Signal, Table};

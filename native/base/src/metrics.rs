@@ -138,7 +138,7 @@ pub struct Metrics {
     pub gather_seconds: Seconds,
     /// Bytes of other nodes' live rows that reads hold (I5).
     pub gathered_bytes: Gauge,
-    /// Flushed files handed to the node that commits for all, by `outcome` (held, stale, failed):
+    /// Flushed files handed to the node that commits for all, by `outcome` (held, stale, fenced, failed):
     /// what failed this node commits by itself.
     pub hand_overs: Family<Labels, Counter>,
     /// Bytes that requests being received hold (I5).

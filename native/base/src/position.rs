@@ -5,6 +5,10 @@ use std::str::FromStr;
 
 use crate::{Code, Error};
 
+/// The epoch at which a stream is written until another node takes it over; each that does writes at
+/// one more.
+pub const FIRST_EPOCH: u64 = 1;
+
 /// A log stream: one start of one node writes one stream, alone.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamId(pub u128);

@@ -1,10 +1,12 @@
 //! The committer: adds files and raises watermarks, as a compare-and-swap on each stream's.
 //!
 //! Whoever writes files says, with each watermark that they raise, which one they were written
-//! against: the files hold what is above that base. Nodes may write the same stream at once, one
-//! because it owns it and one because it took the owner for dead, so a commit whose base is not
-//! the table's watermark any more would count rows twice, or leave a hole below the new one. Such
-//! a commit does nothing, and its writer filters its rows again (I3, I9).
+//! against, and at which epoch: the files hold what is above that base. Nodes may write the same
+//! stream at once, one because it owns it and one because it took the owner for dead, so a commit
+//! whose base is not the table's watermark any more would count rows twice, or leave a hole below
+//! the new one. Such a commit does nothing, and its writer filters its rows again; one of an earlier
+//! epoch than the table's does nothing, and its writer lets go of them (I3, I9). The rule is in
+//! `rule.rs`.
 //!
 //! delta-rs records a `txn` action but does not refuse a second commit of the same one. So the
 //! committer, alone under its lock, looks at the watermarks first, commits against exactly the
@@ -20,26 +22,17 @@ use deltalake_core::kernel::{Action, Add, Transaction};
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use deltalake_core::{DeltaTable, DeltaTableError};
 use otlake_base::invariant::Invariant;
-use otlake_base::{Code, Error, Position, Result, StreamId};
+use otlake_base::{Code, Error, Result, StreamId};
 use otlake_shard::Written;
 
 use crate::handle::{DeltaTableHandle, PARTITIONS, storage};
+use crate::rule::{Mark, Raising, Standing, Verdict};
 use crate::snapshot::{SUMS_TAG, Snapshot};
-use crate::watermarks::app_id;
+use crate::watermarks;
 
 /// Times that one call looks at the table again after another writer was faster.
 pub(crate) const COMMIT_ATTEMPTS: usize = 10;
 const ENGINE: &str = concat!("otlake/", env!("CARGO_PKG_VERSION"));
-
-/// A watermark that a commit raises.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark {
-    /// The last sequence whose rows the files hold.
-    pub upto: Position,
-    /// The table's watermark of the stream that the files were written against, 0 where it had
-    /// none: they hold the rows above it.
-    pub base: u64,
-}
 
 /// What one writer adds to a table: all of it, or nothing.
 #[derive(Clone, Debug, Default)]
@@ -62,6 +55,9 @@ pub enum Outcome {
     /// committed. What is still to be added has to be filtered by the newest version and written
     /// again.
     Stale,
+    /// Another node has taken a stream over at a later epoch; nothing was committed. What the writer
+    /// has of such a stream is not its own to add any more; what it has of others it may.
+    Fenced,
 }
 
 /// A table after a commit.
@@ -71,52 +67,6 @@ pub struct Committed {
     pub snapshot: Arc<Snapshot>,
     /// Whether it holds the rows.
     pub outcome: Outcome,
-}
-
-/// How an addition stands to a version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Fits,
-    Covered,
-    Stale,
-}
-
-/// Watermarks of a version, and those that additions before this one raise in the same commit.
-struct Marks<'a> {
-    now: &'a Snapshot,
-    raised: HashMap<StreamId, u64>,
-}
-
-impl Marks<'_> {
-    fn of(&self, stream: StreamId) -> u64 {
-        let raised = self.raised.get(&stream);
-        let now = self.now.watermarks.get(&stream);
-        raised.or(now).copied().unwrap_or(0)
-    }
-
-    /// Judges an addition, and takes its marks in if it fits.
-    fn judge(&mut self, addition: &Addition) -> Verdict {
-        let marks = &addition.marks;
-        let covered = |mark: &Mark| self.of(mark.upto.stream) >= mark.upto.sequence;
-        if !marks.is_empty() && marks.iter().all(covered) {
-            return Verdict::Covered;
-        }
-        let fits = |mark: &Mark| {
-            let now = self.of(mark.upto.stream);
-            // Nothing of a stream whose base covers all was written.
-            now == mark.base || (mark.base >= mark.upto.sequence && now >= mark.base)
-        };
-        if !marks.iter().all(fits) {
-            return Verdict::Stale;
-        }
-        for Mark { upto, .. } in marks {
-            // A mark never goes back, whatever order streams are flushed in.
-            if self.of(upto.stream) < upto.sequence {
-                self.raised.insert(upto.stream, upto.sequence);
-            }
-        }
-        Verdict::Fits
-    }
 }
 
 impl DeltaTableHandle {
@@ -149,6 +99,28 @@ impl DeltaTableHandle {
         Ok(Committed { snapshot, outcome })
     }
 
+    /// Has the table take nothing of a stream below this epoch from here on. The snapshot's watermark
+    /// of the stream is what those who wrote it before have brought to files, and will ever have.
+    ///
+    /// # Errors
+    /// `CLUSTER_FENCED` where another node has taken the stream over at a later epoch; as `commit`.
+    pub async fn fence(&self, stream: StreamId, epoch: u64) -> Result<Arc<Snapshot>> {
+        // That the version which is known has it at this epoch says nothing of the newest.
+        self.refresh().await?;
+        let committed = self
+            .commit(Vec::new(), vec![Mark::fence(stream, epoch)])
+            .await?;
+        if committed.outcome == Outcome::Held {
+            return Ok(committed.snapshot);
+        }
+        let later = committed.snapshot.standing(stream).epoch;
+        let what = format!(
+            "{}: {stream} is written at epoch {later}",
+            self.table.name()
+        );
+        Err(Error::new(Code::ClusterFenced, what))
+    }
+
     /// Adds what several writers have, in one commit of those additions that fit; each has an
     /// outcome of its own, as `commit` has it.
     ///
@@ -162,15 +134,12 @@ impl DeltaTableHandle {
         let mut last = None;
         for _ in 0..COMMIT_ATTEMPTS {
             let now = self.up_to_date(&mut delta).await?;
-            let mut marks = Marks {
-                now: &now,
-                raised: HashMap::new(),
-            };
+            let mut raising = Raising::new(|stream| now.standing(stream));
             let verdicts: Vec<Verdict> = additions
                 .iter()
-                .map(|addition| marks.judge(addition))
+                .map(|addition| raising.judge(&addition.marks))
                 .collect();
-            let raised = marks.raised;
+            let raised = raising.raised;
             let fitting: Vec<&Written> = additions
                 .iter()
                 .zip(&verdicts)
@@ -192,9 +161,9 @@ impl DeltaTableHandle {
                     // What the table holds now decides, not what the error says: the commit
                     // may have landed all the same.
                     let now = self.refresh_delta(&mut delta).await?;
-                    let is_there = |(stream, sequence): (&StreamId, &u64)| {
-                        let (stream, sequence) = (*stream, *sequence);
-                        now.covers(Position { stream, sequence })
+                    let is_there = |(stream, raised): (&StreamId, &Standing)| {
+                        let now = now.standing(*stream);
+                        now.watermark >= raised.watermark && now.epoch >= raised.epoch
                     };
                     let landed = raised.iter().all(is_there);
                     if !conflict && (raised.is_empty() || !landed) {
@@ -236,6 +205,7 @@ impl DeltaTableHandle {
             outcomes.push(match verdict {
                 Verdict::Fits | Verdict::Covered => Outcome::Held,
                 Verdict::Stale => Outcome::Stale,
+                Verdict::Fenced => Outcome::Fenced,
             });
         }
         Ok((snapshot, outcomes))
@@ -246,7 +216,7 @@ impl DeltaTableHandle {
         delta: &mut DeltaTable,
         now: &Snapshot,
         written: &[&Written],
-        raised: &HashMap<StreamId, u64>,
+        raised: &HashMap<StreamId, Standing>,
     ) -> std::result::Result<Arc<Snapshot>, DeltaTableError> {
         let millis = self.millis();
         let operation = DeltaOperation::Write {
@@ -260,9 +230,12 @@ impl DeltaTableHandle {
             .collect();
         let transactions = raised
             .iter()
-            .map(|(stream, sequence)| {
-                let sequence = i64::try_from(*sequence).unwrap_or(i64::MAX);
-                Transaction::new_with_last_update(app_id(*stream), sequence, Some(millis))
+            .flat_map(|(stream, raised)| {
+                watermarks::entries(*stream, now.standing(*stream), *raised)
+            })
+            .map(|(id, value)| {
+                let value = i64::try_from(value).unwrap_or(i64::MAX);
+                Transaction::new_with_last_update(id, value, Some(millis))
             })
             .collect();
         let version = self.send(delta, actions, transactions, operation).await?;
@@ -273,7 +246,9 @@ impl DeltaTableHandle {
         files.extend(now.files.iter().cloned());
         files.extend(written.iter().map(|written| written.file.clone()));
         snapshot.files = Arc::new(files);
-        snapshot.watermarks.extend(raised);
+        for (stream, raised) in raised {
+            snapshot.set(*stream, *raised);
+        }
         Ok(Arc::new(snapshot))
     }
 

@@ -26,7 +26,7 @@ use crate::commit::COMMIT_ATTEMPTS;
 use crate::handle::{DeltaTableHandle, load, storage};
 use crate::integrity::{Verdict, check_commit};
 use crate::snapshot::{Snapshot, of_add};
-use crate::watermarks::position;
+use crate::watermarks::Marks;
 
 /// Commits that are read one by one before the table is read as a whole instead.
 const STEPS: i64 = 1_000;
@@ -226,7 +226,10 @@ fn applied(
     };
     let mut gone: HashSet<String> = HashSet::new();
     let mut added: Vec<DataFile> = Vec::new();
-    let mut watermarks = before.watermarks.clone();
+    let mut marks = Marks {
+        watermarks: before.watermarks.clone(),
+        taken_over: before.taken_over.clone(),
+    };
     let lines = commit.split(|byte| *byte == b'\n');
     for line in lines.filter(|line| !line.is_empty()) {
         if line.starts_with(b"{\"commitInfo\"") {
@@ -234,9 +237,9 @@ fn applied(
         }
         if line.starts_with(b"{\"txn\"") {
             let action: Value = serde_json::from_slice(line).map_err(broken)?;
-            if let Some(mark) = position(&action["txn"]) {
-                let last = watermarks.entry(mark.stream).or_insert(mark.sequence);
-                *last = mark.sequence.max(*last);
+            let txn = &action["txn"];
+            if let (Some(id), Some(version)) = (txn["appId"].as_str(), txn["version"].as_u64()) {
+                marks.take(id, version);
             }
             continue;
         }
@@ -261,7 +264,8 @@ fn applied(
     Ok(Some(Snapshot {
         version,
         files: Arc::new(files),
-        watermarks,
+        watermarks: marks.watermarks,
+        taken_over: marks.taken_over,
         root: before.root.clone(),
     }))
 }

@@ -260,10 +260,12 @@ impl DeltaTableHandle {
 pub(crate) async fn load(table: Table, root: &Path, delta: &DeltaTable) -> Result<Snapshot> {
     let state = state(table, delta)?;
     let version = state.version();
+    let marks = watermarks::read(&delta.log_store(), version).await?;
     Ok(Snapshot {
         version: version as i64,
         files: Arc::new(files(table, state)?),
-        watermarks: watermarks::read(&delta.log_store(), version).await?,
+        watermarks: marks.watermarks,
+        taken_over: marks.taken_over,
         root: root.to_path_buf(),
     })
 }

@@ -3,7 +3,8 @@
 //! A commit adds files and, in the same atomic step, raises the table's watermark: one Delta
 //! `txn` action per stream (application id `otlake/<stream>`, version = last sequence that the
 //! files hold). So a flush repeated after a crash changes nothing (I3), and a snapshot tells a
-//! reader exactly which live batches its files already hold (I7).
+//! reader exactly which live batches its files already hold (I7). Beside it stands the epoch below
+//! which the table takes nothing of the stream, once another node has taken that over (I9).
 //!
 //! ```text
 //! <tables>/<table>/_delta_log/<version, 20 digits>.json        commits, fsynced
@@ -14,6 +15,7 @@
 //! - `catalog`: opens the tables, makes those that are absent.
 //! - `handle`: one table: its newest snapshot, and how it is opened.
 //! - `commit`: the committer: a compare-and-swap on each stream's watermark.
+//! - `rule`: what fits, what is stale, what is fenced; without I/O.
 //! - `gathered`: one node commits for all.
 //! - `follow`: what other writers have committed.
 //! - `snapshot`: files and watermarks of one version.
@@ -41,13 +43,14 @@ mod listing;
 mod maintain;
 mod rebuild;
 mod recover;
+mod rule;
 mod snapshot;
 mod sweep;
 pub mod verify;
 mod watermarks;
 
 pub use catalog::{Catalog, Sharing};
-pub use commit::{Addition, Committed, Mark, Outcome};
+pub use commit::{Addition, Committed, Outcome};
 pub use gathered::{CommitPort, Commits, Direct, Gathered, Switch, Waits};
 pub use handle::DeltaTableHandle;
 pub use maintain::{
@@ -55,7 +58,9 @@ pub use maintain::{
     RetentionRule, Throttle, Vacuumed,
 };
 pub use rebuild::InLog;
+pub use rule::{Mark, Standing, Verdict, judge};
 pub use snapshot::Snapshot;
+pub use watermarks::TakenOver;
 
 #[cfg(test)]
 mod catalog_test;
@@ -67,6 +72,8 @@ mod hooked_disk;
 #[cfg(test)]
 #[path = "../../shard/testing/rows.rs"]
 mod rows;
+#[cfg(test)]
+mod rule_test;
 #[cfg(test)]
 mod shared_test;
 #[cfg(test)]

@@ -76,8 +76,10 @@ pub(crate) async fn obstacle(
         .map_err(|error| unreadable(table, error))?;
     let obstacle = match did {
         Did::Flush(upto) => {
-            let watermarks = watermarks::read(&delta.log_store(), before).await?;
-            let held = upto.iter().all(|mark| is_held(*mark, &watermarks, in_log));
+            let marks = watermarks::read(&delta.log_store(), before).await?;
+            let held = upto
+                .iter()
+                .all(|mark| is_held(*mark, &marks.watermarks, in_log));
             (!held).then_some("the log does not hold all records whose rows it named")
         }
         Did::Replace => {

@@ -12,7 +12,7 @@ use arrow::datatypes::Int64Type;
 use bytes::Bytes;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use otlake_base::disk::real;
-use otlake_base::{Metrics, Position, StreamId, SystemClock, Table};
+use otlake_base::{Code, FIRST_EPOCH, Metrics, Position, StreamId, SystemClock, Table};
 use otlake_shard::{WriteOptions, Written, write};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -20,7 +20,7 @@ use crate::commit::{Addition, Outcome};
 use crate::durable_store::DurableStore;
 use crate::maintain::testing::{Ahead, HOUR, compact, context, rows};
 use crate::rows::{DAY_NANOS, Random, batch};
-use crate::{Catalog, DeltaTableHandle, InLog, Sharing, Snapshot};
+use crate::{Catalog, DeltaTableHandle, InLog, Sharing, Snapshot, Standing};
 
 /// One whose merges leave no equal rows out, so that a double is not hidden.
 pub(crate) const TABLE: Table = Table::Logs;
@@ -86,6 +86,15 @@ pub(crate) struct Flush {
 }
 
 pub(crate) async fn prepare(handle: &DeltaTableHandle, upto: Vec<Position>) -> Flush {
+    prepare_at(handle, upto, FIRST_EPOCH).await
+}
+
+/// One of streams that are written at this epoch.
+pub(crate) async fn prepare_at(
+    handle: &DeltaTableHandle,
+    upto: Vec<Position>,
+    epoch: u64,
+) -> Flush {
     let before = handle.snapshot();
     let records = upto.iter().flat_map(|upto| {
         let base = before.watermarks.get(&upto.stream).copied().unwrap_or(0);
@@ -99,7 +108,7 @@ pub(crate) async fn prepare(handle: &DeltaTableHandle, upto: Vec<Position>) -> F
             .unwrap(),
     };
     handle.expect(&files);
-    let marks = before.marks(&upto);
+    let marks = before.marks(&upto, |_| epoch);
     let addition = Addition {
         files,
         marks,
@@ -174,6 +183,110 @@ async fn i3_i9_two_nodes_that_flush_the_same_stream_in_any_order_double_and_lose
             let now = handle.refresh().await.unwrap();
             assert_eq!(held(&now), all, "{order:?}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i9_a_table_takes_nothing_of_an_epoch_before_the_one_that_took_its_stream_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let (owner, other) = (open(dir.path()).await, open(dir.path()).await);
+    finish(&owner, prepare(&owner, vec![at(1, 2)]).await).await;
+    let late = prepare(&owner, vec![at(1, 3), at(2, 1)]).await.addition;
+    let file = owner.root.join(&late.files[0].file.path);
+    let stream = at(1, 0).stream;
+    let fenced = other.fence(stream, 2).await.unwrap();
+    assert_eq!((fenced.version, rows(&fenced)), (2, 4));
+    let standing = |watermark, epoch| Standing {
+        watermark,
+        epoch,
+        written: 2,
+    };
+    assert_eq!(fenced.standing(stream), standing(2, 2));
+    // Again it changes nothing, and nothing is behind it any more.
+    assert_eq!(other.fence(stream, 2).await.unwrap().version, 2);
+    let refused = owner.commit_one(late).await.unwrap();
+    assert_eq!(refused.outcome, Outcome::Fenced);
+    assert_eq!((refused.snapshot.version, file.exists()), (2, false));
+    // The one who took it over goes on, also past what the owner alone has.
+    let flush = prepare_at(&other, vec![at(1, 4)], 2).await.addition;
+    assert_eq!(
+        other.commit_one(flush).await.unwrap().outcome,
+        Outcome::Held
+    );
+    let covered = prepare(&owner, vec![at(1, 3)]).await.addition;
+    assert_eq!(
+        owner.commit_one(covered).await.unwrap().outcome,
+        Outcome::Fenced,
+        "that the watermark covers it does not say that its rows are there"
+    );
+    // And is fenced in its turn, by one that is faster.
+    let own = prepare_at(&other, vec![at(1, 6)], 2).await.addition;
+    owner.fence(stream, 3).await.unwrap();
+    assert_eq!(
+        other.commit_one(own).await.unwrap().outcome,
+        Outcome::Fenced
+    );
+    // Also where the other has not looked since it raised the epoch itself.
+    assert_eq!(
+        open(dir.path())
+            .await
+            .fence(stream, 3)
+            .await
+            .unwrap()
+            .standing(stream)
+            .epoch,
+        3
+    );
+    let error = other.fence(stream, 2).await.expect_err("it is at 3");
+    assert_eq!(error.code, Code::ClusterFenced);
+    // Another stream is not touched by it.
+    finish(&owner, prepare(&owner, vec![at(2, 1)]).await).await;
+    for handle in [&owner, &other, &open(dir.path()).await] {
+        let now = handle.refresh().await.unwrap();
+        assert_eq!(now.standing(stream), standing(4, 3));
+        assert_eq!(now.standing(at(2, 0).stream).epoch, FIRST_EPOCH);
+        let mut all = each_once(&[1], 4);
+        all.extend(each_once(&[2], 1));
+        assert_eq!(held(&now), all);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i3_i9_an_owner_and_whoever_takes_its_stream_over_write_each_row_once_in_any_order() {
+    // The owner: two flushes, of two steps each. The other: a fence, and a flush of two steps.
+    for order in interleavings(4, 3) {
+        let dir = tempfile::tempdir().unwrap();
+        let (owner, other) = (open(dir.path()).await, open(dir.path()).await);
+        let stream = at(1, 0).stream;
+        let mut begun: [Option<Flush>; 2] = [None, None];
+        let (mut upto, mut fenced_at) = (0, None);
+        for is_owner in &order {
+            let node = usize::from(!is_owner);
+            match (node, begun[node].take()) {
+                (0, None) => {
+                    upto += 3;
+                    begun[0] = Some(prepare(&owner, vec![at(1, upto)]).await);
+                }
+                (0, Some(flush)) => {
+                    let committed = owner.commit_one(flush.addition).await.unwrap();
+                    let refused = fenced_at.is_some();
+                    assert_eq!(committed.outcome == Outcome::Fenced, refused, "{order:?}");
+                }
+                (_, None) if fenced_at.is_none() => {
+                    let now = other.fence(stream, 2).await.unwrap();
+                    fenced_at = Some(now.standing(stream).watermark);
+                }
+                (_, None) => begun[1] = Some(prepare_at(&other, vec![at(1, 6)], 2).await),
+                (_, Some(flush)) => {
+                    // Nobody moves the watermark that was read with the fence.
+                    let committed = other.commit_one(flush.addition).await.unwrap();
+                    assert_eq!(committed.outcome, Outcome::Held, "{order:?}");
+                }
+            }
+        }
+        let now = other.refresh().await.unwrap();
+        assert_eq!(now.standing(stream).written, fenced_at.unwrap());
+        assert_eq!(held(&now), each_once(&[1], 6), "{order:?}");
     }
 }
 
@@ -354,6 +467,16 @@ async fn what_others_commit_is_followed_commit_by_commit_as_a_load_would_read_it
     // Its own commits stand on what it has followed.
     finish(&two, prepare(&two, vec![at(3, 1)]).await).await;
     assert_eq!(two.snapshot().version, 8);
+    // One raised an epoch meanwhile; the other follows that, too.
+    let taken = at(2, 0).stream;
+    one.fence(taken, 2).await.unwrap();
+    let followed = two.refresh().await.unwrap();
+    assert_eq!(followed.version, 9);
+    assert_eq!(
+        followed.taken_over,
+        open(dir.path()).await.snapshot().taken_over
+    );
+    assert_eq!(followed.standing(taken).written, 6);
     // One that was away until the log's entries had expired finds the newest version all the same.
     let late = open(dir.path()).await;
     for sequence in 2..=4 {
@@ -362,12 +485,17 @@ async fn what_others_commit_is_followed_commit_by_commit_as_a_load_would_read_it
     let mut delta = one.committer.lock().await;
     one.try_checkpoint(&mut delta).await;
     drop(delta);
-    for version in 0..=10 {
+    for version in 0..=11 {
         fs::remove_file(one.root.join(format!("_delta_log/{version:020}.json"))).unwrap();
     }
     let reached = late.refresh().await.unwrap();
-    assert_eq!((reached.version, rows(&reached)), (11, 32));
+    assert_eq!((reached.version, rows(&reached)), (12, 32));
     assert_eq!(reached.watermarks, one.snapshot().watermarks);
+    assert_eq!(reached.standing(taken).epoch, 2);
+    assert_eq!(
+        open(dir.path()).await.snapshot().taken_over,
+        reached.taken_over
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

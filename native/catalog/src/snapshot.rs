@@ -9,10 +9,11 @@ use arrow::datatypes::Date32Type;
 use deltalake_core::kernel::{Add, LogicalFileView};
 use deltalake_core::table::state::DeltaTableState;
 use otlake_base::checksum::BlockSums;
-use otlake_base::{Code, DataFile, Error, Position, Result, StreamId, Table};
+use otlake_base::{Code, DataFile, Error, FIRST_EPOCH, Position, Result, StreamId, Table};
 use serde_json::Value;
 
-use crate::commit::Mark;
+use crate::rule::{Mark, Standing};
+use crate::watermarks::TakenOver;
 
 /// The tag of an add action that holds its file's checksums, of 64 KiB each.
 pub(crate) const SUMS_TAG: &str = "otlake.crc32c";
@@ -26,6 +27,8 @@ pub struct Snapshot {
     pub files: Arc<Vec<DataFile>>,
     /// By stream: the last sequence whose rows the files hold.
     pub watermarks: HashMap<StreamId, u64>,
+    /// By stream that was taken over: at which epoch.
+    pub taken_over: HashMap<StreamId, TakenOver>,
     /// The table's folder.
     pub root: PathBuf,
 }
@@ -38,15 +41,40 @@ impl Snapshot {
             .is_some_and(|last| *last >= position.sequence)
     }
 
-    /// The marks of a commit that is written against this version.
-    pub fn marks(&self, upto: &[Position]) -> Vec<Mark> {
-        let base = |stream| self.watermarks.get(&stream).copied().unwrap_or(0);
-        upto.iter()
-            .map(|upto| Mark {
-                upto: *upto,
-                base: base(upto.stream),
-            })
-            .collect()
+    /// What the table holds of a stream.
+    pub fn standing(&self, stream: StreamId) -> Standing {
+        let taken_over = self.taken_over.get(&stream);
+        Standing {
+            watermark: self.watermarks.get(&stream).copied().unwrap_or(0),
+            epoch: taken_over.map_or(FIRST_EPOCH, |over| over.epoch),
+            written: taken_over.map_or(0, |over| over.written),
+        }
+    }
+
+    /// Has it stand there.
+    pub(crate) fn set(&mut self, stream: StreamId, standing: Standing) {
+        let Standing {
+            watermark,
+            epoch,
+            written,
+        } = standing;
+        if watermark > 0 {
+            self.watermarks.insert(stream, watermark);
+        }
+        if epoch > FIRST_EPOCH {
+            let over = TakenOver { epoch, written };
+            self.taken_over.insert(stream, over);
+        }
+    }
+
+    /// The marks of a commit that is written against this version, each stream at its epoch.
+    pub fn marks(&self, upto: &[Position], epoch: impl Fn(StreamId) -> u64) -> Vec<Mark> {
+        let mark = |upto: &Position| Mark {
+            upto: *upto,
+            base: self.standing(upto.stream).watermark,
+            epoch: epoch(upto.stream),
+        };
+        upto.iter().map(mark).collect()
     }
 }
 

@@ -1,12 +1,14 @@
 //! What is left of this node's earlier streams. A stream that this node finishes itself is recovered
 //! like any other (`recover.rs`). One that another node sealed can have records that only this node's
 //! log still holds: those that were never acknowledged, and those of signals that are acknowledged
-//! at one copy. They are appended to the stream of this start, and then the old one goes.
+//! at one copy. They are appended to the stream of this start, and then the old one goes. What this
+//! node had written to files itself before the tables were fenced is there, and is not appended: of a
+//! record of metrics, whose tables are written one after another, that can be a part.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use otlake_base::{Code, Error, Result, Signal, StreamId};
+use otlake_base::{Code, Error, Position, Result, Signal, StreamId, Table};
 use otlake_consensus::state::{StreamRecord, StreamState};
 use otlake_consensus::{Answer, Command};
 use otlake_log::StreamReader;
@@ -14,7 +16,8 @@ use otlake_processor::Processor;
 
 use crate::claims::claim;
 use crate::cluster::Cluster;
-use crate::local::cut;
+use crate::local::{cut, cut_tables};
+use crate::recover::refresh;
 use crate::registry::{was_kept, watermark};
 
 /// Bytes of an old stream that are read at once.
@@ -107,6 +110,8 @@ impl Cluster {
         ranges: &[(u64, u64)],
         released: &[u64; 3],
     ) -> Result<()> {
+        // The seal came after the tables were fenced: from here on they tell what this node wrote.
+        refresh(processor).await?;
         let mut reader = self.reader(stream);
         let mut appended = 0u64;
         loop {
@@ -126,8 +131,10 @@ impl Cluster {
                     continue;
                 };
                 let others = self.others();
+                let gone = written(processor, signal, position);
                 let known = claim(self.peers(), &others, processor, position, &record).await?;
-                if let Some(rest) = cut(signal, &record.payload, &known) {
+                let rest = cut(signal, &record.payload, &known);
+                if let Some(rest) = rest.and_then(|rest| cut_tables(signal, rest, &gone)) {
                     record.payload = rest;
                     processor.append_again(record).await?;
                     appended += 1;
@@ -161,6 +168,16 @@ impl Cluster {
         let config = self.config();
         StreamReader::new(Arc::clone(&config.disk), config.log_dir(), stream, 1)
     }
+}
+
+/// The tables to which the owner of a stream had written this record before the stream was taken over.
+fn written(processor: &Processor, signal: Signal, position: Position) -> Vec<Table> {
+    let tables = signal.tables().iter().copied();
+    let has_it = |table: &Table| {
+        let snapshot = processor.tables().handle(*table).snapshot();
+        snapshot.standing(position.stream).written >= position.sequence
+    };
+    tables.filter(has_it).collect()
 }
 
 /// Runs what reads a disk on a thread made for it.

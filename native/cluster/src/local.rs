@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
-use otlake_base::{Code, Error, Result, ShardSet, Signal};
+use otlake_base::{Code, Error, Result, ShardSet, Signal, Table};
 use otlake_decode::slice::{self, Slice};
 use otlake_processor::{Processor, SliceOutcome};
 use otlake_receive::{Ack, Ingest};
@@ -115,4 +115,17 @@ pub(crate) fn cut(signal: Signal, logged: &Bytes, shards: &ShardSet) -> Option<B
     let received = otlake_decode::as_received(logged);
     let part = slice::of(&received).map_or(received, |(_, part)| part);
     otlake_route::without(signal, &part, shards)
+}
+
+/// What is left of a record as the log keeps it, without the rows of some tables; none where nothing is.
+pub(crate) fn cut_tables(signal: Signal, logged: Bytes, gone: &[Table]) -> Option<Bytes> {
+    if gone.is_empty() {
+        return Some(logged);
+    }
+    if gone.len() == signal.tables().len() {
+        return None;
+    }
+    let received = otlake_decode::as_received(&logged);
+    let part = slice::of(&received).map_or(received, |(_, part)| part);
+    otlake_route::without_tables(&part, gone)
 }

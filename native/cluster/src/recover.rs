@@ -2,10 +2,14 @@
 //! live rows, and from there into files.
 //!
 //! ```text
-//! fence (metadata) --> Recovery: ask, gather, fetch --> claim --> live rows --> files --> seal, forget
-//!                            |  too few answer                      |
-//!                            `--> incomplete: tried again           `--> readable from here on
+//! fence (metadata) --> fence (tables) --> Recovery: ask, gather, fetch --> claim --> live rows --+
+//!                                               |  too few answer            |                 v
+//!                                               `--> incomplete: tried again |      files --> seal, forget
+//!                                                                            `--> readable from here on
 //! ```
+//!
+//! A stream is sealed at the epoch at which every table was fenced: what the seal says is kept and
+//! what is not was decided by watermarks that its owner can not have moved since.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -78,21 +82,24 @@ impl Recoveries {
             open.remove(&stream);
             return Ok(nothing_left(stream));
         };
-        refresh(processor).await?;
-        let before = watermark(processor, stream);
         let mut recovery = match open.remove(&stream) {
             Some(recovery) if recovery.config().epoch == record.epoch => recovery,
-            _ => Recovery::new(
-                RecoveryConfig {
-                    stream,
-                    epoch: record.epoch,
-                    owner: Arc::clone(&record.owner),
-                    ensembles: ensembles(&record)?,
-                    watermark: before,
-                    planned: self.register.plans(stream),
-                },
-                self.clock.monotonic(),
-            ),
+            _ => {
+                // Before anything is read of what they hold: nobody who wrote the stream before
+                // moves their watermarks from here on, however late it wakes (I9).
+                processor.take_over(stream, record.epoch).await?;
+                Recovery::new(
+                    RecoveryConfig {
+                        stream,
+                        epoch: record.epoch,
+                        owner: Arc::clone(&record.owner),
+                        ensembles: ensembles(&record)?,
+                        watermark: watermark(processor, stream),
+                        planned: self.register.plans(stream),
+                    },
+                    self.clock.monotonic(),
+                )
+            }
         };
         let sink = Adopting {
             register: &self.register,

@@ -9,8 +9,10 @@ use std::time::Duration;
 use futures::FutureExt;
 use otlake_base::invariant::Invariant;
 use otlake_base::metrics::{by_signal, by_table};
-use otlake_base::{Clock, Code, Error, Metrics, Result, Signal, StreamId, Table, priority, worker};
-use otlake_catalog::{Addition, Commits, Committed, Mark, Outcome};
+use otlake_base::{
+    Clock, Code, Error, Metrics, Position, Result, Signal, StreamId, Table, priority, worker,
+};
+use otlake_catalog::{Addition, Commits, Committed, Mark, Outcome, Snapshot};
 use otlake_log::Appender;
 use otlake_shard::{WriteOptions, Written};
 use tokio::sync::watch;
@@ -190,13 +192,15 @@ impl Worker {
     }
 
     /// Tries until the seal is in files; false when told to stop before.
-    async fn persist(&mut self, seal: Seal, stop: &mut watch::Receiver<bool>) -> bool {
+    async fn persist(&mut self, mut seal: Seal, stop: &mut watch::Receiver<bool>) -> bool {
         let parts = Arc::clone(&self.parts);
         let started = parts.clock.monotonic();
         let mut backoff = parts.first_retry;
         loop {
             // A panic while encoding must not end the task: its signal would fill the memory.
-            let outcome = AssertUnwindSafe(self.attempt(&seal)).catch_unwind().await;
+            let outcome = AssertUnwindSafe(self.attempt(&mut seal))
+                .catch_unwind()
+                .await;
             let error = match outcome {
                 Ok(Ok(())) => break,
                 Ok(Err(error)) => error,
@@ -225,8 +229,9 @@ impl Worker {
         // the log by then. On a thread of its own, for taking a segment off the disk and giving
         // memory back take tens of milliseconds, in which acknowledgements would wait.
         let release = move || {
-            for position in &seal.upto {
-                log.release(signal, *position);
+            // What another node has taken over stays in the log: it alone may have some of it.
+            for position in seal.written() {
+                log.release(signal, position);
             }
             live.remove(seal);
             otlake_base::allocator::give_back();
@@ -243,7 +248,7 @@ impl Worker {
         true
     }
 
-    async fn attempt(&mut self, seal: &Seal) -> Result<()> {
+    async fn attempt(&mut self, seal: &mut Seal) -> Result<()> {
         for table in self.signal.tables() {
             self.attempt_table(seal, *table).await?;
         }
@@ -254,26 +259,55 @@ impl Worker {
         self.step(Step::Releasing(self.signal))
     }
 
-    async fn attempt_table(&mut self, seal: &Seal, table: Table) -> Result<()> {
+    async fn attempt_table(&mut self, seal: &mut Seal, table: Table) -> Result<()> {
         for _ in 0..STALE_ATTEMPTS {
             if self.try_table(seal, table).await? {
                 return Ok(());
             }
         }
         let message = format!(
-            "{}: {STALE_ATTEMPTS} times another node committed rows of these streams",
+            "{}: {STALE_ATTEMPTS} times another node wrote these streams",
             table.name()
         );
         Err(Error::new(Code::TableConflict, message))
     }
 
+    /// Lets go of the streams that the table has at a later epoch than the seal (I9). Whoever has taken
+    /// them over sees to their rows: those that it has not, and this node's log has, come back with
+    /// its next start.
+    fn look_for_fences(&mut self, seal: &mut Seal, now: &Snapshot) {
+        let is_fenced =
+            |position: &Position| now.standing(position.stream).epoch > seal.epoch(position.stream);
+        let written = seal.written();
+        let fenced: Vec<Position> = written.into_iter().filter(is_fenced).collect();
+        if fenced.is_empty() {
+            return;
+        }
+        for Position { stream, .. } in fenced {
+            let epoch = now.standing(stream).epoch;
+            seal.fenced.insert(stream);
+            // First, so that nothing more becomes live.
+            self.parts.log.fenced(stream, epoch);
+            self.parts.live.fenced(stream, epoch);
+            tracing::warn!(
+                target: "otlake::flush", %stream, epoch, signal = self.signal.name(),
+                "another node has taken the stream over; its rows are not written here any more"
+            );
+        }
+        // Files that were written have rows of theirs, too.
+        for (table, waiting) in self.written.drain() {
+            self.parts.tables.handle(table).forget(&waiting.files);
+        }
+    }
+
     /// Commits the seal's rows that the table does not hold; false where another's commit of some
     /// of them came between, so that what is left has to be told anew.
-    async fn try_table(&mut self, seal: &Seal, table: Table) -> Result<bool> {
+    async fn try_table(&mut self, seal: &mut Seal, table: Table) -> Result<bool> {
         let parts = Arc::clone(&self.parts);
         let handle = parts.tables.handle(table);
         // What is not durable is no reason to let go of rows.
         let before = handle.durable().await?;
+        self.look_for_fences(seal, &before);
         let batches = seal.rows_of(table, &before.watermarks);
         let now = parts.clock.monotonic();
         let waiting = self.written.remove(&table);
@@ -298,7 +332,7 @@ impl Worker {
                 Waiting {
                     files,
                     rows,
-                    marks: before.marks(&seal.upto),
+                    marks: before.marks(&seal.written(), |stream| seal.epoch(stream)),
                     since: now,
                     tried: false,
                 }
@@ -312,7 +346,7 @@ impl Worker {
         let committed = parts.commits.commit(handle, addition).await?;
         let Committed { snapshot, outcome } = committed;
         self.written.remove(&table);
-        if outcome == Outcome::Stale {
+        if outcome != Outcome::Held {
             return Ok(false);
         }
         let after = snapshot;
@@ -324,7 +358,7 @@ impl Worker {
         };
         if before.watermarks.iter().any(backwards)
             || !seal
-                .upto
+                .written()
                 .iter()
                 .all(|position| covers(&after.watermarks, *position))
         {

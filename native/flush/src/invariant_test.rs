@@ -4,7 +4,8 @@ use std::time::Duration;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use otlake_base::invariant::Invariant;
 use otlake_base::{
-    Code, Consistency, Metrics, Position, Signal, StreamId, SystemClock, Table, TableSource,
+    Code, Consistency, FIRST_EPOCH, Metrics, Position, Signal, StreamId, SystemClock, Table,
+    TableSource,
 };
 use otlake_catalog::Catalog;
 
@@ -85,7 +86,10 @@ async fn i7_a_capture_that_lacks_an_acknowledged_batch_is_counted() {
     };
     let handle = tables.handle(Table::Spans);
     handle
-        .commit(Vec::new(), handle.snapshot().marks(&[position(2)]))
+        .commit(
+            Vec::new(),
+            handle.snapshot().marks(&[position(2)], |_| FIRST_EPOCH),
+        )
         .await
         .expect("a commit");
     live.remove(live.seal(Signal::Traces).expect("two batches"));
@@ -129,7 +133,10 @@ async fn i7_whatever_changes_the_rows_of_a_table_changes_its_moment() {
     assert_eq!(refused.code, Code::QuerySession);
     let handle = tables.handle(Table::Spans);
     handle
-        .commit(Vec::new(), handle.snapshot().marks(&[position(2)]))
+        .commit(
+            Vec::new(),
+            handle.snapshot().marks(&[position(2)], |_| FIRST_EPOCH),
+        )
         .await
         .expect("a commit");
     let flushed = strong();

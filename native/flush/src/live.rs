@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use otlake_base::invariant::Invariant;
 use otlake_base::metrics::by_signal;
-use otlake_base::{Clock, Code, Error, Metrics, Position, Result, Signal, StreamId, Table};
+use otlake_base::{
+    Clock, Code, Error, FIRST_EPOCH, Metrics, Position, Result, Signal, StreamId, Table,
+};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
@@ -39,6 +41,8 @@ struct State {
     last: HashMap<StreamId, [u64; 3]>,
     /// Streams whose every acknowledged record is in here, or in files.
     whole: HashSet<StreamId>,
+    /// The epoch at which a stream is written that this node has taken over.
+    epochs: HashMap<StreamId, u64>,
     /// By table: the last batch inserted that has rows of it.
     newest: [Option<Position>; 7],
 }
@@ -59,6 +63,36 @@ struct Queue {
     inserted: u64,
     removed: u64,
     requested: u64,
+}
+
+impl State {
+    /// What is here of a stream need not be here, or in files, any more.
+    fn leave(&mut self, stream: StreamId) {
+        for newest in &mut self.newest {
+            *newest = newest.filter(|position| position.stream != stream);
+        }
+    }
+}
+
+impl Queue {
+    /// Has the batches of a stream that are not on their way into files hold nothing any more. Their
+    /// places stay: whoever waits for what lies behind them counts these.
+    fn empty(&mut self, stream: StreamId) {
+        for entry in self.entries.iter_mut().skip(self.sealed) {
+            let batch = Arc::clone(&entry.batch);
+            if batch.position.stream != stream || batch.position.sequence == 0 {
+                continue;
+            }
+            self.partitions.remove(&batch);
+            self.bytes -= batch.bytes;
+            self.rows -= batch.rows;
+            let (sequence, tenant) = (0, Arc::clone(&batch.tenant));
+            let position = Position { stream, sequence };
+            let nothing = LiveBatch::measured(position, batch.signal, tenant, Vec::new(), 0);
+            entry.batch = Arc::new(nothing);
+            entry._reservation = None;
+        }
+    }
 }
 
 /// Partitions of a signal's tables, and how often batches name each (I5).
@@ -95,7 +129,7 @@ struct Entry {
     since: Duration,
     /// Holds the batch's place in the budget until files hold its rows; whoever still reads the
     /// batch after that does not hold up those who write.
-    _reservation: Reservation,
+    _reservation: Option<Reservation>,
 }
 
 /// How far flushing has come, for those who wait for it.
@@ -190,7 +224,7 @@ impl LiveSet {
             let entry = Entry {
                 batch: Arc::clone(&batch),
                 since,
-                _reservation: reservation,
+                _reservation: Some(reservation),
             };
             queue.entries.push_back(entry);
             self.gauge(signal, queue);
@@ -237,6 +271,52 @@ impl LiveSet {
         let mut state = self.state.lock();
         state.last.entry(stream).or_default();
         state.whole.insert(stream);
+    }
+
+    /// Says at which epoch the rows of a stream are written from here on.
+    pub fn write_at(&self, stream: StreamId, epoch: u64) {
+        self.state.lock().epochs.insert(stream, epoch);
+    }
+
+    /// This node takes a stream over at an epoch at which no table holds anything of it yet: what an
+    /// earlier try has brought here, and no table any more takes, is let go of, and comes anew.
+    ///
+    /// # Errors
+    /// As [`LiveSet::flushed`], of batches that are on their way into files.
+    pub async fn take_over(&self, stream: StreamId, epoch: u64) -> Result<()> {
+        let under_way = {
+            let mut state = self.state.lock();
+            state.epochs.insert(stream, epoch);
+            state.whole.remove(&stream);
+            state.last.remove(&stream);
+            state.leave(stream);
+            Signal::ALL.map(|signal| {
+                let queue = &mut state.queues[signal.index()];
+                queue.empty(stream);
+                self.gauge(signal, queue);
+                let is_of = |entry: &Entry| entry.batch.position.stream == stream;
+                let is_sealed = queue.entries.iter().take(queue.sealed).any(is_of);
+                is_sealed.then_some(queue.removed + queue.sealed as u64)
+            })
+        };
+        // They were sealed at an earlier epoch: they are in files by now, or refused.
+        for (signal, target) in Signal::ALL.into_iter().zip(under_way) {
+            if let Some(target) = target {
+                self.awaits(signal, |progress| progress.removed >= target)
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Another node has taken a stream over: this one does not answer for it any more.
+    pub(crate) fn fenced(&self, stream: StreamId, epoch: u64) {
+        let mut state = self.state.lock();
+        let own = state.epochs.get(&stream).copied().unwrap_or(FIRST_EPOCH);
+        if own < epoch {
+            state.whole.remove(&stream);
+            state.leave(stream);
+        }
     }
 
     /// The streams that this node answers for, each with its last sequence; 0 where there was none
@@ -310,7 +390,8 @@ impl LiveSet {
     /// `None` when there are none, or when the seal before is still at work.
     pub fn seal(&self, signal: Signal) -> Option<Seal> {
         let mut state = self.state.lock();
-        let queue = &mut state.queues[signal.index()];
+        let State { queues, epochs, .. } = &mut *state;
+        let queue = &mut queues[signal.index()];
         if queue.sealed > 0 {
             return None;
         }
@@ -337,8 +418,7 @@ impl LiveSet {
         for batch in &taken {
             queue.partitions.remove(batch);
         }
-        drop(state);
-        Some(Seal::new(signal, taken))
+        Some(Seal::new(signal, taken, epochs))
     }
 
     /// Lets go of a seal's batches: files that every table's newest snapshot holds have them.

@@ -205,3 +205,49 @@ fn text_that_columns_share_counts_once() {
     );
     assert!(one > long.len() && both < one + 1_000, "{one} and {both}");
 }
+
+#[tokio::test]
+async fn i9_a_stream_that_is_taken_over_again_comes_anew_and_holds_nothing_meanwhile() {
+    let live = set(1 << 20, 1_000);
+    let other = StreamId(7);
+    let insert_other = |sequence| {
+        let stream = other;
+        let position = Position { stream, sequence };
+        let tables = vec![(Table::Spans, rows(10))];
+        let batch = LiveBatch::new(position, Signal::Traces, "a".into(), tables);
+        let reservation = live.budget().reserve(batch.bytes);
+        live.insert(batch, reservation);
+    };
+    live.take_over(other, 2).await.expect("nothing is sealed");
+    insert_other(5);
+    insert(&live, Signal::Traces, 1, &[Table::Spans]);
+    insert_other(8);
+    live.hold_whole(other);
+    assert_eq!(live.whole().len(), 2);
+    live.take_over(other, 3).await.expect("nothing is sealed");
+    assert_eq!(live.whole().len(), 1);
+    assert_eq!(live.last_of(other, Signal::Traces), 0);
+    assert_eq!(live.figures().rows, 10);
+    assert_eq!(live.budget().used(), live.figures().bytes);
+    let has_rows = |live: &LiveSet| -> Vec<u64> {
+        let batches = live.capture(Table::Spans);
+        let full = batches.iter().filter(|batch| batch.rows > 0);
+        full.map(|batch| batch.position.sequence).collect()
+    };
+    assert_eq!(has_rows(&live), [1]);
+    // The same record again, at the new epoch.
+    insert_other(5);
+    let seal = live.seal(Signal::Traces).expect("what is there");
+    assert_eq!((seal.epoch(other), seal.epoch(STREAM)), (3, 1));
+    let written: Vec<u64> = seal.written().iter().map(|upto| upto.sequence).collect();
+    assert_eq!(written, [5, 1]);
+    // What is on its way into files is waited for: it is there by then, or refused.
+    let again = live.take_over(other, 4);
+    let remove = async {
+        tokio::task::yield_now().await;
+        live.remove(seal.clone());
+    };
+    let (again, ()) = tokio::join!(again, remove);
+    again.expect("it ended");
+    assert_eq!((live.figures().batches, live.budget().used()), (0, 0));
+}

@@ -1,11 +1,11 @@
 //! When live batches are sealed, and what a seal is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use otlake_base::{Position, Signal, StreamId, Table, limits};
+use otlake_base::{FIRST_EPOCH, Position, Signal, StreamId, Table, limits};
 
 use crate::LiveBatch;
 
@@ -124,6 +124,11 @@ pub struct Seal {
     pub batches: Vec<Arc<LiveBatch>>,
     /// The last sequence of each stream: the watermarks of the commit.
     pub upto: Vec<Position>,
+    /// The epoch at which each stream is written; one that is not named at its first.
+    pub epochs: HashMap<StreamId, u64>,
+    /// Streams that another node has taken over since, as a table has said: their batches go to no
+    /// file from here.
+    pub fenced: HashSet<StreamId>,
     /// Bytes of the batches.
     pub bytes: usize,
     /// Rows of the batches.
@@ -131,8 +136,13 @@ pub struct Seal {
 }
 
 impl Seal {
-    /// A seal of these batches, which are all of one signal and in order of the log.
-    pub fn new(signal: Signal, batches: Vec<Arc<LiveBatch>>) -> Seal {
+    /// A seal of these batches, which are all of one signal and in order of the log, of streams that
+    /// are written at these epochs.
+    pub fn new(
+        signal: Signal,
+        batches: Vec<Arc<LiveBatch>>,
+        epochs: &HashMap<StreamId, u64>,
+    ) -> Seal {
         let mut upto: Vec<Position> = Vec::new();
         for batch in &batches {
             match upto
@@ -145,8 +155,11 @@ impl Seal {
                 None => upto.push(batch.position),
             }
         }
+        let epoch = |position: &Position| Some((position.stream, *epochs.get(&position.stream)?));
         Seal {
             signal,
+            epochs: upto.iter().filter_map(epoch).collect(),
+            fenced: HashSet::new(),
             bytes: batches.iter().map(|batch| batch.bytes).sum(),
             rows: batches.iter().map(|batch| batch.rows).sum(),
             batches,
@@ -154,11 +167,24 @@ impl Seal {
         }
     }
 
+    /// The epoch at which a stream is written.
+    pub fn epoch(&self, stream: StreamId) -> u64 {
+        self.epochs.get(&stream).copied().unwrap_or(FIRST_EPOCH)
+    }
+
+    /// The last sequence of each stream that still is this node's to write, and of which something
+    /// is here.
+    pub fn written(&self) -> Vec<Position> {
+        let is_ours = |upto: &Position| upto.sequence > 0 && !self.fenced.contains(&upto.stream);
+        self.upto.iter().copied().filter(is_ours).collect()
+    }
+
     /// The rows of a table that its files do not hold yet. After an attempt that ended between
     /// two tables' commits, the first table has none left.
     pub fn rows_of(&self, table: Table, watermarks: &HashMap<StreamId, u64>) -> Vec<RecordBatch> {
         self.batches
             .iter()
+            .filter(|batch| !self.fenced.contains(&batch.position.stream))
             .filter(|batch| !covers(watermarks, batch.position))
             .filter_map(|batch| batch.table(table).cloned())
             .collect()

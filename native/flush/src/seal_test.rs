@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use otlake_base::{Position, Signal, StreamId, Table};
+use otlake_base::{FIRST_EPOCH, Position, Signal, StreamId, Table};
 
 use crate::{Due, LiveBatch, Reason, Seal, SealLimits, Unsealed, covers};
 
@@ -107,6 +107,7 @@ fn a_seal_carries_the_last_sequence_of_each_stream() {
     let seal = Seal::new(
         Signal::Logs,
         vec![batch(7, 3), batch(7, 9), batch(8, 1), batch(8, 2)],
+        &HashMap::from([(StreamId(8), 3), (StreamId(9), 2)]),
     );
     assert_eq!(
         seal.upto,
@@ -121,6 +122,8 @@ fn a_seal_carries_the_last_sequence_of_each_stream() {
             }
         ]
     );
+    assert_eq!(seal.epoch(StreamId(7)), FIRST_EPOCH);
+    assert_eq!(seal.epoch(StreamId(8)), 3);
     assert!(seal.bytes > 0, "a batch without rows is not free");
     assert!(seal.rows_of(Table::Logs, &HashMap::new()).is_empty());
 }

@@ -34,6 +34,10 @@ pub trait Appender: Send + Sync + 'static {
 
     /// Tells that the tables hold everything of `signal` up to `upto`, which may be of any stream.
     fn release(&self, signal: Signal, upto: Position);
+
+    /// Tells that the tables take no more rows of a stream that were stored here: another node has
+    /// taken it over at this epoch. Nothing more of it is to be acknowledged, or released.
+    fn fenced(&self, stream: StreamId, epoch: u64);
 }
 
 impl Appender for Log {
@@ -62,4 +66,6 @@ impl Appender for Log {
     fn release(&self, signal: Signal, upto: Position) {
         Log::release(self, signal, upto);
     }
+
+    fn fenced(&self, _: StreamId, _: u64) {}
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::try_join_all;
 use otlake_base::{Code, Error, Position, Result, ShardSet, Signal, StreamId, Table};
 use otlake_flush::{LiveBatch, memory_bytes};
 use otlake_log::{Appender, Record};
@@ -56,6 +57,19 @@ impl Processor {
             let what = "a request that is recovered is being stored at the same time";
             Error::new(Code::IngestOverloaded, what)
         })
+    }
+
+    /// Takes a stream over at an epoch, which the metadata group has given to this node: no table takes
+    /// rows of it any more that are written at an earlier one, by whomever. So what the tables hold of
+    /// it from here on is what this node brings, and what they held when this returns (I9). What an
+    /// earlier try of this node has in memory is let go of.
+    ///
+    /// # Errors
+    /// `CLUSTER_FENCED` where a later epoch is known already; `TABLE_…`; what writing files came to.
+    pub async fn take_over(&self, stream: StreamId, epoch: u64) -> Result<()> {
+        let fences = Table::ALL.map(|table| self.tables.handle(table).fence(stream, epoch));
+        try_join_all(fences).await?;
+        self.live.take_over(stream, epoch).await
     }
 
     /// Makes a record readable that is durable elsewhere, and has it written to files, under its own

@@ -75,6 +75,8 @@ mod rebuild_test;
 #[cfg(test)]
 mod replicated_test;
 #[cfg(test)]
+mod taken_over_test;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod validation_test;

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use otlake_base::{Code, Error, Kind, Metrics, Position, Result, StreamId, Table};
+use otlake_base::{Code, Error, FIRST_EPOCH, Kind, Metrics, Position, Result, StreamId, Table};
 use otlake_flush::{LiveBatch, LiveSet, Tables, covers};
 use otlake_log::{Record, Replay};
 use tokio::runtime::Handle;
@@ -52,7 +52,17 @@ pub(crate) fn replay(
         let Some((position, record)) = whole(item, &mut replayed, metrics)? else {
             continue;
         };
-        streams.insert(position.stream);
+        if streams.insert(position.stream) {
+            // Where others have taken it over before, this node goes on from there.
+            let epochs = Table::ALL.map(|table| {
+                let snapshot = tables.handle(table).snapshot();
+                snapshot.standing(position.stream).epoch
+            });
+            live.write_at(
+                position.stream,
+                epochs.into_iter().max().unwrap_or(FIRST_EPOCH),
+            );
+        }
         let received = otlake_decode::as_received(&record.payload);
         let content = Content::of(&record.tenant, &received);
         let received = record.received_unix_nano;

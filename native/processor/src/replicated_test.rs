@@ -64,6 +64,10 @@ impl Appender for Held {
     fn release(&self, signal: Signal, upto: Position) {
         self.log.release(signal, upto);
     }
+
+    fn fenced(&self, _: StreamId, _: u64) {
+        self.refuses.store(true, Ordering::Release);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

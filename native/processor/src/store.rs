@@ -78,4 +78,8 @@ impl Appender for Store {
     fn release(&self, signal: Signal, upto: Position) {
         self.appender().release(signal, upto);
     }
+
+    fn fenced(&self, stream: StreamId, epoch: u64) {
+        self.appender().fenced(stream, epoch);
+    }
 }

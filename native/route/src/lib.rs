@@ -50,4 +50,4 @@ pub use gateway::{Gateway, View};
 pub use owners::{LOCAL, MAX_NODES, MAX_RULES, OwnerIndex, Owners, PlacementRule};
 pub use service::{INGEST, IngestService};
 pub use shard::{SHARDS, shard_of};
-pub use split::{Slice, split, without};
+pub use split::{Slice, split, without, without_tables};

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use otlake_base::limits::MAX_REQUEST_RECORDS;
-use otlake_base::{ShardSet, Signal};
+use otlake_base::{ShardSet, Signal, Table};
 
 use crate::owners::{LOCAL, OwnerIndex, Owners, Placing};
 use crate::shard::{SHARDS, hash};
@@ -70,12 +70,29 @@ pub fn split(signal: Signal, body: &Bytes, owners: &Owners) -> Vec<Slice> {
 /// none of them, and none where it has no others. It must be one that can be read: what is wrong
 /// with another is for whoever stores it to say, and all of it is left.
 pub fn without(signal: Signal, body: &Bytes, shards: &ShardSet) -> Option<Bytes> {
+    let owners = left_and_gone(shards);
+    left(body, plan(signal, body, &owners))
+}
+
+/// What is left of a request for metrics without those whose points are of some tables; otherwise as
+/// `without`.
+pub fn without_tables(body: &Bytes, tables: &[Table]) -> Option<Bytes> {
+    let owners = left_and_gone(&ShardSet::EMPTY);
+    left(body, walked(Signal::Metrics, body, &owners, tables))
+}
+
+/// Two owners: `LOCAL`, and that of these shards.
+fn left_and_gone(shards: &ShardSet) -> Owners {
     let names: [Arc<str>; 2] = ["left".into(), "gone".into()];
     let owner = |shard| Arc::clone(&names[usize::from(shards.contains(shard))]);
     let owners = SHARDS.map(|count| (0..count).map(owner).collect());
     let owners = Owners::new(Arc::clone(&names[0]), owners, &[], &names);
-    let owners = owners.expect("two owners of every shard");
-    match plan(signal, body, &owners) {
+    owners.expect("two owners of every shard")
+}
+
+/// The slice of `LOCAL`.
+fn left(body: &Bytes, plan: Plan) -> Option<Bytes> {
+    match plan {
         Plan::Whole(LOCAL) => Some(body.clone()),
         Plan::Whole(_) => None,
         Plan::Slices(slices, layouts) => {
@@ -87,6 +104,11 @@ pub fn without(signal: Signal, body: &Bytes, shards: &ShardSet) -> Option<Bytes>
 
 /// Walks a request.
 pub fn plan(signal: Signal, body: &[u8], owners: &Owners) -> Plan {
+    walked(signal, body, owners, &[])
+}
+
+/// As `plan`; metrics of some tables are `GONE`'s, whatever their shard is.
+fn walked(signal: Signal, body: &[u8], owners: &Owners, gone: &[Table]) -> Plan {
     // Places are kept in 32 bits; a larger request is refused in any case.
     if owners.is_alone() || u32::try_from(body.len()).is_err() {
         return Plan::Whole(LOCAL);
@@ -95,6 +117,7 @@ pub fn plan(signal: Signal, body: &[u8], owners: &Owners) -> Plan {
         signal,
         body,
         owners,
+        gone,
         slices: Slices::new(owners.names().len()),
         records: 0,
         placing: Owners::USUAL,
@@ -117,6 +140,9 @@ pub fn plan(signal: Signal, body: &[u8], owners: &Owners) -> Plan {
     Plan::Slices(slices, layouts)
 }
 
+/// The owner of what is left out.
+const GONE: OwnerIndex = 1;
+
 /// Where the fields are: of the request its resources, of a resource and a scope what they are
 /// about, and of each what is in it.
 const RESOURCES: u32 = 1;
@@ -127,6 +153,8 @@ struct Walk<'a> {
     signal: Signal,
     body: &'a [u8],
     owners: &'a Owners,
+    /// Tables whose metrics are `GONE`'s.
+    gone: &'a [Table],
     slices: Slices,
     records: usize,
     placing: Placing,
@@ -261,6 +289,11 @@ impl<'a> Walk<'a> {
                 Ok(self.owners.owner(self.signal, self.resource, self.placing))
             }
             Signal::Metrics => {
+                if !self.gone.is_empty()
+                    && table_of(record)?.is_some_and(|table| self.gone.contains(&table))
+                {
+                    return Ok((GONE, 0));
+                }
                 let key = hash(first_or_last(record, 1)?, self.scope);
                 Ok(self.owners.owner(self.signal, key, self.placing))
             }
@@ -305,6 +338,26 @@ fn first_or_last(record: &[u8], number: u32) -> Result<&[u8], Malformed> {
         return Ok(first);
     }
     last(record, number)
+}
+
+/// The table of a metric's points: of its kinds of data the last one counts; none where it has none.
+fn table_of(metric: &[u8]) -> Result<Option<Table>, Malformed> {
+    const KINDS: [(u32, Table); 5] = [
+        (5, Table::MetricsGauge),
+        (7, Table::MetricsSum),
+        (9, Table::MetricsHistogram),
+        (10, Table::MetricsExponentialHistogram),
+        (11, Table::MetricsSummary),
+    ];
+    let mut found = None;
+    let mut fields = Cursor::new(metric);
+    while let Some(field) = fields.field()? {
+        let kind = KINDS
+            .into_iter()
+            .find(|(number, _)| field.message(*number).is_some());
+        found = kind.map(|(_, table)| table).or(found);
+    }
+    Ok(found)
 }
 
 /// The last field of this number; empty where there is none.

@@ -6,14 +6,14 @@ use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequ
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use otlake_base::limits::MAX_REQUEST_RECORDS;
-use otlake_base::{ShardSet, Signal};
+use otlake_base::{ShardSet, Signal, Table};
 use proptest::prelude::*;
 use prost::Message;
 
 use crate::count::records;
 use crate::owners::{LOCAL, OwnerIndex, Owners, PlacementRule};
 use crate::shard::{SHARDS, hash, shard_of, shard_of_hash};
-use crate::split::{Slice, split, without};
+use crate::split::{Slice, split, without, without_tables};
 use crate::testing::{logs, metrics, owners, owners_of, request, resource, span, spans, traces};
 
 #[test]
@@ -441,4 +441,62 @@ fn a_request_without_some_shards_has_every_other_record() {
     assert_eq!(without(Signal::Traces, &rest, &gone), Some(rest.clone()));
     assert_eq!(without(Signal::Traces, &rest, &ShardSet::ALL), None);
     assert_eq!(without(Signal::Traces, &body, &ShardSet::EMPTY), Some(body));
+}
+
+#[test]
+fn what_is_left_of_metrics_without_some_tables_is_the_other_metrics() {
+    use opentelemetry_proto::tonic::metrics::v1::{
+        ExponentialHistogram, Gauge, Histogram, Metric, ResourceMetrics, ScopeMetrics, Sum,
+        Summary, metric::Data,
+    };
+    let kinds = [
+        ("gauge", Some(Data::Gauge(Gauge::default()))),
+        ("sum", Some(Data::Sum(Sum::default()))),
+        ("histogram", Some(Data::Histogram(Histogram::default()))),
+        (
+            "exponential",
+            Some(Data::ExponentialHistogram(ExponentialHistogram::default())),
+        ),
+        ("summary", Some(Data::Summary(Summary::default()))),
+        ("nothing", None),
+    ];
+    let of = |names: &[&str]| {
+        let metrics = kinds.iter().filter(|(name, _)| names.contains(name));
+        let metrics = metrics.map(|(name, data)| Metric {
+            name: (*name).to_owned(),
+            data: data.clone(),
+            ..Metric::default()
+        });
+        let scope_metrics = vec![ScopeMetrics {
+            metrics: metrics.collect(),
+            ..ScopeMetrics::default()
+        }];
+        let resource_metrics = vec![ResourceMetrics {
+            resource: Some(resource("a")),
+            scope_metrics,
+            ..ResourceMetrics::default()
+        }];
+        Bytes::from(ExportMetricsServiceRequest { resource_metrics }.encode_to_vec())
+    };
+    let names = kinds.each_ref().map(|(name, _)| *name);
+    let (body, tables) = (of(&names), Signal::Metrics.tables());
+    assert_eq!(tables.len(), 5);
+    for (at, table) in tables.iter().enumerate() {
+        let left: Vec<&str> = names
+            .iter()
+            .copied()
+            .filter(|name| *name != names[at])
+            .collect();
+        assert_eq!(
+            without_tables(&body, &[*table]),
+            Some(of(&left)),
+            "{table:?}"
+        );
+    }
+    let gone = [Table::MetricsSum, Table::MetricsSummary];
+    let left = of(&["gauge", "histogram", "exponential", "nothing"]);
+    assert_eq!(without_tables(&body, &gone), Some(left));
+    assert_eq!(without_tables(&body, tables), Some(of(&["nothing"])));
+    assert_eq!(without_tables(&of(&names[..5]), tables), None);
+    assert_eq!(without_tables(&body, &[]), Some(body));
 }

@@ -15,7 +15,7 @@ use super::{CommitPort, Commits, Gathered, Waits};
 use crate::DeltaTableHandle;
 use crate::commit::{Addition, Outcome};
 use crate::rows::Random;
-use crate::shared_test::{TABLE, at, each_once, held, open, prepare};
+use crate::shared_test::{TABLE, at, each_once, held, open, prepare, prepare_at};
 
 /// What becomes of a hand-over on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -284,6 +284,32 @@ async fn what_is_stale_is_told_to_its_writer_and_its_files_are_deleted() {
             .is_err()
     );
     assert_eq!(nodes[0].handle.refresh().await.unwrap().version, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn i9_what_is_fenced_is_refused_whoever_commits_it() {
+    for told in [Told::Node("n1"), Told::Node("n2"), Told::Own, Told::Nothing] {
+        let dir = tempfile::tempdir().unwrap();
+        let net = Net::new(1);
+        let nodes = start(dir.path(), &net, Duration::from_millis(5)).await;
+        net.set(Some(Fate::Answered), told);
+        flush(&nodes[1], vec![at(1, 2)]).await;
+        let late = prepare(&nodes[1].handle, vec![at(1, 4)]).await.addition;
+        let file = nodes[1].handle.root.join(&late.files[0].file.path);
+        let stream = at(1, 0).stream;
+        nodes[2].handle.fence(stream, 2).await.unwrap();
+        let (handle, commits) = (&nodes[1].handle, &nodes[1].commits);
+        let fenced = commits.commit(handle, late).await.unwrap();
+        assert_eq!(fenced.outcome, Outcome::Fenced, "{told:?}");
+        assert_eq!(fenced.snapshot.standing(stream).epoch, 2);
+        assert!(!file.exists(), "{told:?}");
+        // What is written at the epoch is taken, by way of whichever node.
+        let (handle, commits) = (&nodes[2].handle, &nodes[2].commits);
+        let flush = prepare_at(handle, vec![at(1, 3)], 2).await.addition;
+        let held_now = commits.commit(handle, flush).await.unwrap();
+        assert_eq!(held_now.outcome, Outcome::Held, "{told:?}");
+        assert_eq!(held(&held_now.snapshot), each_once(&[1], 3), "{told:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -35,6 +35,7 @@ use parking_lot::RwLock;
 
 use crate::commit::{Addition, Committed, Outcome};
 use crate::handle::DeltaTableHandle;
+use crate::rule::{Verdict, judge};
 use lease::{Holder, Holders};
 use queue::Queue;
 use wire::{Answer, HandOver};
@@ -190,18 +191,17 @@ impl Gathered {
             .ok()?;
         // What it says is believed for what the table holds.
         let snapshot = table.refresh_to(version).await.ok()?;
-        let is_held = || {
-            let mut marks = addition.marks.iter();
-            marks.all(|mark| snapshot.covers(mark.upto))
-        };
-        match outcome {
-            Outcome::Held if is_held() => {}
-            Outcome::Held => return None,
-            // Nobody has committed them, and nobody will.
-            Outcome::Stale if !addition.tried => {
-                table.discard(&snapshot, &addition.files).await.ok()?;
-            }
-            Outcome::Stale => table.forget(&addition.files),
+        let verdict = judge(&addition.marks, |stream| snapshot.standing(stream));
+        match (outcome, verdict) {
+            (Outcome::Held, Verdict::Covered) => {}
+            // By now it may be fenced: then nobody but this node's own look says so.
+            (Outcome::Held, _) => return None,
+            (Outcome::Fenced, Verdict::Fenced) | (Outcome::Stale, _) => match addition.tried {
+                // Nobody has committed them, and nobody will.
+                false => table.discard(&snapshot, &addition.files).await.ok()?,
+                true => table.forget(&addition.files),
+            },
+            (Outcome::Fenced, _) => return None,
         }
         Some(Committed { snapshot, outcome })
     }
@@ -236,6 +236,7 @@ impl Commits for Gathered {
                     self.count(match committed.outcome {
                         Outcome::Held => "held",
                         Outcome::Stale => "stale",
+                        Outcome::Fenced => "fenced",
                     });
                     return Ok(committed);
                 }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use otlake_base::checksum::BlockSums;
-use otlake_base::{Code, DataFile, Error, Position, Result, StreamId, Table};
+use otlake_base::{Code, DataFile, Error, FIRST_EPOCH, Position, Result, StreamId, Table};
 use otlake_shard::Written;
 use prost::Message as _;
 
-use crate::commit::{Addition, Mark, Outcome};
+use crate::commit::{Addition, Outcome};
+use crate::rule::Mark;
 
 #[derive(Clone, PartialEq, prost::Message)]
 struct Request {
@@ -51,6 +52,9 @@ struct Raised {
     upto: u64,
     #[prost(uint64, tag = "3")]
     base: u64,
+    /// Absent: the first.
+    #[prost(uint64, optional, tag = "4")]
+    epoch: Option<u64>,
 }
 
 /// What became of it.
@@ -63,6 +67,8 @@ pub(super) struct Answer {
     stale: bool,
     #[prost(string, tag = "3")]
     refused: String,
+    #[prost(bool, tag = "4")]
+    fenced: bool,
 }
 
 /// An addition on its way.
@@ -96,6 +102,7 @@ impl HandOver {
             stream: Bytes::copy_from_slice(&mark.upto.stream.0.to_be_bytes()),
             upto: mark.upto.sequence,
             base: mark.base,
+            epoch: Some(mark.epoch),
         });
         let request = Request {
             table: table.name().to_owned(),
@@ -150,6 +157,7 @@ impl HandOver {
                     sequence: mark.upto,
                 },
                 base: mark.base,
+                epoch: mark.epoch.unwrap_or(FIRST_EPOCH),
             })
         });
         let marks = marks.collect::<Result<_>>()?;
@@ -182,6 +190,7 @@ impl Answer {
             version: Some(version),
             stale: outcome == Outcome::Stale,
             refused: String::new(),
+            fenced: outcome == Outcome::Fenced,
         }
     }
 
@@ -190,6 +199,7 @@ impl Answer {
             version: None,
             stale: false,
             refused: why.to_owned(),
+            fenced: false,
         }
     }
 
@@ -212,9 +222,10 @@ impl Answer {
         let version = self.version.ok_or_else(refused)?;
         Ok((
             version,
-            match self.stale {
-                true => Outcome::Stale,
-                false => Outcome::Held,
+            match (self.fenced, self.stale) {
+                (true, _) => Outcome::Fenced,
+                (false, true) => Outcome::Stale,
+                (false, false) => Outcome::Held,
             },
         ))
     }

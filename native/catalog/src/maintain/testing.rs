@@ -11,7 +11,7 @@ use deltalake_core::kernel::transaction::{CommitBuilder, CommitProperties};
 use deltalake_core::kernel::{Action, Remove};
 use deltalake_core::protocol::DeltaOperation;
 use deltalake_core::{DeltaTable, DeltaTableBuilder};
-use otlake_base::{Clock, DataFile, Metrics, Position, Result, StreamId, SystemClock};
+use otlake_base::{Clock, DataFile, FIRST_EPOCH, Metrics, Position, Result, StreamId, SystemClock};
 use otlake_shard::{WriteOptions, Written, write};
 use url::Url;
 
@@ -49,7 +49,7 @@ impl DeltaTableHandle {
         files: Vec<Written>,
         upto: Vec<Position>,
     ) -> Result<Arc<Snapshot>> {
-        let marks = self.snapshot().marks(&upto);
+        let marks = self.snapshot().marks(&upto, |_| FIRST_EPOCH);
         let committed = self.commit(files, marks).await?;
         Ok(committed.snapshot)
     }

@@ -319,6 +319,12 @@ impl Appender for Replicator {
             on_release(signal, upto);
         }
     }
+
+    fn fenced(&self, stream: StreamId, epoch: u64) {
+        if stream == self.log.stream() {
+            self.fence(epoch);
+        }
+    }
 }
 
 impl Drop for Replicator {

@@ -20,15 +20,14 @@ use std::time::Duration;
 use otlake_base::{Code, Error, Metrics, Result, Signal, StreamId};
 use otlake_log::Frame;
 
+pub use otlake_base::FIRST_EPOCH;
+
 pub use self::change::Proposed;
 use self::cursor::Cursor;
 pub use self::status::{FollowerStatus, OwnerStatus};
 use crate::Ranges;
 use crate::ensemble::{Ensemble, Ensembles, Quorum};
 use crate::message::{BySignal, Held, Holder, Message, Refusal};
-
-/// The epoch of every stream until it is fenced.
-pub const FIRST_EPOCH: u64 = 1;
 
 /// How an owner replicates.
 #[derive(Clone, Debug)]

@@ -6,6 +6,7 @@ use otlake_base::Position;
 use otlake_base::Signal;
 use otlake_base::StreamId;
 use otlake_base::invariant::Invariant;
+use otlake_catalog::{Mark, Verdict};
 
 use super::Breakage;
 use super::process::Process;
@@ -66,11 +67,28 @@ impl World {
             .iter()
             .take(rows)
             .map(|row| row.position.0);
-        let mark = |stream| (stream, self.tables.0[signal].mark(stream).watermark);
+        let mark = |stream| (stream, self.tables.0[signal].standing(stream).watermark);
         Batch {
             rows,
             expected: streams.map(mark).collect(),
         }
+    }
+
+    /// What the commit of a batch says, as a flusher has it.
+    fn marks(&self, process: &Process, signal: usize, batch: &Batch) -> Vec<Mark> {
+        let mut marks: BTreeMap<StreamId, Mark> = BTreeMap::new();
+        for row in process.live[signal].iter().take(batch.rows) {
+            let (stream, sequence) = row.position;
+            let epoch = match self.broken_by(Breakage::LeaveTablesOpen) {
+                true => self.tables.0[signal].standing(stream).epoch,
+                false => row.epoch,
+            };
+            let upto = Position { stream, sequence };
+            let base = batch.expected.get(&stream).copied().unwrap_or(0);
+            let mark = marks.entry(stream).or_insert(Mark { upto, base, epoch });
+            mark.upto.sequence = mark.upto.sequence.max(sequence);
+        }
+        marks.into_values().collect()
     }
 
     pub fn commit(&mut self, node: usize, signal: usize) {
@@ -78,58 +96,36 @@ impl World {
             let Some(batch) = process.flushing[signal].take() else {
                 return;
             };
-            let table = &world.tables.0[signal];
-            let moved = batch
-                .expected
-                .iter()
-                .any(|(stream, expected)| table.mark(*stream).watermark != *expected);
-            if moved {
+            let marks = world.marks(process, signal, &batch);
+            let verdict = world.tables.0[signal].judge(&marks);
+            match verdict {
                 // Another has committed meanwhile: what it holds is left out the next time.
-                let again = world.batch(process, signal, batch.rows);
-                process.flushing[signal] = Some(again);
-                let delay = world.within(1, 30);
-                world.after(delay, Event::Commit(node, process.incarnation, signal));
-                return;
-            }
-            let rows: Vec<Row> = process.live[signal].drain(..batch.rows).collect();
-            let mut upto: BTreeMap<StreamId, u64> = BTreeMap::new();
-            for row in rows {
-                let (stream, sequence) = row.position;
-                let mark = world.tables.0[signal].mark(stream);
-                let is_fenced = row.epoch != mark.epoch;
-                if is_fenced && !world.broken_by(Breakage::LeaveTablesOpen) {
-                    // Whoever has fenced the tables takes care of the stream.
-                    if stream == process.stream {
-                        process.owner.fence(mark.epoch);
+                Verdict::Stale => world.again(process, signal, batch.rows),
+                Verdict::Fenced => {
+                    let left = world.let_go(process, signal, &batch, &marks);
+                    world.again(process, signal, left);
+                }
+                Verdict::Fits | Verdict::Covered => {
+                    let rows: Vec<Row> = process.live[signal].drain(..batch.rows).collect();
+                    let is_held = |row: &Row| {
+                        let held = batch.expected.get(&row.position.0);
+                        verdict == Verdict::Covered
+                            || held.is_some_and(|held| row.position.1 <= *held)
+                    };
+                    for row in rows.into_iter().filter(|row| !is_held(row)) {
+                        world.insert_row(signal, row);
                     }
-                    // Nor does it speak for the stream any more.
-                    let is_over = |task: &Task| task.epoch < mark.epoch;
-                    if process.recoveries.get(&stream).is_some_and(is_over) {
-                        process.recoveries.remove(&stream);
+                    for mark in &marks {
+                        if !world.broken_by(Breakage::ForgetWatermark) {
+                            world.tables.0[signal].raise(mark);
+                        }
+                        if mark.upto.stream == process.stream {
+                            process
+                                .owner
+                                .release(Signal::ALL[signal], mark.upto.sequence);
+                            process.log.release(Signal::ALL[signal], mark.upto);
+                        }
                     }
-                    continue;
-                }
-                let is_held = batch
-                    .expected
-                    .get(&stream)
-                    .is_some_and(|held| sequence <= *held);
-                if !is_held {
-                    world.insert_row(signal, row);
-                }
-                let last = upto.entry(stream).or_default();
-                *last = sequence.max(*last);
-            }
-            for (stream, last) in upto {
-                if !world.broken_by(Breakage::ForgetWatermark) {
-                    let mut mark = world.tables.0[signal].mark(stream);
-                    mark.watermark = mark.watermark.max(last);
-                    world.tables.0[signal].marks.insert(stream, mark);
-                }
-                if stream == process.stream {
-                    process.owner.release(Signal::ALL[signal], last);
-                    let sequence = last;
-                    let upto = Position { stream, sequence };
-                    process.log.release(Signal::ALL[signal], upto);
                 }
             }
             world.do_owner(process);
@@ -138,6 +134,50 @@ impl World {
                 world.do_recovery(process, stream);
             }
         });
+    }
+
+    /// Writes so many of the oldest rows again, against what the table is now.
+    fn again(&mut self, process: &mut Process, signal: usize, rows: usize) {
+        if rows == 0 {
+            return;
+        }
+        process.flushing[signal] = Some(self.batch(process, signal, rows));
+        let delay = self.within(1, 30);
+        let (node, incarnation) = (process.node, process.incarnation);
+        self.after(delay, Event::Commit(node, incarnation, signal));
+    }
+
+    /// Lets go of a batch's rows whose streams others have taken over; how many are left.
+    fn let_go(
+        &mut self,
+        process: &mut Process,
+        signal: usize,
+        batch: &Batch,
+        marks: &[Mark],
+    ) -> usize {
+        let table = &self.tables.0[signal];
+        let now = |mark: &Mark| (mark.upto.stream, table.standing(mark.upto.stream).epoch);
+        let fenced = marks.iter().filter(|mark| now(mark).1 > mark.epoch);
+        let fenced: BTreeMap<StreamId, u64> = fenced.map(now).collect();
+        for (stream, epoch) in &fenced {
+            // Whoever has fenced the tables takes care of the stream.
+            if *stream == process.stream {
+                process.owner.fence(*epoch);
+            }
+            // Nor does it speak for the stream any more.
+            let is_over = |task: &Task| task.epoch < *epoch;
+            if process.recoveries.get(stream).is_some_and(is_over) {
+                process.recoveries.remove(stream);
+            }
+        }
+        let (mut index, mut left) = (0, 0);
+        process.live[signal].retain(|row| {
+            index += 1;
+            let is_kept = index > batch.rows || !fenced.contains_key(&row.position.0);
+            left += usize::from(is_kept && index <= batch.rows);
+            is_kept
+        });
+        left
     }
 
     fn insert_row(&mut self, signal: usize, row: Row) {

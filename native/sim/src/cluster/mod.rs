@@ -9,8 +9,8 @@
 //! readers: strong, session ----------'        register: the metadata group, linearizable
 //! ```
 //!
-//! The tables are rows under a watermark for each stream, changed by compare-and-swap alone; the
-//! metadata group is a linearizable register that answers late, twice or not at all.
+//! The tables are rows under a watermark and an epoch for each stream, changed by compare-and-swap
+//! alone, by the rule of the real ones; the metadata group is a linearizable register that answers late, twice or not at all.
 //!
 //! - `world`: time, events, nodes; `network`: what becomes of a packet.
 //! - `process`: what runs on a node; `owning`, `following`, `recovering`, `returning`, `flushing`:

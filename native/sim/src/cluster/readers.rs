@@ -127,7 +127,7 @@ impl World {
         let mut places: BTreeMap<(StreamId, u64), u64> = BTreeMap::new();
         for ((stream, sequence), record) in reading.answers.values().flat_map(|live| &live.rows) {
             let signal = super::owning::signal_of(*record).index();
-            if *sequence <= tables[signal].mark(*stream).watermark {
+            if *sequence <= tables[signal].standing(*stream).watermark {
                 continue;
             }
             let before = places.insert((*stream, *sequence), *record);

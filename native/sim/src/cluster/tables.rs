@@ -1,44 +1,43 @@
-//! The tables: one of each signal, its rows, and of each stream the watermark and the epoch that
-//! may commit.
+//! The tables: one of each signal, its rows, and of each stream the watermark and the epoch below
+//! which nothing is taken. What they take is decided by the rule of the real ones.
 
 use std::collections::BTreeMap;
 
 use otlake_base::StreamId;
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark {
-    /// Everything of the stream up to here is in files, or is never to be.
-    pub watermark: u64,
-    /// Commits of this epoch alone are taken.
-    pub epoch: u64,
-}
-
-const FIRST: Mark = Mark {
-    watermark: 0,
-    epoch: 1,
-};
+use otlake_catalog::{Mark, Standing, Verdict, judge};
 
 #[derive(Default)]
 pub struct Table {
     /// Each row's record, by position.
     pub rows: BTreeMap<(StreamId, u64), u64>,
-    pub marks: BTreeMap<StreamId, Mark>,
+    marks: BTreeMap<StreamId, Standing>,
 }
 
 impl Table {
-    pub fn mark(&self, stream: StreamId) -> Mark {
-        self.marks.get(&stream).copied().unwrap_or(FIRST)
+    pub fn standing(&self, stream: StreamId) -> Standing {
+        self.marks.get(&stream).copied().unwrap_or_default()
     }
 
-    /// Takes commits of this epoch alone from now on; gives the watermark, which no earlier one
-    /// moves any more. None where a later one has done it.
+    pub fn judge(&self, marks: &[Mark]) -> Verdict {
+        judge(marks, |stream| self.standing(stream))
+    }
+
+    /// After a commit that fits.
+    pub fn raise(&mut self, mark: &Mark) {
+        let after = self.standing(mark.upto.stream).raised(mark);
+        self.marks.insert(mark.upto.stream, after);
+    }
+
+    /// Takes nothing below this epoch from now on; gives the watermark, which no earlier one moves
+    /// any more. None where a later one has done it.
     pub fn fence(&mut self, stream: StreamId, epoch: u64) -> Option<u64> {
-        let mark = self.marks.entry(stream).or_insert(FIRST);
-        if mark.epoch > epoch {
-            return None;
+        let fence = Mark::fence(stream, epoch);
+        match self.judge(&[fence]) {
+            Verdict::Fits => self.raise(&fence),
+            Verdict::Covered => {}
+            Verdict::Stale | Verdict::Fenced => return None,
         }
-        mark.epoch = epoch;
-        Some(mark.watermark)
+        Some(self.standing(stream).watermark)
     }
 }
 
