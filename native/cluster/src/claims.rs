@@ -27,7 +27,7 @@ use otlake_processor::Processor;
 pub(crate) const CLAIM: &str = "claim";
 /// How long a node may take: it waits for what it is storing at the moment.
 const TIMEOUT: Duration = Duration::from_secs(6);
-const QUESTION_BYTES: usize = 1 + 16 + 8 + 16 + ShardSet::BYTES;
+pub(crate) const QUESTION_BYTES: usize = 1 + 16 + 8 + 16 + ShardSet::BYTES;
 
 /// Asks every node, this one included, and gives the shards of the record that are stored already.
 ///
@@ -55,7 +55,12 @@ pub(crate) async fn claim(
     Ok(asked.iter().fold(own, |known, more| known.either(more)))
 }
 
-fn question(signal: Signal, position: Position, request: u128, shards: &ShardSet) -> Bytes {
+pub(crate) fn question(
+    signal: Signal,
+    position: Position,
+    request: u128,
+    shards: &ShardSet,
+) -> Bytes {
     let mut bytes = Vec::with_capacity(QUESTION_BYTES);
     bytes.push(signal as u8);
     bytes.extend_from_slice(&position.stream.0.to_le_bytes());
@@ -82,7 +87,7 @@ impl Service for Claims {
     }
 }
 
-fn read(question: &[u8]) -> Option<(Signal, Position, u128, ShardSet)> {
+pub(crate) fn read(question: &[u8]) -> Option<(Signal, Position, u128, ShardSet)> {
     let question: &[u8; QUESTION_BYTES] = question.try_into().ok()?;
     let mut rest = &question[1..];
     let stream = StreamId(u128::from_le_bytes(*rest.split_off(..16)?.first_chunk()?));

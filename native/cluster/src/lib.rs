@@ -9,7 +9,8 @@
 //! TypeScript says who belongs to the cluster, who owns what and who recovers whom; what is done
 //! about it is here, and safe whatever it says: streams, epochs and quorums see to that.
 //!
-//! - `config.rs`: what it is started with. `cluster.rs`: the handle: start, place, close.
+//! - `config.rs`: what it is started with. `start.rs`: how it is put together.
+//! - `cluster.rs`: the handle: place, recover, drain, close. `told.rs`: what it tells, as JSON.
 //! - `services.rs`: what other nodes are offered, and the ways to them.
 //! - `registry.rs`: the metadata group as replication and reads need it.
 //! - `recover.rs`: a dead node's stream, or an earlier one of this node, into live rows and files.
@@ -28,6 +29,8 @@ mod local;
 mod recover;
 mod registry;
 mod services;
+mod start;
+mod told;
 mod view;
 
 pub use cluster::Cluster;
@@ -35,3 +38,14 @@ pub use config::ClusterConfig;
 pub use local::Local;
 pub use recover::RecoveryReport;
 pub use view::{ClusterView, ViewMember, ViewRule};
+
+#[cfg(test)]
+mod claims_test;
+#[cfg(test)]
+mod cluster_test;
+#[cfg(test)]
+mod recover_test;
+#[cfg(test)]
+mod registry_test;
+#[cfg(test)]
+mod testing;

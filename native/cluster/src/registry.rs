@@ -215,7 +215,7 @@ pub(crate) fn was_kept(
 }
 
 /// An ensemble as the group keeps it: members as text.
-fn to_state(ensemble: &Ensemble) -> state::Ensemble {
+pub(crate) fn to_state(ensemble: &Ensemble) -> state::Ensemble {
     let names = |signal: Signal| -> Vec<Arc<str>> {
         let followers = ensemble.of(signal).followers.iter();
         followers.map(|member| member.to_string().into()).collect()

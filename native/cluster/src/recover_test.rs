@@ -1,0 +1,180 @@
+//! Nodes that vanish or stand still, and what the others make of their streams.
+
+use otlake_base::{Signal, Table};
+use otlake_replicate::Quorum;
+
+use crate::testing::{LOGS_ALONE, Nodes, eventually, logs, once, points, spans};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i2_i3_rows_of_an_owner_that_vanished_are_there_once_at_every_other_node() {
+    let mut nodes = Nodes::start(Quorum::DEFAULTS).await;
+    for first in (0..40).step_by(10) {
+        let numbers = first..first + 10;
+        nodes
+            .deliver("n2", Signal::Traces, spans(numbers.clone()))
+            .await;
+        nodes
+            .deliver("n1", Signal::Logs, logs(numbers.clone()))
+            .await;
+        nodes.deliver("n3", Signal::Metrics, points(numbers)).await;
+        if first == 10 {
+            nodes["n1"].processor.flush().await.expect("a flush");
+        }
+    }
+    nodes.copied("n1").await;
+    let stream = nodes["n1"].cluster.stream();
+    nodes.owner = "n2";
+    nodes.vanish("n1").await;
+    let report = nodes.recover("n3", stream).await;
+    assert!(report.records >= 6, "{report:?}");
+    let tables = [
+        Table::Spans,
+        Table::Logs,
+        Table::MetricsGauge,
+        Table::MetricsSum,
+    ];
+    for table in tables {
+        for node in ["n2", "n3"] {
+            assert_eq!(
+                nodes.strong(node, table).await,
+                once(0..40),
+                "{table:?} {node}"
+            );
+        }
+        // A stream is sealed when all of it is in files.
+        assert_eq!(nodes.in_files("n2", table).await, once(0..40), "{table:?}");
+    }
+    for table in Table::ALL {
+        let snapshot = nodes["n2"].processor.tables().handle(table).refresh().await;
+        let epoch = snapshot.expect("a look").standing(stream).epoch;
+        assert!(epoch > 1, "{table:?} was fenced before the seal");
+    }
+    let again = nodes.recover("n2", stream).await;
+    assert_eq!((again.records, again.complete), (0, true));
+    // It comes back, and finds nothing to bring.
+    nodes.come_back("n1").await;
+    eventually("the old stream is at its end", || async {
+        nodes["n1"].processor.earlier_streams().is_empty()
+            && nodes.state_of("n1", stream).is_empty()
+    })
+    .await;
+    for table in tables {
+        assert_eq!(nodes.strong("n1", table).await, once(0..40), "{table:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i3_a_request_that_is_sent_again_before_while_or_after_it_is_recovered_is_stored_once() {
+    let mut nodes = Nodes::start(Quorum::DEFAULTS).await;
+    for first in [0, 10, 20] {
+        let body = spans(first..first + 10);
+        let ack = nodes.deliver("n1", Signal::Traces, body).await;
+        assert_eq!(ack.accepted, 10);
+    }
+    let stream = nodes["n1"].cluster.stream();
+    nodes.owner = "n2";
+    nodes.vanish("n1").await;
+    let before = nodes.deliver("n3", Signal::Traces, spans(0..10)).await;
+    let (_, within) = tokio::join!(
+        nodes.recover("n3", stream),
+        nodes.deliver("n3", Signal::Traces, spans(10..20))
+    );
+    let after = nodes.deliver("n3", Signal::Traces, spans(20..30)).await;
+    for ack in [before, within, after] {
+        assert_eq!((ack.accepted, ack.rejected), (10, 0));
+    }
+    for node in ["n2", "n3"] {
+        assert_eq!(
+            nodes.strong(node, Table::Spans).await,
+            once(0..30),
+            "{node}"
+        );
+        nodes[node].processor.flush().await.expect("a flush");
+    }
+    assert_eq!(nodes.in_files("n3", Table::Spans).await, once(0..30));
+}
+
+/// Log records are acknowledged at one copy: of those that it took last nobody else has any.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i3_i9_an_owner_that_wakes_after_its_stream_was_sealed_brings_what_it_alone_has_once() {
+    let mut nodes = Nodes::start(LOGS_ALONE).await;
+    nodes.deliver("n1", Signal::Logs, logs(0..10)).await;
+    nodes.deliver("n1", Signal::Traces, spans(0..10)).await;
+    nodes["n1"].processor.flush().await.expect("a flush");
+    nodes.deliver("n1", Signal::Traces, spans(10..20)).await;
+    nodes.copied("n1").await;
+    nodes.part("n1");
+    nodes.deliver("n1", Signal::Logs, logs(10..20)).await;
+    nodes.deliver("n1", Signal::Logs, logs(20..30)).await;
+    let stream = nodes["n1"].cluster.stream();
+    nodes.owner = "n2";
+    nodes.place();
+    nodes.recover("n3", stream).await;
+    assert_eq!(nodes.in_files("n3", Table::Spans).await, once(0..20));
+    assert_eq!(nodes.in_files("n3", Table::Logs).await, once(0..10));
+    // It goes on, and has not heard anything: the tables tell it.
+    let owner = &nodes["n1"];
+    assert!(owner.processor.live().figures().rows > 0);
+    owner
+        .processor
+        .flush()
+        .await
+        .expect("what is not its own is let go of");
+    assert_eq!(nodes.in_files("n3", Table::Logs).await, once(0..10));
+    assert_eq!(nodes.in_files("n3", Table::Spans).await, once(0..20));
+    assert!(owner.cluster.status()["fenced"].as_u64().is_some());
+    let refused = nodes.send("n1", Signal::Logs, logs(30..40)).await;
+    refused.expect_err("nothing of the stream is acknowledged any more");
+    // It starts anew, as the fence asks for.
+    nodes.vanish("n1").await;
+    nodes.come_back("n1").await;
+    eventually("the old stream is at its end", || async {
+        nodes["n1"].processor.earlier_streams().is_empty()
+            && nodes.state_of("n1", stream).is_empty()
+    })
+    .await;
+    for _ in 0..2 {
+        for node in ["n1", "n2", "n3"] {
+            assert_eq!(nodes.strong(node, Table::Logs).await, once(0..30), "{node}");
+            assert_eq!(
+                nodes.strong(node, Table::Spans).await,
+                once(0..20),
+                "{node}"
+            );
+        }
+        nodes["n1"].processor.flush().await.expect("a flush");
+    }
+    assert_eq!(nodes.in_files("n2", Table::Logs).await, once(0..30));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i2_a_node_that_starts_again_before_anybody_recovers_it_recovers_itself() {
+    let mut nodes = Nodes::start(LOGS_ALONE).await;
+    nodes.deliver("n1", Signal::Logs, logs(0..10)).await;
+    nodes.deliver("n1", Signal::Traces, spans(0..10)).await;
+    nodes["n1"].processor.flush().await.expect("a flush");
+    nodes.deliver("n1", Signal::Logs, logs(10..20)).await;
+    nodes.deliver("n1", Signal::Traces, spans(10..20)).await;
+    let stream = nodes["n1"].cluster.stream();
+    nodes.vanish("n1").await;
+    nodes.come_back("n1").await;
+    assert_eq!(nodes["n1"].processor.earlier_streams(), [stream]);
+    let report = nodes.recover("n1", stream).await;
+    assert_eq!(
+        report.records, 2,
+        "its own log has those that no file holds"
+    );
+    nodes.deliver("n2", Signal::Logs, logs(20..30)).await;
+    for node in ["n1", "n3"] {
+        assert_eq!(nodes.strong(node, Table::Logs).await, once(0..30), "{node}");
+        assert_eq!(
+            nodes.strong(node, Table::Spans).await,
+            once(0..20),
+            "{node}"
+        );
+    }
+    eventually("the old stream is at its end", || async {
+        nodes["n1"].processor.earlier_streams().is_empty()
+    })
+    .await;
+}

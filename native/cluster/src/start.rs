@@ -1,0 +1,214 @@
+//! How a node's part in its cluster is put together, and what goes on beside the calls.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use otlake_base::{Clock, Code, Error, FIRST_EPOCH, Metrics, Result};
+use otlake_consensus::{Doors, MetadataConfig, MetadataGroup};
+use otlake_log::Appender;
+use otlake_peer::{PeerConfig, Peers, Services};
+use otlake_processor::Processor;
+use otlake_reads::{Patience, Reads};
+use otlake_receive::Ingest;
+use otlake_replicate::drive::{Recoverer, ReplicaService, Replicator, ReplicatorConfig};
+use otlake_replicate::journal::JournalConfig;
+use otlake_route::{Gateway, INGEST, IngestService};
+use parking_lot::{Mutex, RwLock};
+
+use crate::claims::{CLAIM, Claims};
+use crate::cluster::Cluster;
+use crate::commits::{COMMIT, HandOvers, gather};
+use crate::config::ClusterConfig;
+use crate::local::Local;
+use crate::recover::Recoveries;
+use crate::registry::Register;
+use crate::services::{LIVE, Lives, REPLICA, REPLICATE, Replicas, Wires};
+
+/// How often earlier streams of this node are looked after.
+const SETTLE_EVERY: Duration = Duration::from_secs(2);
+
+impl Cluster {
+    /// Puts the open store `processor`, which has stored nothing since its start, into a cluster:
+    /// it admits nothing from here on before its stream is registered (`ready`). Needs a tokio
+    /// runtime with time and I/O enabled.
+    ///
+    /// # Errors
+    /// `CONFIG_INVALID`, `NODE_PORT_TAKEN`, `LOG_…` of the journal, `METADATA_…`, `NODE_STATE`.
+    pub async fn start(
+        config: ClusterConfig,
+        processor: Arc<Processor>,
+        reads: Arc<Reads>,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Arc<Cluster>> {
+        for quorum in &config.quorum {
+            quorum.check()?;
+        }
+        let (journal, log_dir) = (JournalConfig::new(config.replicas_dir()), config.log_dir());
+        let (disk, journal_clock) = (Arc::clone(&config.disk), Arc::clone(&clock));
+        let journal_metrics = Arc::clone(&metrics);
+        let replicas = tokio::task::spawn_blocking(move || {
+            ReplicaService::open(disk, journal, log_dir, journal_clock, journal_metrics)
+        });
+        let replicas = replicas
+            .await
+            .map_err(|error| Error::new(Code::Internal, format!("a thread ended: {error}")))??;
+        let doors = Doors::default();
+        let local: Arc<dyn Ingest> = Arc::new(Local(Arc::clone(&processor)));
+        let mut services = Services::new();
+        services.register(INGEST, IngestService::new(Arc::clone(&local)));
+        doors.register(&mut services);
+        services.register(REPLICA, Arc::new(Replicas(Arc::clone(&replicas))));
+        services.register_stream(REPLICATE, Arc::new(Replicas(Arc::clone(&replicas))));
+        services.register_stream(LIVE, Arc::new(Lives(reads.server())));
+        services.register(CLAIM, Arc::new(Claims(Arc::downgrade(&processor))));
+        let hand_overs = Arc::new(HandOvers::default());
+        services.register(COMMIT, Arc::clone(&hand_overs) as _);
+        let peers = Peers::start(
+            PeerConfig {
+                name: Arc::clone(&config.name),
+                cluster: Arc::clone(&config.cluster),
+                listen: config.listen,
+                secret: config.secret,
+            },
+            services,
+            Arc::clone(&clock),
+            Arc::clone(&metrics),
+        )
+        .await?;
+        let wires = Wires {
+            peers: Arc::clone(&peers),
+            view: Arc::new(RwLock::default()),
+        };
+        let metadata = MetadataConfig::new(Arc::clone(&config.name), config.metadata_dir());
+        let group = MetadataGroup::start(
+            metadata,
+            Arc::new(wires.clone()),
+            &doors,
+            Arc::clone(&clock),
+            Arc::clone(&metrics),
+        )
+        .await;
+        let group = match group {
+            Ok(group) => group,
+            Err(error) => {
+                peers.close().await;
+                return Err(error);
+            }
+        };
+        let register = Register {
+            group: Arc::clone(&group),
+            name: Arc::clone(&config.name),
+            processor: Arc::downgrade(&processor),
+        };
+        let mut replicator = Err(Error::new(Code::Internal, "the log was not wrapped"));
+        processor.append_through(|log| {
+            let plain = Arc::clone(&log);
+            replicator = Replicator::start(
+                ReplicatorConfig {
+                    quorum: config.quorum,
+                    allow_degraded: config.allow_degraded,
+                    ..ReplicatorConfig::default()
+                },
+                log,
+                Arc::new(wires.clone()),
+                Arc::new(register.clone()),
+                Arc::clone(&clock),
+                Arc::clone(&metrics),
+            );
+            match &replicator {
+                Ok(replicator) => Arc::clone(replicator) as Arc<dyn Appender>,
+                // Nothing is stored through it: the node does not start.
+                Err(_) => plain,
+            }
+        })?;
+        let replicator = replicator?;
+        replicas.own(Arc::clone(&replicator));
+        let gateway = Gateway::new(
+            local,
+            Arc::clone(&peers),
+            Arc::clone(&clock),
+            Arc::clone(&metrics),
+        )?;
+        gather(
+            &processor,
+            (&config.name, processor.session().stream),
+            &group,
+            &peers,
+            &hand_overs,
+            (Arc::clone(&clock), Arc::clone(&metrics)),
+        );
+        reads.join(otlake_reads::Cluster {
+            node: Arc::clone(&config.name),
+            port: Arc::new(wires.clone()),
+            streams: Arc::new(register.clone()),
+            patience: Patience::default(),
+        });
+        let recoverer = Recoverer::new(
+            Arc::clone(&config.name),
+            Arc::clone(&replicas),
+            Arc::new(wires.clone()),
+            Arc::clone(&clock),
+            Arc::clone(&metrics),
+        );
+        let recoveries = Recoveries {
+            register: register.clone(),
+            recoverer,
+            wires: wires.clone(),
+            clock,
+            open: Default::default(),
+        };
+        let cluster = Arc::new(Cluster {
+            config,
+            processor: Mutex::new(Some(processor)),
+            reads,
+            wires,
+            group,
+            replicator,
+            replicas,
+            gateway,
+            register,
+            recoveries,
+            tasks: Mutex::default(),
+        });
+        cluster.watch();
+        Ok(cluster)
+    }
+
+    /// What goes on beside the calls: fences of this node's stream are heard, and its earlier
+    /// streams are settled.
+    fn watch(self: &Arc<Self>) {
+        let (replicator, stream) = (Arc::clone(&self.replicator), self.stream());
+        let mut states = self.group.watch();
+        let fences = tokio::spawn(async move {
+            loop {
+                let epoch = {
+                    let state = states.borrow_and_update();
+                    let record = state.streams.get(&stream);
+                    record
+                        .filter(|record| record.epoch > FIRST_EPOCH)
+                        .map(|record| record.epoch)
+                };
+                if let Some(epoch) = epoch {
+                    replicator.fence(epoch);
+                }
+                if states.changed().await.is_err() {
+                    return;
+                }
+            }
+        });
+        let this = Arc::downgrade(self);
+        let settles = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(SETTLE_EVERY).await;
+                let Some(this) = this.upgrade() else { return };
+                if let Err(error) = this.settle().await {
+                    tracing::debug!(
+                        target: "otlake::cluster", "earlier streams are not settled yet: {error}"
+                    );
+                }
+            }
+        });
+        self.tasks.lock().extend([fences, settles]);
+    }
+}
