@@ -325,12 +325,12 @@ async fn a_passing_fault_of_one_owner_is_told_as_one_that_can_be_retried() {
         (Code::LogFull, Code::LogFull),
         (Code::ClusterQuorum, Code::ClusterQuorum),
     ] {
-        for at in 0..3 {
-            *fakes[at].refuse.lock() = Some(code);
+        for (at, fake) in fakes.iter().enumerate() {
+            *fake.refuse.lock() = Some(code);
             let error = nodes[0].send(body.clone()).await.unwrap_err();
             assert_eq!(error.code, told);
             assert!(error.message.contains(&format!("n{at}")), "{error}");
-            *fakes[at].refuse.lock() = None;
+            *fake.refuse.lock() = None;
         }
     }
     // The same slices come again.
