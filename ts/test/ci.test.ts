@@ -28,7 +28,10 @@ test.runIf(process.platform === 'linux')('a bare machine is told every fix at on
       'strace',
       'cmake',
     ]
-    for (const fix of [...fixes, 'binutils', 'clients/toolchains.sh']) expect(stderr).toContain(fix)
+    const debian = ['binutils', 'nftables', 'iproute2']
+    for (const fix of [...fixes, ...debian, 'clients/toolchains.sh']) {
+      expect(stderr).toContain(fix)
+    }
     expect(stderr).toContain('java: the clients need')
     expect(stdout).toContain('cargo: missing')
   } finally {

@@ -34,6 +34,8 @@ export interface Program {
   command: [string, ...string[]]
   cwd?: string
   env?: NodeJS.ProcessEnv
+  /** Where this process reaches what the program listens at; by default there. */
+  reach?: (address: string) => string
 }
 
 /** Settings as arguments of the command line. */
@@ -56,7 +58,7 @@ export class ServerProcess {
     program: Program = { command: [process.execPath, MAIN] },
   ): Promise<ServerProcess> {
     const any = '127.0.0.1:0'
-    const { cwd, env } = program
+    const { cwd, env, reach = (address) => address } = program
     const [file, ...first] = program.command
     const child = spawn(
       file,
@@ -82,7 +84,7 @@ export class ServerProcess {
         const event = parse(line)
         if (event?.msg === 'ready') {
           clearTimeout(timer)
-          resolve(event.addresses as Addresses)
+          resolve(reached(event.addresses as Addresses, reach))
         }
       }
       if (child.stdout) createInterface({ input: child.stdout }).on('line', read)
@@ -173,6 +175,14 @@ export class ServerProcess {
 function unconfigured(): NodeJS.ProcessEnv {
   const ours = ([name]: [string, unknown]) => !name.startsWith('OTLAKE_')
   return Object.fromEntries(Object.entries(process.env).filter(ours))
+}
+
+function reached(addresses: Addresses, reach: (address: string) => string): Addresses {
+  const mapped = Object.entries(addresses).map(([server, address]) => [
+    server,
+    address === null ? null : reach(address),
+  ])
+  return Object.fromEntries(mapped) as Addresses
 }
 
 function parse(line: string): { msg?: string; addresses?: unknown } | null {

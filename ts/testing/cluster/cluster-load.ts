@@ -15,6 +15,8 @@ const EPOCH = 1_700_000_000_000_000_000n
 
 export class ClusterLoad {
   readonly acknowledged = new Set<number>()
+  /** Answers that asked to come again. */
+  refused = 0
   /** The newest session token that an acknowledgement carried. */
   session = ''
   /** The longest time without any acknowledgement, in milliseconds. */
@@ -23,17 +25,23 @@ export class ClusterLoad {
   #isEnding = false
   #lastAck = systemMonotonic.monotonic()
   #clients: Promise<void>[] = []
+  #failure: unknown = null
 
   /** `nodes` are asked in turns, whether they run or not, as a list of endpoints is. */
   constructor(
-    private readonly service: string,
+    readonly service: string,
     private readonly nodes: readonly ClusterNode[],
   ) {}
 
   start(): void {
     this.#isEnding = false
     this.#lastAck = systemMonotonic.monotonic()
-    this.#clients = Array.from({ length: CLIENTS }, (_, index) => this.#client(index))
+    // What a client met is told by whoever waits for it.
+    this.#clients = Array.from({ length: CLIENTS }, (_, index) =>
+      this.#client(index).catch((thrown) => {
+        this.#failure ??= thrown
+      }),
+    )
   }
 
   /** Resolves when so many more requests are acknowledged. */
@@ -41,6 +49,7 @@ export class ClusterLoad {
     const enough = this.acknowledged.size + count
     const until = systemMonotonic.monotonic() + timeoutMs
     while (this.acknowledged.size < enough) {
+      if (this.#failure !== null) throw this.#failure
       if (systemMonotonic.monotonic() > until) {
         throw new Error(`${this.acknowledged.size} of ${enough} requests were acknowledged`)
       }
@@ -52,6 +61,7 @@ export class ClusterLoad {
   async end(): Promise<void> {
     this.#isEnding = true
     await Promise.all(this.#clients)
+    if (this.#failure !== null) throw this.#failure
   }
 
   get spans(): number {
@@ -83,7 +93,10 @@ export class ClusterLoad {
       if (response.status >= 400 && ![429, 502, 503, 504].includes(response.status)) {
         throw new Error(`${node.name} refused for good: ${response.status} ${text}`)
       }
-      if (!response.ok) return false
+      if (!response.ok) {
+        this.refused++
+        return false
+      }
       if (text.includes('partialSuccess') && !text.includes('"partialSuccess":{}')) {
         throw new Error(`${node.name} refused a part: ${text}`)
       }

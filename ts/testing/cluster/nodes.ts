@@ -12,12 +12,17 @@
  * ```
  */
 
+import { execFile } from 'node:child_process'
 import { mkdir, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { promisify } from 'node:util'
 import { systemClock } from '../../base/clock.js'
 import type { ClusterStatus, MemberStatus } from '../../node/cluster/status.js'
 import { type Program, ServerProcess, set } from '../server.js'
+import { Network } from './network.js'
+
+const run = promisify(execFile)
 
 export interface ClusterNodesOptions {
   /** Settings of every node. */
@@ -28,6 +33,10 @@ export interface ClusterNodesOptions {
   program?: Program
   /** Of the join list; by default all nodes that are started together. */
   join?: string[]
+  /** Whether each node has a network namespace of its own, so that a test can cut them apart. */
+  isApart?: boolean
+  /** File systems in memory for the data folders of nodes, by name: their sizes in MiB. */
+  disks?: Record<string, number>
 }
 
 /** How long `ready` and `until` wait. */
@@ -41,10 +50,11 @@ export class ClusterNode {
   #process: ServerProcess | null = null
   #isPaused = false
   #addresses: Record<string, string> = {}
+  #control = ''
 
   constructor(
     readonly name: string,
-    /** `127.x.y.z` */
+    /** `127.x.y.z`; in a namespace of its own, `10.99.0.z`. */
     readonly host: string,
     readonly dataDir: string,
     private readonly args: string[],
@@ -58,6 +68,11 @@ export class ClusterNode {
 
   get peer(): string {
     return `${this.host}:${PEER_PORT}`
+  }
+
+  /** Where a client reaches its control calls; the same over restarts. */
+  get control(): string {
+    return this.#control
   }
 
   /** Throws while it does not run. */
@@ -96,8 +111,9 @@ export class ClusterNode {
       [...args, ...this.args, ...more],
       this.program,
     )
-    const { cluster: _cluster, ...bound } = this.#process.addresses
-    this.#addresses = bound
+    const { cluster, ...bound } = this.#process.addresses
+    this.#addresses = bound as never
+    this.#control = cluster ?? ''
   }
 
   /** As `kill -9` does it, whether it is paused or not. */
@@ -149,6 +165,7 @@ export class ClusterNode {
 
 export class ClusterNodes {
   readonly nodes: ClusterNode[] = []
+  readonly #mounts: string[] = []
   #next = 1
 
   private constructor(
@@ -156,6 +173,7 @@ export class ClusterNodes {
     private readonly options: ClusterNodesOptions,
     /** The first three bytes of the nodes' addresses, so that two clusters never share one. */
     private readonly net: string,
+    private readonly apart: Network | null,
   ) {}
 
   /** Starts `count` nodes, `n1` and so on, at once; the first begins the metadata group. */
@@ -163,16 +181,41 @@ export class ClusterNodes {
     const folder = await mkdtemp(join(tmpdir(), 'otlake-cluster-'))
     await mkdir(join(folder, 'tables'))
     const net = `127.${1 + (process.pid % 250)}.${1 + (clusters++ % 250)}`
-    const cluster = new ClusterNodes(folder, options, net)
+    const apart = options.isApart ? await Network.open(count, net) : null
+    const cluster = new ClusterNodes(folder, options, net, apart)
     const join_ = options.join ?? cluster.#hosts(count)
     for (let index = 0; index < count; index++) cluster.#make(join_)
     try {
+      for (const [name, mib] of Object.entries(options.disks ?? {})) await cluster.#mount(name, mib)
       await Promise.all(cluster.nodes.map((node) => node.start()))
     } catch (error) {
       await cluster.end()
       throw error
     }
     return cluster
+  }
+
+  /** What is between the nodes of a cluster that is apart. */
+  get network(): Network {
+    if (this.apart === null) throw new Error('start the nodes with isApart to cut them apart')
+    return this.apart
+  }
+
+  /** Cuts a node off from all others, both ways. */
+  async isolate(name: string): Promise<void> {
+    const index = this.#index(name)
+    const others = this.nodes.map((_, at) => at + 1).filter((other) => other !== index)
+    await Promise.all(others.map((other) => this.network.cut(index, other)))
+  }
+
+  /** Cuts two nodes apart; every other hears both. */
+  async cut(a: string, b: string): Promise<void> {
+    await this.network.cut(this.#index(a), this.#index(b))
+  }
+
+  /** `to` hears nothing of `from` any more. */
+  async cutOneWay(from: string, to: string): Promise<void> {
+    await this.network.cutOneWay(this.#index(from), this.#index(to))
   }
 
   /** The folder of the tables, the same for all. */
@@ -240,8 +283,10 @@ export class ClusterNodes {
       }
       await systemClock.sleep(LOOK_MS)
     }
-    const log = node.process.log.slice(-30).join('\n')
-    throw new Error(`${name} never saw that; it sees ${JSON.stringify(seen, null, 1)}\n${log}`)
+    const logs = this.nodes
+      .filter(({ isRunning }) => isRunning)
+      .map((each) => `${each.name}:\n${each.process.log.slice(-20).join('\n')}`)
+    throw new Error(`${name} never saw that; it sees ${JSON.stringify(seen)}\n${logs.join('\n')}`)
   }
 
   /** What every node that runs counted of broken invariants. */
@@ -257,11 +302,29 @@ export class ClusterNodes {
   /** Kills what runs and deletes the folder. */
   async end(): Promise<void> {
     await Promise.all(this.nodes.filter(({ isRunning }) => isRunning).map((node) => node.kill()))
+    await this.apart?.close()
+    for (const mounted of this.#mounts.splice(0)) await run('umount', [mounted])
     await rm(this.folder, { recursive: true, force: true })
   }
 
   #hosts(count: number): string[] {
-    return Array.from({ length: count }, (_, index) => `${this.net}.${index + 1}:${CLUSTER_PORT}`)
+    return Array.from({ length: count }, (_, index) => `${this.#host(index + 1)}:${CLUSTER_PORT}`)
+  }
+
+  #host(index: number): string {
+    return this.apart?.host(index) ?? `${this.net}.${index}`
+  }
+
+  #index(name: string): number {
+    return this.nodes.indexOf(this.node(name)) + 1
+  }
+
+  /** Gives a node's data folder a file system of its own, in memory. */
+  async #mount(name: string, mib: number): Promise<void> {
+    const { dataDir } = this.node(name)
+    await mkdir(dataDir)
+    await run('mount', ['-t', 'tmpfs', '-o', `size=${mib}m`, 'tmpfs', dataDir])
+    this.#mounts.push(dataDir)
   }
 
   #make(seeds: readonly string[]): ClusterNode {
@@ -269,14 +332,14 @@ export class ClusterNodes {
     const { settings = {}, args = [], program } = this.options
     const node = new ClusterNode(
       `n${index}`,
-      `${this.net}.${index}`,
+      this.#host(index),
       join(this.folder, `n${index}`),
       [
         ...['--join', seeds.join(','), '--tables', this.tables],
         ...set({ 'cluster.node': `n${index}`, ...settings }),
         ...args,
       ],
-      program,
+      this.apart?.program(index) ?? program,
     )
     this.nodes.push(node)
     return node
