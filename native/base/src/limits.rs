@@ -108,6 +108,9 @@ pub const COMMIT_GATHER_WRITERS: usize = 256;
 pub const COMMIT_ANSWER_MS: u64 = 5_000;
 /// Parts of a session token (I5): streams, and tables.
 pub const SESSION_PARTS: usize = 256;
+/// Parts of a session token that comes with a request to store: its acknowledgement adds one for
+/// each node that stored some of it.
+pub const SESSION_WRITE_PARTS: usize = 128;
 /// How long a read at `session` waits for what its token names, in milliseconds.
 pub const SESSION_WAIT_MS: u64 = 2_000;
 /// How long a read waits for another node's live rows, in milliseconds.

@@ -23,6 +23,7 @@ use prost::Message;
 use crate::body::{Encoding, GRPC_PREFIX, Held, message_length};
 use crate::config::Ack;
 use crate::server::Shared;
+use crate::session;
 use crate::status::{self, ExportResponse};
 
 const DEADLINE_EXCEEDED: i32 = 4;
@@ -112,12 +113,13 @@ async fn export(
     connection: u64,
     request: Request<Incoming>,
 ) -> Result<Ack> {
+    let covered = session::carried(request.headers());
     let received = receive(shared, connection, request).await;
-    let (tenant, message, _held) =
-        received.inspect_err(|error| shared.count(signal, "grpc", error.code))?;
-    shared
-        .ingest(signal, tenant, "grpc", connection, message)
-        .await
+    let (covered, (tenant, message, _held)) = covered
+        .and_then(|covered| Ok((covered, received?)))
+        .inspect_err(|error| shared.count(signal, "grpc", error.code))?;
+    let stored = shared.ingest(signal, tenant, "grpc", connection, message);
+    Ok(session::covering(covered, stored.await?))
 }
 
 async fn receive(
@@ -180,7 +182,7 @@ fn timeout(value: &HeaderValue) -> Option<Duration> {
     })
 }
 
-fn success(message: &[u8], session: Option<&str>) -> Response<Frames> {
+fn success(message: &[u8], token: Option<&str>) -> Response<Frames> {
     let mut framed = BytesMut::with_capacity(GRPC_PREFIX + message.len());
     framed.put_u8(0);
     framed.put_u32(message.len() as u32);
@@ -194,8 +196,8 @@ fn success(message: &[u8], session: Option<&str>) -> Response<Frames> {
         http::header::CONTENT_TYPE,
         HeaderValue::from_static("application/grpc"),
     );
-    if let Some(session) = session.and_then(|session| HeaderValue::from_str(session).ok()) {
-        headers.insert("otlake-session", session);
+    if let Some(token) = token.and_then(|token| HeaderValue::from_str(token).ok()) {
+        headers.insert(session::HEADER, token);
     }
     response
 }

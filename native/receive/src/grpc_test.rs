@@ -119,7 +119,10 @@ async fn a_call_is_acknowledged_with_its_session_whatever_the_compression() {
             (StatusCode::OK, "0"),
             "{headers:?}"
         );
-        assert_eq!(answer.headers["otlake-session"], "stream:1");
+        assert_eq!(
+            answer.headers["otlake-session"],
+            "00000000000000000000000000000001:1"
+        );
         assert_eq!(&answer.body[..], [0, 0, 0, 0, 0]);
     }
     let received = fake.received.lock();

@@ -15,6 +15,7 @@ use prost::Message;
 use crate::body::{Encoding, Held};
 use crate::config::Ack;
 use crate::server::Shared;
+use crate::session;
 use crate::status::{self, ExportResponse};
 
 /// Beyond this many bytes JSON is read on a thread that may be kept busy.
@@ -94,12 +95,13 @@ async fn export(
     connection: u64,
     request: Request<Incoming>,
 ) -> Result<Ack> {
+    let covered = session::carried(request.headers());
     let received = receive(shared, signal, media, connection, request).await;
-    let (tenant, message, _held) =
-        received.inspect_err(|error| shared.count(signal, "http", error.code))?;
-    shared
-        .ingest(signal, tenant, "http", connection, message)
-        .await
+    let (covered, (tenant, message, _held)) = covered
+        .and_then(|covered| Ok((covered, received?)))
+        .inspect_err(|error| shared.count(signal, "http", error.code))?;
+    let stored = shared.ingest(signal, tenant, "http", connection, message);
+    Ok(session::covering(covered, stored.await?))
 }
 
 async fn receive(
@@ -170,12 +172,12 @@ fn success(signal: Signal, media: Media, ack: &Ack) -> Response<Full<Bytes>> {
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, content_type(media));
-    let session = ack
+    let token = ack
         .session
         .as_deref()
         .and_then(|value| HeaderValue::from_str(value).ok());
-    if let Some(session) = session {
-        response.headers_mut().insert("otlake-session", session);
+    if let Some(token) = token {
+        response.headers_mut().insert(session::HEADER, token);
     }
     response
 }

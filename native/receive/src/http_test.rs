@@ -83,7 +83,10 @@ async fn protobuf_json_and_each_compression_reach_storage_as_the_same_bytes() {
     ] {
         let answer = post(&receiver, "/v1/traces", &headers, body).await;
         assert_eq!(answer.status, 200, "{headers:?}");
-        assert_eq!(answer.headers["otlake-session"], "stream:1");
+        assert_eq!(
+            answer.headers["otlake-session"],
+            "00000000000000000000000000000001:1"
+        );
         let media = answer.headers["content-type"].to_str().unwrap();
         assert!(headers[0].1.starts_with(media), "{media}");
     }

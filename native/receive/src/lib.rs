@@ -10,6 +10,7 @@
 //! - `grpc.rs`, `http.rs`: the two transports, to the letter of OTLP 1.x.
 //! - `body.rs`: receiving and decompressing within limits.
 //! - `auth.rs`: who may send, and for which tenant.
+//! - `session.rs`: what a client's session has covered so far.
 //! - `status.rs`: an error in the words of each transport.
 
 mod auth;
@@ -18,6 +19,7 @@ mod config;
 mod grpc;
 mod http;
 mod server;
+mod session;
 mod status;
 
 #[cfg(test)]

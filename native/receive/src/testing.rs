@@ -55,7 +55,7 @@ impl Ingest for Fake {
                 } else {
                     self.changes.lock().then(|| "records changed: 1".to_owned())
                 },
-                session: Some("stream:1".to_owned()),
+                session: Some("00000000000000000000000000000001:1".to_owned()),
             })
         }
         .boxed()
