@@ -297,6 +297,23 @@ export class Node {
     await this.#lifecycle.stop()
   }
 
+  /**
+   * A node of a cluster is there before it knows the others. Until then it answers no query: it would
+   * tell its own rows for all there are.
+   */
+  #amongOthers(route: Route): Route {
+    return {
+      ...route,
+      answer: async (...given) => {
+        if (this.#cluster?.hasJoined === false) {
+          const message = 'the node has not joined the others yet: ask another, or again'
+          throw new OtlakeError('QUERY_INCOMPLETE', message)
+        }
+        await route.answer(...given)
+      },
+    }
+  }
+
   #routes(): Route[] {
     const { tokens, http } = this.config
     return [
@@ -305,7 +322,7 @@ export class Node {
         tokens,
         maxBodyBytes: http.maxBodyBytes,
         stopping: this.#http.stopping,
-      }),
+      }).map((route) => this.#amongOthers(route)),
       {
         method: 'GET',
         path: '/health',

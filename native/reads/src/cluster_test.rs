@@ -167,6 +167,21 @@ async fn a_trace_is_found_whole_whichever_nodes_have_its_spans() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i7_a_node_that_has_left_the_others_does_not_tell_its_own_rows_for_all() {
+    let nodes = Nodes::start(2).await;
+    for (number, node) in nodes.nodes.iter().enumerate() {
+        node.ingest(number as u64 * 10, 10).await;
+    }
+    let token = Session::from(nodes[0].processor.session());
+    nodes[0].reads.leave();
+    for level in [STRONG, Consistency::Session(token)] {
+        let error = nodes[0].numbers(level).await.unwrap_err();
+        assert_eq!(error.code, Code::QueryIncomplete);
+    }
+    assert!(nodes[0].numbers(Consistency::Eventual).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i7_rows_that_nobody_answers_for_are_an_error_or_are_named() {
     let nodes = Nodes::start(3).await;
     for (number, node) in nodes.nodes.iter().enumerate() {

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
@@ -58,6 +59,7 @@ pub struct Reads {
     pub(crate) room: Arc<Room>,
     server: LiveServer,
     cluster: RwLock<Option<Arc<Cluster>>>,
+    has_left: AtomicBool,
 }
 
 impl Reads {
@@ -70,6 +72,7 @@ impl Reads {
             metrics,
             room: Arc::default(),
             cluster: RwLock::default(),
+            has_left: AtomicBool::new(false),
         })
     }
 
@@ -78,9 +81,28 @@ impl Reads {
         *self.cluster.write() = Some(Arc::new(cluster));
     }
 
-    /// From here on, reads are of this node alone.
+    /// From here on, reads that need other nodes are refused: this node's rows are not all there are.
     pub fn leave(&self) {
+        self.has_left.store(true, Ordering::SeqCst);
         *self.cluster.write() = None;
+    }
+
+    /// The way to the other nodes; none on a node that was never among any.
+    ///
+    /// # Errors
+    /// `QUERY_INCOMPLETE` where this node has left them.
+    fn others(&self) -> Result<Option<Arc<Cluster>>> {
+        let cluster = self.cluster();
+        if cluster.is_none() && self.has_left.load(Ordering::SeqCst) {
+            let what = "the node is stopping, and does not know what others have: ask another";
+            return Err(Error::new(Code::QueryIncomplete, what));
+        }
+        Ok(cluster)
+    }
+
+    /// Whether this node's rows may not be all there are.
+    fn is_part(&self) -> bool {
+        !matches!(self.others(), Ok(None))
     }
 
     /// Whether reads gather what other nodes have.
@@ -165,24 +187,25 @@ impl TableSource for ReadSource {
 
     fn capture(&self, consistency: &Consistency) -> Result<Capture> {
         match consistency {
-            Consistency::Session(token)
-                if self.reads.cluster().is_some() && self.reads.covers(self.table, token) =>
-            {
+            Consistency::Eventual => self.own.capture(consistency),
+            _ if self.reads.others()?.is_none() => self.own.capture(consistency),
+            Consistency::Session(token) if self.reads.covers(self.table, token) => {
                 let mut capture = self.own.capture(&Consistency::Strong)?;
                 capture.seen.merge(token);
                 Ok(capture)
             }
-            Consistency::Strong if self.reads.cluster().is_some() => {
+            // What else a token names this node cannot tell by itself.
+            Consistency::Session(_) => self.own.capture(consistency),
+            Consistency::Strong => {
                 let message = "rows of other nodes have to be gathered first";
                 Err(Error::new(Code::Internal, message))
             }
-            _ => self.own.capture(consistency),
         }
     }
 
     fn moment(&self, consistency: &Consistency) -> Result<Option<Moment>> {
         // What other nodes acknowledge is not known here.
-        if *consistency != Consistency::Eventual && self.reads.cluster().is_some() {
+        if *consistency != Consistency::Eventual && self.reads.is_part() {
             return Ok(None);
         }
         self.own.moment(consistency)
@@ -191,22 +214,23 @@ impl TableSource for ReadSource {
     fn gathers(&self, consistency: &Consistency) -> bool {
         match consistency {
             Consistency::Eventual => false,
-            Consistency::Strong => self.reads.cluster().is_some(),
+            Consistency::Strong => self.reads.is_part(),
             Consistency::Session(token) => {
                 let is_shared = || {
                     let handle = self.reads.tables.handle(self.table);
                     handle.sharing() == Sharing::Shared
                 };
-                (self.reads.cluster().is_some() || is_shared())
-                    && !self.reads.covers(self.table, token)
+                (self.reads.is_part() || is_shared()) && !self.reads.covers(self.table, token)
             }
         }
     }
 
     fn gather<'a>(&'a self, consistency: &'a Consistency, wanted: &'a Wanted) -> Gathering<'a> {
         Box::pin(async move {
-            match (self.reads.cluster(), consistency) {
-                (_, Consistency::Eventual) => self.own.capture(consistency),
+            if *consistency == Consistency::Eventual {
+                return self.own.capture(consistency);
+            }
+            match (self.reads.others()?, consistency) {
                 (Some(cluster), Consistency::Strong) => {
                     let gathering = self.reads.strong(&cluster, self.table, wanted);
                     self.reads.counted("strong", gathering).await
@@ -215,7 +239,7 @@ impl TableSource for ReadSource {
                     let gathering = self.reads.session(&cluster, self.table, token, wanted);
                     self.reads.counted("session", gathering).await
                 }
-                (None, _) => {
+                _ => {
                     // Nobody can be asked, but the files may have moved on.
                     self.reads.tables.handle(self.table).refresh().await?;
                     self.own.capture(consistency)
