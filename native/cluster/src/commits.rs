@@ -10,16 +10,24 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use otlake_base::{Clock, Code, Error, Lease, Leases, Metrics, Result, StreamId, Table};
-use otlake_catalog::{CommitPort, Gathered, Waits};
+use otlake_catalog::{Addition, CommitPort, Commits, Committed, DeltaTableHandle, Gathered, Waits};
 use otlake_consensus::{Answer, Command, MetadataGroup, Refusal};
 use otlake_peer::{Peers, Service};
 use otlake_processor::Processor;
+use otlake_replicate::drive::Replicator;
 
 /// The name of the service.
 pub(crate) const COMMIT: &str = "commit";
 /// How long a lease is held without renewal: how long the others commit by themselves, or wait for
 /// answers that do not come, once its holder is gone.
 const TTL: Duration = Duration::from_secs(15);
+/// How long an answer to a client may be under way before its rows go into files.
+const UNDER_WAY: Duration = Duration::from_millis(250);
+/// How long a commit waits for a follower. A node that is cut off is known to be dead, and its stream
+/// fenced in the tables, before that; one whose followers are all away goes on then.
+const TOUCH_WAIT: Duration = Duration::from_secs(10);
+/// How often it is looked whether a follower was heard.
+const TOUCH_LOOK: Duration = Duration::from_millis(20);
 
 /// Leases in the metadata group. What is here belongs to the processor, and the group and the peers
 /// belong to what holds the processor: neither keeps the other.
@@ -113,12 +121,44 @@ impl Service for HandOvers {
     }
 }
 
+/// Commits of a node that is in touch with its followers. A client whose answer was lost when the node
+/// was cut off sends its request again, to nodes that know of the record by what the followers hold
+/// above the watermark (`claims.rs`). So nothing is brought into files, and the watermark past it,
+/// before a follower was heard of later than the answer was sent (I3).
+struct InTouch {
+    commits: Arc<dyn Commits>,
+    replicator: Weak<Replicator>,
+    clock: Arc<dyn Clock>,
+}
+
+impl InTouch {
+    async fn wait(&self) {
+        let since = self.clock.monotonic() + UNDER_WAY;
+        let until = since + TOUCH_WAIT;
+        while self.clock.monotonic() < until {
+            let replicator = self.replicator.upgrade();
+            if replicator.is_none_or(|replicator| replicator.is_in_touch(since)) {
+                return;
+            }
+            tokio::time::sleep(TOUCH_LOOK).await;
+        }
+    }
+}
+
+#[async_trait]
+impl Commits for InTouch {
+    async fn commit(&self, table: &Arc<DeltaTableHandle>, addition: Addition) -> Result<Committed> {
+        self.wait().await;
+        self.commits.commit(table, addition).await
+    }
+}
+
 /// Has what `processor` flushes go to the node that commits for all, until it is told otherwise.
 pub(crate) fn gather(
     processor: &Processor,
     (name, stream): (&Arc<str>, StreamId),
     group: &Arc<MetadataGroup>,
-    peers: &Arc<Peers>,
+    (peers, replicator): (&Arc<Peers>, &Arc<Replicator>),
     hand_overs: &HandOvers,
     (clock, metrics): (Arc<dyn Clock>, Arc<Metrics>),
 ) {
@@ -134,9 +174,13 @@ pub(crate) fn gather(
         tables.into(),
         Arc::new(leases),
         Arc::new(Way(Arc::downgrade(peers))),
-        (clock, metrics),
+        (Arc::clone(&clock), metrics),
         Waits::default(),
     );
     let _ = hand_overs.0.set(Arc::downgrade(&gathered));
-    processor.commit_through(gathered);
+    processor.commit_through(Arc::new(InTouch {
+        commits: gathered,
+        replicator: Arc::downgrade(replicator),
+        clock,
+    }));
 }

@@ -134,7 +134,7 @@ impl Cluster {
             &processor,
             (&config.name, processor.session().stream),
             &group,
-            &peers,
+            (&peers, &replicator),
             &hand_overs,
             (Arc::clone(&clock), Arc::clone(&metrics)),
         );

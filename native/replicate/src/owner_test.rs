@@ -215,6 +215,24 @@ fn i1_a_confirmation_counts_for_the_journal_that_the_ensemble_names_alone() {
 }
 
 #[test]
+fn i3_an_owner_is_in_touch_when_a_follower_answered_what_was_sent_since() {
+    let mut driven = Driven::registered();
+    let since = driven.now;
+    driven.wait(100);
+    assert!(!driven.owner.is_in_touch(since));
+    // The answer to a beat tells when that was sent, not when the answer came.
+    let beat = driven.now;
+    driven.alive("f2", 2);
+    driven.wait(100);
+    assert!(driven.owner.is_in_touch(beat));
+    assert!(!driven.owner.is_in_touch(beat + ms(1)));
+    driven.owner.fence(2);
+    assert!(driven.owner.is_in_touch(driven.now), "nothing more comes");
+    // Who has no followers waits for nobody.
+    assert!(Driven::new(false, 1 << 20).owner.is_in_touch(since));
+}
+
+#[test]
 fn i1_what_comes_over_an_older_link_is_passed_over() {
     let mut driven = Driven::registered();
     driven.append(Signal::Metrics);

@@ -180,6 +180,12 @@ impl Replicator {
         self.ready.subscribe()
     }
 
+    /// Whether a follower has answered a beat that was sent at `since`, of the clock's monotonic time,
+    /// or later; see [`Owner::is_in_touch`].
+    pub fn is_in_touch(&self, since: Duration) -> bool {
+        self.state.lock().owner.is_in_touch(since)
+    }
+
     /// How replication stands.
     pub fn status(&self) -> OwnerStatus {
         self.state.lock().owner.status()

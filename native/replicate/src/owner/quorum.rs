@@ -1,5 +1,6 @@
 //! When a record is done: fsynced on as many nodes as its signal needs, and all before it are.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use otlake_base::{Code, Error, Result, Signal};
@@ -135,6 +136,26 @@ impl Owner {
                     && cursor.contact.is_some_and(|contact| contact + lease >= now)
             })
         })
+    }
+
+    /// Whether a follower has answered a beat that was sent at `since` or later. Where nobody follows
+    /// nobody is waited for, and where the stream is fenced nothing more comes.
+    pub fn is_in_touch(&self, since: Duration) -> bool {
+        let Some(ensemble) = self.ensembles.current() else {
+            return true;
+        };
+        let members = || {
+            Signal::ALL
+                .into_iter()
+                .flat_map(|of| &ensemble.of(of).followers)
+        };
+        let is_heard = |name: &Arc<str>| {
+            let cursor = self.cursors.get(name);
+            cursor.is_some_and(|cursor| cursor.contact.is_some_and(|contact| contact >= since))
+        };
+        self.fenced.is_some()
+            || members().next().is_none()
+            || members().any(|member| is_heard(&member.name))
     }
 
     /// Whether the second copies of what was acknowledged alone come in time.
