@@ -178,8 +178,8 @@ async function recover(
 }
 
 /** Owners, weights and rules. */
-export async function listShards(node: Control, asJson: boolean): Promise<string> {
-  const { owners, rules, left } = await control<Shards>(node, 'ListShards', {})
+export async function listShards(node: Control, asJson: boolean, latest = false): Promise<string> {
+  const { owners, rules, left } = await control<Shards>(node, 'ListShards', { latest })
   if (asJson) return JSON.stringify({ owners, rules, left })
   const rows = owners.map(({ node: name, weight, spans, metrics, logs }) => ({
     node: name,
@@ -268,8 +268,9 @@ docs/operations.md tells more.`,
 
   onControl(shard.command('list').description('owners, weights and rules'))
     .option('--json', 'with the numbers of the shards', false)
-    .action(async ({ json, ...node }: Control & { json: boolean }) =>
-      done(await listShards(node, json)),
+    .option('--latest', 'wait for every change of weights and rules made at other nodes', false)
+    .action(async ({ json, latest, ...node }: Control & { json: boolean; latest: boolean }) =>
+      done(await listShards(node, json, latest)),
     )
   onControl(shard.command('pin').description('give what carries an attribute to some nodes'))
     .argument('<rule>', 'ATTRIBUTE=VALUE of a resource')

@@ -66,6 +66,8 @@ export interface NativeCluster {
   ready(): Promise<void>
   /** JSON of `Metadata`. */
   metadata(): string
+  /** Resolves when `metadata` tells all that was answered by any node before. */
+  catchUp(): Promise<void>
   /** Sets a key of the cluster's configuration, a value of JSON, on all nodes. */
   configure(key: string, value: string): Promise<void>
   /** Makes the records of another start, or of a dead node, readable and durable. */

@@ -217,6 +217,8 @@ test('the commands tell and change what every node knows, over the port that gos
 
   expect((await otlake(2, 'shard', 'pin', 'service.name=shop', '--nodes', 'n1,n2')).code).toBe(0)
   expect((await otlake(2, 'shard', 'weight', 'n3', '0.5')).code).toBe(0)
+  // Another node tells it at once where it is asked to.
+  expect((await otlake(1, 'shard', 'list', '--latest')).text).toMatch(/n3 +0\.5 /)
   await expect
     .poll(() => nodes.native('n3').views.at(-1)?.rules, PATIENCE)
     .toEqual([{ attribute: 'service.name', value: 'shop', nodes: ['n1', 'n2'] }])

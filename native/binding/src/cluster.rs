@@ -285,6 +285,12 @@ impl NativeCluster {
         Ok(self.cluster.metadata().to_string())
     }
 
+    /// Waits until `metadata` tells all that was answered anywhere before.
+    #[napi]
+    pub async fn catch_up(&self) -> napi::Result<()> {
+        Ok(self.run(async |cluster| cluster.catch_up().await).await?)
+    }
+
     /// Sets a key of the cluster's configuration.
     #[napi]
     pub async fn configure(&self, key: String, value: String) -> napi::Result<()> {

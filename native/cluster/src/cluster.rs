@@ -175,6 +175,15 @@ impl Cluster {
         granted(self.group.propose(configure).await?).map(|_| ())
     }
 
+    /// Waits until this node has all of the metadata group's state that was answered anywhere before
+    /// this was called: so what `metadata` tells next is linearizable.
+    ///
+    /// # Errors
+    /// `METADATA_UNAVAILABLE` where no leader answered in time.
+    pub async fn catch_up(&self) -> Result<()> {
+        self.group.read().await.map(|_| ())
+    }
+
     /// Takes a lock over the cluster, for so long unless it is given back; its fencing token.
     ///
     /// # Errors

@@ -44,7 +44,10 @@ export function clusterCalls({ part, cluster, clock, leave }: CallsOptions): Cal
       return {}
     },
     ClusterRecover: async ({ target }: { target: string }) => recover(part(), target),
-    ListShards: async () => listShards(part()),
+    ListShards: async ({ latest }: { latest: boolean }) => {
+      if (latest) await catchUp(part())
+      return listShards(part())
+    },
     PinShards: async ({ rule }: { rule: Rule | null }) => {
       await pin(part(), rule)
       return {}
@@ -165,11 +168,23 @@ async function weigh(part: ClusterPart, node: string, weight: number): Promise<v
   await part.native.configure(weightKey(node), weight === 0 ? 'null' : JSON.stringify(weight))
 }
 
+/** Has the node's last round know every change of weights and rules that was answered before. */
+async function catchUp(part: ClusterPart): Promise<void> {
+  await part.native.catchUp()
+  const before = part.round
+  part.reconciler.round()
+  if (part.round === before) {
+    throw new OtlakeError('NODE_STATE', 'the node cannot tell the cluster now: its log says why')
+  }
+}
+
 function listShards(part: ClusterPart): object {
   const round = part.round
   if (round === null) throw new OtlakeError('NODE_STATE', 'the node has not joined yet')
   const { view, placement, left } = round.decision
-  const names = [...new Set(SIGNALS.flatMap((signal) => view.owners[signal]))].sort()
+  const owners = SIGNALS.flatMap((signal) => view.owners[signal])
+  // A weight that was given is told, whether the node owns anything now or not.
+  const names = [...new Set([...owners, ...placement.weights.keys()])].sort()
   const own = new Map(round.members.map(({ name, weight }) => [name, weight]))
   const of = (name: string, signal: (typeof SIGNALS)[number]) =>
     view.owners[signal].flatMap((owner, number) => (owner === name ? [number] : []))

@@ -146,6 +146,11 @@ export class FakeNative implements NativeCluster {
     return JSON.stringify(known)
   }
 
+  async catchUp(): Promise<void> {
+    this.#open()
+    if (this.group.leader === '') throw new OtlakeError('CLUSTER_UNREACHABLE', 'no leader')
+  }
+
   async configure(key: string, value: string): Promise<void> {
     this.#open()
     if (this.group.leader === '') throw new OtlakeError('CLUSTER_UNREACHABLE', 'no leader')
