@@ -77,7 +77,10 @@ pub fn without(signal: Signal, body: &Bytes, shards: &ShardSet) -> Option<Bytes>
 /// What is left of a request for metrics without those whose points are of some tables; otherwise as
 /// `without`.
 pub fn without_tables(body: &Bytes, tables: &[Table]) -> Option<Bytes> {
-    let owners = left_and_gone(&ShardSet::EMPTY);
+    if tables.is_empty() {
+        return Some(body.clone());
+    }
+    let owners = left_and_gone(&ShardSet::ALL);
     left(body, walked(Signal::Metrics, body, &owners, tables))
 }
 
@@ -107,7 +110,8 @@ pub fn plan(signal: Signal, body: &[u8], owners: &Owners) -> Plan {
     walked(signal, body, owners, &[])
 }
 
-/// As `plan`; metrics of some tables are `GONE`'s, whatever their shard is.
+/// As `plan`; where tables are named, their metrics are `GONE`'s and all others `LOCAL`'s, whatever
+/// their shards are.
 fn walked(signal: Signal, body: &[u8], owners: &Owners, gone: &[Table]) -> Plan {
     // Places are kept in 32 bits; a larger request is refused in any case.
     if owners.is_alone() || u32::try_from(body.len()).is_err() {
@@ -153,7 +157,7 @@ struct Walk<'a> {
     signal: Signal,
     body: &'a [u8],
     owners: &'a Owners,
-    /// Tables whose metrics are `GONE`'s.
+    /// Tables whose metrics are `GONE`'s; where there are none, shards decide.
     gone: &'a [Table],
     slices: Slices,
     records: usize,
@@ -289,10 +293,10 @@ impl<'a> Walk<'a> {
                 Ok(self.owners.owner(self.signal, self.resource, self.placing))
             }
             Signal::Metrics => {
-                if !self.gone.is_empty()
-                    && table_of(record)?.is_some_and(|table| self.gone.contains(&table))
-                {
-                    return Ok((GONE, 0));
+                if !self.gone.is_empty() {
+                    let table = table_of(record)?;
+                    let is_gone = table.is_some_and(|table| self.gone.contains(&table));
+                    return Ok((if is_gone { GONE } else { LOCAL }, 0));
                 }
                 let key = hash(first_or_last(record, 1)?, self.scope);
                 Ok(self.owners.owner(self.signal, key, self.placing))
