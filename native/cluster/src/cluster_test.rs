@@ -3,7 +3,8 @@
 use otlake_base::{Code, Signal, Table};
 use otlake_replicate::Quorum;
 
-use crate::testing::{Nodes, eventually, logs, once, retried, spans};
+use crate::requests::{logs, spans};
+use crate::testing::{Nodes, eventually, once, retried};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i1_what_is_acknowledged_has_its_quorum_and_without_one_it_is_refused_before_the_log() {

@@ -48,4 +48,6 @@ mod recover_test;
 #[cfg(test)]
 mod registry_test;
 #[cfg(test)]
+mod requests;
+#[cfg(test)]
 mod testing;

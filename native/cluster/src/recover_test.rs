@@ -3,7 +3,8 @@
 use otlake_base::{Signal, Table};
 use otlake_replicate::Quorum;
 
-use crate::testing::{LOGS_ALONE, Nodes, eventually, logs, once, points, spans};
+use crate::requests::{logs, points, spans};
+use crate::testing::{LOGS_ALONE, Nodes, eventually, once};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i2_i3_rows_of_an_owner_that_vanished_are_there_once_at_every_other_node() {
