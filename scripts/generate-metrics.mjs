@@ -1,6 +1,6 @@
 /**
- * Writes docs/metrics.md from what registers the metrics: native/base/src/metrics.rs, job_metrics.rs
- * and metadata_metrics.rs, whose fields' comments name the labels and, in parentheses, their values; the
+ * Writes docs/metrics.md from what registers the metrics: native/base/src/metrics.rs, bucket_metrics.rs,
+ * job_metrics.rs and metadata_metrics.rs, whose fields' comments name the labels and, in parentheses, their values; the
  * TypeScript sources; and prom-client's own, as this machine's Node.js has them (on Linux it has
  * the most). `--print` prints the page and writes nothing.
  *
@@ -54,6 +54,7 @@ const KINDS = quoted(
   /fn name\(self\)[\s\S]*?match self \{([\s\S]*?)\n {8}\}/,
 )
 const JOBS = 'native/base/src/job_metrics.rs'
+const BUCKET = 'native/base/src/bucket_metrics.rs'
 const PEERS = 'native/base/src/peer_metrics.rs'
 const METADATA = 'native/base/src/metadata_metrics.rs'
 const NOTES = 'native/decode/src/notes.rs'
@@ -79,10 +80,15 @@ const CLUSTER = join('node', 'cluster')
 const FAULTS = {
   kind: quotedIn('ts/cluster/faults.ts', /export type FaultKind =([\s\S]*?)\n\n/),
 }
+const OPERATIONS = {
+  operation: quoted(BUCKET, /const OPERATIONS: .*= \[([\s\S]*?)\];/),
+}
 const DIRECTIONS = { direction: ['sent', 'received'] }
 
 /** The values of labels that are a metric's own, where the code has a list of them. */
 const OWN = {
+  bucket_requests: { ...OPERATIONS, outcome: quoted(BUCKET, /const OUTCOMES: .*= \[(.*)\];/) },
+  bucket_request_duration: OPERATIONS,
   cluster_members: {
     status: quotedIn('ts/cluster/messages.ts', /export type Status = (.*)/),
   },
@@ -255,6 +261,7 @@ function labelTable(metrics) {
 
 const own = [
   ...native('native/base/src/metrics.rs'),
+  ...native(BUCKET),
   ...native(JOBS),
   ...native(PEERS),
   ...native(METADATA),

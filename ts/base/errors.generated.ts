@@ -54,6 +54,7 @@ export type ErrorCode =
   | 'LOG_IO'
   | 'TABLE_IO'
   | 'TABLE_CONFLICT'
+  | 'BUCKET_UNUSABLE'
   | 'TABLE_CORRUPT'
   | 'METADATA_UNAVAILABLE'
   | 'METADATA_REFUSED'
@@ -124,6 +125,7 @@ export const ERRORS: Record<ErrorCode, { kind: ErrorKind; fix: string }> = {
   LOG_IO: { kind: 'unavailable', fix: 'The disk refused a log write: check its space and health; the client may retry.' },
   TABLE_IO: { kind: 'unavailable', fix: 'The table\'s storage refused a read or write: check its space and health.' },
   TABLE_CONFLICT: { kind: 'unavailable', fix: 'Another writer changed the table: the commit is tried again.' },
+  BUCKET_UNUSABLE: { kind: 'invalid', fix: 'Give the node a bucket that exists, in a store that refuses to overwrite when it is asked to (`If-None-Match: *`), credentials that may list, read, write and delete in it, and a clock that is right.' },
   TABLE_CORRUPT: { kind: 'corrupt', fix: 'A table\'s log or file is damaged: restore it from a backup.' },
   METADATA_UNAVAILABLE: { kind: 'unavailable', fix: 'The metadata group has no leader that a majority follows: retry; see that a majority of its voters runs and can be reached.' },
   METADATA_REFUSED: { kind: 'invalid', fix: 'What was asked does not fit what the metadata group holds now: read it again, then decide.' },

@@ -17,6 +17,10 @@ use uuid::Uuid;
 
 use crate::file_system;
 
+/// Below it are buckets of object stores, on a disk that has any: no path that anybody uses on a file
+/// system. Nothing but a disk can open what lies there.
+pub const BUCKETS: &str = "/s3:";
+
 /// Files and folders of one file system.
 pub trait Disk: Debug + Send + Sync + 'static {
     /// Creates a file for writing from its start; `AlreadyExists` where the name is taken.
@@ -40,6 +44,42 @@ pub trait Disk: Debug + Send + Sync + 'static {
     fn list(&self, path: &Path) -> io::Result<Vec<Entry>>;
     /// What a name stands for.
     fn status(&self, path: &Path) -> io::Result<Status>;
+    /// As `list`, with what the names stand for; what goes meanwhile is left out.
+    fn list_with_status(&self, path: &Path) -> io::Result<Vec<(String, Status)>> {
+        let mut listed = Vec::new();
+        for entry in self.list(path)? {
+            match self.status(&path.join(&entry.name)) {
+                Ok(status) => listed.push((entry.name, status)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(listed)
+    }
+    /// The files of a folder and of all below it, by their path below the folder, `/` between its
+    /// parts; of them those whose path comes after `after`. None where there is no such folder.
+    fn walk(&self, path: &Path, after: &str) -> io::Result<Vec<(String, Status)>> {
+        let mut files = Vec::new();
+        let mut left = vec![String::new()];
+        while let Some(below) = left.pop() {
+            let listed = match self.list_with_status(&path.join(&below)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                listed => listed?,
+            };
+            for (name, status) in listed {
+                let name = match below.as_str() {
+                    "" => name,
+                    below => format!("{below}/{name}"),
+                };
+                if status.folder {
+                    left.push(name);
+                } else if name.as_str() > after {
+                    files.push((name, status));
+                }
+            }
+        }
+        Ok(files)
+    }
     /// The absolute path without links.
     fn canonical(&self, path: &Path) -> io::Result<PathBuf>;
     /// Locks a file, creating it where it is absent, until what is returned is dropped or the
@@ -159,6 +199,14 @@ pub fn existing_above<'a>(disk: &dyn Disk, folder: &'a Path) -> &'a Path {
         .skip(1)
         .find(|above| disk.status(above).is_ok_and(|status| status.folder))
         .unwrap_or(Path::new("."))
+}
+
+/// Bytes of a file of the machine from an offset, as many as there are and fit.
+///
+/// # Errors
+/// What the file system says.
+pub fn read_at(file: &File, at: u64, into: &mut [u8]) -> io::Result<usize> {
+    file_system::read_at(file, at, into)
 }
 
 /// A whole file.

@@ -135,6 +135,7 @@ codes! {
     LogIo = "LOG_IO", Unavailable, "The disk refused a log write: check its space and health; the client may retry.";
     TableIo = "TABLE_IO", Unavailable, "The table's storage refused a read or write: check its space and health.";
     TableConflict = "TABLE_CONFLICT", Unavailable, "Another writer changed the table: the commit is tried again.";
+    BucketUnusable = "BUCKET_UNUSABLE", Invalid, "Give the node a bucket that exists, in a store that refuses to overwrite when it is asked to (`If-None-Match: *`), credentials that may list, read, write and delete in it, and a clock that is right.";
     TableCorrupt = "TABLE_CORRUPT", Corrupt, "A table's log or file is damaged: restore it from a backup.";
 
     MetadataUnavailable = "METADATA_UNAVAILABLE", Unavailable, "The metadata group has no leader that a majority follows: retry; see that a majority of its voters runs and can be reached.";

@@ -1,6 +1,7 @@
 //! What every other crate stands on: ports and vocabulary, no algorithms.
 //!
 //! - `allocator`: what the C library keeps for later.
+//! - `bucket_metrics`: what the object store of the tables is asked, and how long it takes.
 //! - `budget`: bytes that many share, fairly.
 //! - `clock`: the only place that reads the time.
 //! - `disk`: what is to survive a crash is written through it; the machine's file system.
@@ -23,6 +24,7 @@
 //! - `worker`: threads for work that takes long and is in no hurry.
 
 pub mod allocator;
+pub mod bucket_metrics;
 pub mod budget;
 pub mod checksum;
 pub mod clock;

@@ -127,6 +127,15 @@ pub const LIVE_MESSAGE_BYTES: usize = 1024 * 1024;
 /// How long a request waits for its acknowledgement before the client is told to try again, in
 /// milliseconds.
 pub const ACK_TIMEOUT_MS: u64 = 60_000;
+/// Bytes of one part of a file that is uploaded to a bucket; a smaller file is one request.
+pub const BUCKET_PART_BYTES: usize = 8 * 1024 * 1024;
+/// Parts of one file that are under way to a bucket at once (I5).
+pub const BUCKET_PARTS_AT_ONCE: usize = 2;
+/// Bytes of a file on its way from or to a bucket that are held in memory; a larger one is in a
+/// file of the data folder (I5).
+pub const BUCKET_SPOOL_BYTES: usize = 1024 * 1024;
+/// Folders of a bucket that are remembered as made (I5).
+pub const BUCKET_FOLDERS: usize = 4_096;
 /// A file of this many bytes is not merged any more.
 pub const COMPACT_TARGET_BYTES: u64 = 128 * 1024 * 1024;
 /// A file of this many rows is not merged any more.

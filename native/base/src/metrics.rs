@@ -9,6 +9,7 @@ pub use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::bucket_metrics::BucketMetrics;
 use crate::invariant::Invariant;
 use crate::job_metrics::JobMetrics;
 use crate::metadata_metrics::MetadataMetrics;
@@ -123,6 +124,8 @@ pub struct Metrics {
     /// Checkpoints of a table's log that could not be written, by `table`; the next is tried when
     /// it is due.
     pub checkpoint_failures: Family<Labels, Counter>,
+    /// What the object store of the tables is asked.
+    pub bucket: BucketMetrics,
     /// What the regular jobs count.
     pub jobs: JobMetrics,
     /// What the connections between nodes count.
@@ -169,6 +172,7 @@ impl Metrics {
     /// A registry of its own, all at zero.
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("otlake");
+        let bucket = BucketMetrics::new(&mut registry);
         let jobs = JobMetrics::new(&mut registry);
         let peers = PeerMetrics::new(&mut registry);
         let metadata = MetadataMetrics::new(&mut registry);
@@ -374,6 +378,7 @@ impl Metrics {
                 "Checkpoints of a table's log that could not be written",
                 counters()
             ),
+            bucket,
             jobs,
             peers,
             metadata,

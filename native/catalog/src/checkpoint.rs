@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use deltalake_core::table::state::DeltaTableState;
 use deltalake_core::{DeltaTable, DeltaTableError, checkpoints};
@@ -49,7 +50,10 @@ impl DeltaTableHandle {
         };
         let store = delta.log_store();
         let log = self.root.join("_delta_log");
-        let deleted = match previous(&*self.disk, &log, version)? {
+        let disk = Arc::clone(&self.disk);
+        let previous = tokio::task::spawn_blocking(move || previous(&*disk, &log, version));
+        let previous = previous.await.map_err(io::Error::other)??;
+        let deleted = match previous {
             None => 0,
             Some(keep) => {
                 let expired = self.millis() - LOG_RETENTION.as_millis() as i64;

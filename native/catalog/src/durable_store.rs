@@ -403,9 +403,8 @@ impl ObjectStore for DurableStore {
         );
         futures::stream::once(async move {
             let folder = on_disk_folder(&prefix)?;
-            let listing = blocking(move || Listing::all(&*disk, &folder, prefix)).await?;
-            let after = move |meta: &ObjectMeta| meta.location > offset;
-            let metas = listing.objects.into_iter().filter(after).map(Ok);
+            let all = move || Listing::all(&*disk, &folder, &prefix, &offset);
+            let metas = blocking(all).await?.into_iter().map(Ok);
             Ok::<_, Error>(futures::stream::iter(metas))
         })
         .try_flatten()

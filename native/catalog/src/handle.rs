@@ -11,7 +11,7 @@ use deltalake_core::operations::create::CreateBuilder;
 use deltalake_core::table::state::DeltaTableState;
 use deltalake_core::{DeltaTable, DeltaTableBuilder};
 use futures::TryStreamExt;
-use otlake_base::disk::{Disk, create_folders, existing_above};
+use otlake_base::disk::{BUCKETS, Disk, create_folders, existing_above};
 use otlake_base::metrics::by_table;
 use otlake_base::{Clock, Code, DataFile, Error, Metrics, Result, Table};
 use otlake_shard::Written;
@@ -62,6 +62,15 @@ pub(crate) fn state(table: Table, delta: &DeltaTable) -> Result<&DeltaTableState
     delta.snapshot().map_err(|error| unreadable(table, error))
 }
 
+/// What Delta calls a table's folder. All reading goes through the store that it is given; but a
+/// `file:` it looks at by itself, which a folder of a bucket does not stand.
+pub(crate) fn location(root: &Path) -> Option<Url> {
+    match root.starts_with(BUCKETS) {
+        true => Url::parse(&format!("memory://{}/", root.display())).ok(),
+        false => Url::from_directory_path(root).ok(),
+    }
+}
+
 /// The snapshot of a loaded version, and the files that it says are removed.
 async fn newest(
     table: Table,
@@ -90,8 +99,7 @@ impl DeltaTableHandle {
         let root = disk
             .canonical(&root)
             .map_err(|error| storage(table, "cannot find its folder", error))?;
-        let url = Url::from_directory_path(&root)
-            .map_err(|()| storage(table, "not a folder", root.display()))?;
+        let url = location(&root).ok_or_else(|| storage(table, "not a folder", root.display()))?;
         let store = DurableStore::new(Arc::clone(&disk), Arc::clone(&metrics));
         let backend = Arc::new(store.clone());
         let mut delta = DeltaTableBuilder::from_url(url.clone())

@@ -9,7 +9,7 @@ use object_store::path::Path;
 use object_store::{ObjectMeta, Result};
 use otlake_base::disk::{Disk, Status};
 
-use crate::durable_store::failed_at;
+use crate::durable_store::{failed, failed_at};
 
 /// Files and folders.
 #[derive(Default)]
@@ -41,21 +41,15 @@ impl Listing {
     /// A folder, which `prefix` names; nothing where there is none.
     pub(crate) fn one(disk: &dyn Disk, folder: &FsPath, prefix: &Path) -> Result<Listing> {
         let mut listing = Listing::default();
-        let entries = match disk.list(folder) {
+        let listed = match disk.list_with_status(folder) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(listing),
-            entries => entries.map_err(|error| failed_at(prefix, error))?,
+            listed => listed.map_err(|error| failed_at(prefix, error))?,
         };
-        for entry in entries.iter().filter(|entry| !is_staged(&entry.name)) {
-            let location = prefix.clone().join(entry.name.as_str());
-            if entry.folder {
-                listing.folders.push(location);
-                continue;
-            }
-            match disk.status(&folder.join(&entry.name)) {
-                // It went meanwhile.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(failed_at(&location, error)),
-                Ok(status) => listing.objects.push(meta_of(location, &status)),
+        for (name, status) in listed.iter().filter(|(name, _)| !is_staged(name)) {
+            let location = prefix.clone().join(name.as_str());
+            match status.folder {
+                true => listing.folders.push(location),
+                false => listing.objects.push(meta_of(location, status)),
             }
         }
         listing.folders.sort();
@@ -63,20 +57,31 @@ impl Listing {
         Ok(listing)
     }
 
-    /// A folder and all below it.
-    pub(crate) fn all(disk: &dyn Disk, folder: &FsPath, prefix: Path) -> Result<Listing> {
-        let mut all = Listing::default();
-        let mut left = vec![(folder.to_path_buf(), prefix)];
-        while let Some((folder, prefix)) = left.pop() {
-            let one = Listing::one(disk, &folder, &prefix)?;
-            for below in one.folders {
-                if let Some(name) = below.filename() {
-                    left.push((folder.join(name), below.clone()));
-                }
-            }
-            all.objects.extend(one.objects);
+    /// The files of a folder, which `prefix` names, and of all below it that come after `offset`.
+    pub(crate) fn all(
+        disk: &dyn Disk,
+        folder: &FsPath,
+        prefix: &Path,
+        offset: &Path,
+    ) -> Result<Vec<ObjectMeta>> {
+        let below = match prefix.as_ref() {
+            "" => String::new(),
+            prefix => format!("{prefix}/"),
+        };
+        // An offset that is not in the folder comes before all of it, or after.
+        let after = match offset.as_ref().strip_prefix(&below) {
+            Some(after) => after,
+            None if offset.as_ref() < below.as_str() => "",
+            None => return Ok(Vec::new()),
+        };
+        let listed = disk.walk(folder, after);
+        let listed = listed.map_err(|error| failed_at(prefix, error))?;
+        let mut objects = Vec::with_capacity(listed.len());
+        for (name, status) in listed.iter().filter(|(name, _)| !is_staged(name)) {
+            let location = Path::parse(format!("{below}{name}")).map_err(failed)?;
+            objects.push(meta_of(location, status));
         }
-        all.objects.sort_by(|a, b| a.location.cmp(&b.location));
-        Ok(all)
+        objects.sort_by(|a, b| a.location.cmp(&b.location));
+        Ok(objects)
     }
 }

@@ -430,7 +430,7 @@ async fn i6_checkpoints_of_two_nodes_at_one_version_are_whole() {
         let third = open(dir.path()).await;
         assert_eq!(held(&third.snapshot()), each_once(&[1], sequence));
         let log = third.root.join("_delta_log");
-        for file in crate::verify::log_files(&*real(), &third.root).unwrap() {
+        for (file, _) in crate::verify::log_files(&*real(), &third.root).unwrap() {
             // The hint alone may be of the one and its sums of the other.
             if !file.ends_with("_last_checkpoint") {
                 let checked = crate::verify::check_log_file(&*real(), &file).unwrap();

@@ -8,25 +8,25 @@ use deltalake_core::DeltaTableBuilder;
 use otlake_base::checksum::{BLOCK_BYTES, BlockSums, Checked};
 use otlake_base::disk::{Disk, Reader, read};
 use otlake_base::{Code, DataFile, Error, Metrics, Result, Table};
-use url::Url;
 
 use crate::durable_store::{DurableStore, sums_beside};
+use crate::handle::location;
 use crate::integrity::{self, Kind, Verdict};
 use crate::recover::unreadable;
 use crate::snapshot::files;
 
-/// The files of a table's log that readers depend on, in the order of their names.
+/// The files of a table's log that readers depend on, in the order of their names, with their bytes.
 ///
 /// # Errors
 /// `TABLE_IO` where the folder cannot be listed.
-pub fn log_files(disk: &dyn Disk, root: &Path) -> Result<Vec<PathBuf>> {
+pub fn log_files(disk: &dyn Disk, root: &Path) -> Result<Vec<(PathBuf, u64)>> {
     let folder = root.join("_delta_log");
-    let list = || -> io::Result<Vec<PathBuf>> {
+    let list = || -> io::Result<Vec<(PathBuf, u64)>> {
         let mut paths = Vec::new();
-        for entry in disk.list(&folder)? {
-            let path = folder.join(entry.name);
+        for (name, status) in disk.list_with_status(&folder)? {
+            let path = folder.join(name);
             if path.to_str().and_then(Kind::of).is_some() {
-                paths.push(path);
+                paths.push((path, status.bytes));
             }
         }
         paths.sort();
@@ -44,7 +44,7 @@ pub async fn data_files(disk: Arc<dyn Disk>, table: Table, root: &Path) -> Resul
         Error::new(Code::TableIo, format!("{}: {error}", root.display()))
     };
     let root = disk.canonical(root).map_err(|error| io(&error))?;
-    let url = Url::from_directory_path(&root).map_err(|()| io(&"not a folder"))?;
+    let url = location(&root).ok_or_else(|| io(&"not a folder"))?;
     let store = DurableStore::new(disk, Arc::new(Metrics::new()));
     let backend = Arc::new(store.clone());
     let mut delta = DeltaTableBuilder::from_url(url.clone())

@@ -65,7 +65,8 @@ fn damaged(root: &Path) -> Vec<PathBuf> {
     let files = log_files(&RealDisk, root).unwrap();
     let is_damaged =
         |path: &PathBuf| matches!(check_log_file(&RealDisk, path), Ok(Checked::Damaged(_)));
-    files.into_iter().filter(is_damaged).collect()
+    let paths = files.into_iter().map(|(path, _)| path);
+    paths.filter(is_damaged).collect()
 }
 
 fn version(number: u64, end: &str) -> String {
@@ -88,9 +89,13 @@ async fn checksums_of_files_survive_commits_and_checkpoints() {
         );
     }
     let log = log_files(&RealDisk, &after.root).unwrap();
-    assert!(log.iter().any(|path| path.ends_with("_last_checkpoint")));
+    assert!(
+        log.iter()
+            .any(|(path, _)| path.ends_with("_last_checkpoint"))
+    );
     assert_eq!(log.len() as u64, CHECKPOINT_INTERVAL + 15 + 1 + 2);
-    for path in log {
+    for (path, bytes) in log {
+        assert_eq!(bytes, RealDisk.status(&path).unwrap().bytes);
         assert_eq!(
             check_log_file(&RealDisk, &path).unwrap(),
             Checked::Whole,

@@ -50,18 +50,22 @@ impl Verification {
     /// # Errors
     /// `NODE_DIRECTORY_UNUSABLE` for a folder that holds no data of ours; `LOG_IO`, `TABLE_IO`.
     pub async fn plan(root: &Path) -> Result<Verification> {
-        Self::plan_on(real(), root).await
+        Self::plan_on(real(), root, &root.join("tables")).await
     }
 
-    /// As `plan`, on a given disk.
+    /// As `plan`, on a given disk, with the tables in a folder of their own.
     ///
     /// # Errors
     /// As `plan`.
-    pub async fn plan_on(disk: Arc<dyn Disk>, root: &Path) -> Result<Verification> {
+    pub async fn plan_on(
+        disk: Arc<dyn Disk>,
+        root: &Path,
+        tables_folder: &Path,
+    ) -> Result<Verification> {
         let is_folder = |path: &Path| disk.status(path).is_ok_and(|status| status.folder);
         let length = |path: &Path| disk.status(path).map_or(0, |status| status.bytes);
-        let (log_folder, tables_folder) = (root.join("log"), root.join("tables"));
-        if !is_folder(&log_folder) && !is_folder(&tables_folder) {
+        let log_folder = root.join("log");
+        if !is_folder(&log_folder) && !is_folder(tables_folder) {
             return Err(Error::new(
                 Code::NodeDirectoryUnusable,
                 format!("{} holds neither a log nor tables", root.display()),
@@ -81,10 +85,8 @@ impl Verification {
             if !is_folder(&folder) {
                 continue;
             }
-            for path in tables::log_files(&*disk, &folder)? {
-                let bytes = length(&path);
-                items.push((Item::LogFile(path), bytes));
-            }
+            let files = tables::log_files(&*disk, &folder)?.into_iter();
+            items.extend(files.map(|(path, bytes)| (Item::LogFile(path), bytes)));
             match tables::data_files(Arc::clone(&disk), table, &folder).await {
                 Ok(files) => items.extend(files.into_iter().map(|file| {
                     let bytes = file.size;

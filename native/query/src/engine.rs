@@ -26,6 +26,8 @@ use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
 use futures::Stream;
 use futures::future::try_join_all;
+use object_store::ObjectStore;
+use object_store::local::LocalFileSystem;
 use otlake_base::limits::FOOTERS_BYTES;
 use otlake_base::{
     Clock, Code, Consistency, Error, Metrics, Missing, Moment, Result, Session, Table, TableSource,
@@ -54,6 +56,9 @@ const TOP_CONSUMERS: NonZeroUsize = NonZeroUsize::new(3).unwrap();
 /// Filters decide row by row inside the Parquet reader, so that columns of rows that do not
 /// match are not decoded.
 const PUSHDOWN_FILTERS: bool = true;
+
+/// Bytes of a file's end in a store that one request reads for its footer: most footers.
+const FOOTER_BYTES: usize = 64 * 1024;
 
 /// A trace by its id, as queries are counted.
 const TRACE: &str = "trace";
@@ -142,13 +147,40 @@ pub struct QueryEngine {
 }
 
 impl QueryEngine {
-    /// An engine over `sources`.
+    /// An engine over `sources`, whose files are the machine's.
     ///
     /// # Errors
     /// `QUERY_FAILED` where `temp_dir` is of no use.
     pub fn new(
         config: QueryConfig,
         sources: Vec<Arc<dyn TableSource>>,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Arc<QueryEngine>> {
+        let files = (Arc::new(LocalFileSystem::new()) as _, None);
+        Self::built(config, sources, files, clock, metrics)
+    }
+
+    /// As `new`, with files in a store, where each request costs time and money: a key is a file's
+    /// path without its first slash.
+    ///
+    /// # Errors
+    /// As `new`.
+    pub fn over(
+        config: QueryConfig,
+        sources: Vec<Arc<dyn TableSource>>,
+        files: Arc<dyn ObjectStore>,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Arc<QueryEngine>> {
+        let files = (files, Some(FOOTER_BYTES));
+        Self::built(config, sources, files, clock, metrics)
+    }
+
+    fn built(
+        config: QueryConfig,
+        sources: Vec<Arc<dyn TableSource>>,
+        (files, footer_bytes): (Arc<dyn ObjectStore>, Option<usize>),
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Result<Arc<QueryEngine>> {
@@ -161,6 +193,8 @@ impl QueryEngine {
             .build_arc()
             .map_err(fail)?;
         let reader = Arc::new(CheckedReaderFactory::new(
+            files,
+            footer_bytes,
             runtime.cache_manager.get_file_metadata_cache(),
             Arc::clone(&metrics),
         ));

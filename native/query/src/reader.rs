@@ -23,7 +23,6 @@ use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt, StreamExt};
-use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error as StoreError, GetOptions, GetRange, GetResult, GetResultPayload,
@@ -38,15 +37,23 @@ const STORE: &str = "CheckedFile";
 
 /// Makes readers that check what they read, and keep footers in the cache.
 pub(crate) struct CheckedReaderFactory {
-    local: Arc<LocalFileSystem>,
+    files: Arc<dyn ObjectStore>,
+    /// Bytes of a file's end that are read at once for its footer.
+    footer_bytes: Option<usize>,
     cache: Arc<FileMetadataCache>,
     metrics: Arc<Metrics>,
 }
 
 impl CheckedReaderFactory {
-    pub(crate) fn new(cache: Arc<FileMetadataCache>, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(
+        files: Arc<dyn ObjectStore>,
+        footer_bytes: Option<usize>,
+        cache: Arc<FileMetadataCache>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         CheckedReaderFactory {
-            local: Arc::new(LocalFileSystem::new()),
+            files,
+            footer_bytes,
             cache,
             metrics,
         }
@@ -68,13 +75,14 @@ impl ParquetFileReaderFactory for CheckedReaderFactory {
         metrics: &ExecutionPlanMetricsSet,
     ) -> DataFusionResult<Box<dyn AsyncFileReader + Send>> {
         let cache = Arc::clone(&self.cache);
+        let metadata_size_hint = metadata_size_hint.or(self.footer_bytes);
         let Some(sums) = file.extension::<Arc<BlockSums>>().map(Arc::clone) else {
-            return CachedParquetFileReaderFactory::new(Arc::clone(&self.local) as _, cache)
+            return CachedParquetFileReaderFactory::new(Arc::clone(&self.files), cache)
                 .create_reader(partition_index, file, metadata_size_hint, metrics);
         };
         let damage = Arc::new(OnceLock::new());
         let store = CheckedFile {
-            local: Arc::clone(&self.local),
+            files: Arc::clone(&self.files),
             sums,
             size: file.object_meta.size,
             metrics: Arc::clone(&self.metrics),
@@ -131,9 +139,9 @@ impl AsyncFileReader for CheckedReader {
     }
 }
 
-/// One file with its checksums, read through the local file system.
+/// One file with its checksums.
 struct CheckedFile {
-    local: Arc<LocalFileSystem>,
+    files: Arc<dyn ObjectStore>,
     sums: Arc<BlockSums>,
     size: u64,
     metrics: Arc<Metrics>,
@@ -205,7 +213,7 @@ fn read_only(operation: &str) -> StoreError {
 impl ObjectStore for CheckedFile {
     async fn get_opts(&self, location: &Path, mut options: GetOptions) -> Result<GetResult> {
         if options.head {
-            return self.local.get_opts(location, options).await;
+            return self.files.get_opts(location, options).await;
         }
         let range = match options.range.take() {
             None => 0..self.size,
@@ -218,7 +226,7 @@ impl ObjectStore for CheckedFile {
         };
         let around = BlockSums::around(&range, self.size);
         options.range = Some(GetRange::Bounded(around.clone()));
-        let got = self.local.get_opts(location, options).await?;
+        let got = self.files.get_opts(location, options).await?;
         let (meta, attributes) = (got.meta.clone(), got.attributes.clone());
         let bytes = got.bytes().await?;
         let bytes = self.checked(location, around.start, &bytes, &range)?;
@@ -235,7 +243,7 @@ impl ObjectStore for CheckedFile {
             .iter()
             .map(|range| BlockSums::around(range, self.size));
         let reads = joined(around.collect());
-        let blocks = self.local.get_ranges(location, &reads).await?;
+        let blocks = self.files.get_ranges(location, &reads).await?;
         let checked: Vec<Bytes> = reads
             .iter()
             .zip(&blocks)
@@ -250,11 +258,11 @@ impl ObjectStore for CheckedFile {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.local.list(prefix)
+        self.files.list(prefix)
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.local.list_with_delimiter(prefix).await
+        self.files.list_with_delimiter(prefix).await
     }
 
     async fn put_opts(&self, _: &Path, _: PutPayload, _: PutOptions) -> Result<PutResult> {

@@ -22,7 +22,12 @@ async fn of(sql: &str) -> Vec<(Table, Wanted)> {
         Arc::new(Spans::new(&folder)),
         None,
         (Consistency::Strong, false),
-        Arc::new(CheckedReaderFactory::new(cache, Arc::new(Metrics::new()))),
+        Arc::new(CheckedReaderFactory::new(
+            Arc::new(LocalFileSystem::new()),
+            None,
+            cache,
+            Arc::new(Metrics::new()),
+        )),
         Arc::new(AtomicUsize::new(8192)),
     );
     let session = SessionContext::new();

@@ -1,10 +1,11 @@
 //! What crashes and expired checkpoints leave in a table's folders, besides data files.
 
+use std::collections::HashSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use otlake_base::disk::Disk;
+use otlake_base::disk::{Disk, Status};
 
 use crate::sweep::partitions;
 
@@ -18,19 +19,20 @@ pub(super) fn log_leftovers(
     age: Duration,
 ) -> io::Result<Vec<PathBuf>> {
     let log = root.join("_delta_log");
+    let entries = disk.list_with_status(&log)?;
+    let names: HashSet<&str> = entries.iter().map(|(name, _)| name.as_str()).collect();
     let mut leftovers = Vec::new();
-    for entry in disk.list(&log)? {
-        let of = entry
-            .name
+    for (name, status) in &entries {
+        let of = name
             .strip_prefix('.')
             .and_then(|name| name.strip_suffix(".crc32c"));
         let lost = match of {
-            Some(of) => !is_there(disk, &log.join(of))?,
-            None => is_staged(&entry.name),
+            // One that came since the folder was listed came with sums that are not old.
+            Some(of) => !names.contains(of),
+            None => is_staged(name),
         };
-        let path = log.join(&entry.name);
-        if lost && is_old(disk, &path, now, age)? {
-            leftovers.push(path);
+        if lost && is_old(status, now, age) {
+            leftovers.push(log.join(name));
         }
     }
     Ok(leftovers)
@@ -46,8 +48,14 @@ pub(super) fn empty_folders(
     let mut empty = Vec::new();
     for folder in partitions(disk, root)? {
         let path = root.join(folder);
-        if disk.list(&path)?.is_empty() && is_old(disk, &path, now, age)? {
-            empty.push(path);
+        if !disk.list(&path)?.is_empty() {
+            continue;
+        }
+        match disk.status(&path) {
+            Ok(status) if is_old(&status, now, age) => empty.push(path),
+            // Deleted meanwhile.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
         }
     }
     Ok(empty)
@@ -59,19 +67,6 @@ fn is_staged(name: &str) -> bool {
     })
 }
 
-fn is_there(disk: &dyn Disk, path: &Path) -> io::Result<bool> {
-    match disk.status(path) {
-        Ok(_) => Ok(true),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
-}
-
-fn is_old(disk: &dyn Disk, path: &Path, now: Duration, age: Duration) -> io::Result<bool> {
-    match disk.status(path) {
-        Ok(status) => Ok(Duration::from_nanos(status.modified_unix_nano) + age <= now),
-        // Renamed or deleted meanwhile.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-        Err(error) => Err(error),
-    }
+fn is_old(status: &Status, now: Duration, age: Duration) -> bool {
+    Duration::from_nanos(status.modified_unix_nano) + age <= now
 }

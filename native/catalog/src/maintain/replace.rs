@@ -10,6 +10,7 @@ use deltalake_core::protocol::DeltaOperation;
 use otlake_base::{Code, DataFile, Error, Result};
 use otlake_shard::Written;
 
+use crate::catalog::Sharing;
 use crate::commit::{COMMIT_ATTEMPTS, add, is_conflict};
 use crate::handle::{DeltaTableHandle, storage};
 use crate::snapshot::Snapshot;
@@ -66,7 +67,7 @@ impl DeltaTableHandle {
                             .any(|removed| removed.path == file.path)
                     });
                     if !conflict && unchanged {
-                        self.discard(&now, &change.added).await?;
+                        self.let_go(&now, &change.added).await?;
                         return Err(storage(self.table, "cannot commit", error));
                     }
                     last = Some(error);
@@ -74,13 +75,25 @@ impl DeltaTableHandle {
             }
         }
         let now = self.snapshot();
-        self.discard(&now, &change.added).await?;
+        self.let_go(&now, &change.added).await?;
         let last = last.map(|error| error.to_string()).unwrap_or_default();
         let message = format!(
             "{}: {COMMIT_ATTEMPTS} commits met others: {last}",
             self.table.name()
         );
         Err(Error::new(Code::TableConflict, message))
+    }
+
+    /// A commit that failed may land yet where a server is on its way to the folder: then its files
+    /// are deleted only once they are old and no version names them.
+    async fn let_go(&self, now: &Arc<Snapshot>, added: &[Written]) -> Result<()> {
+        match self.sharing {
+            Sharing::Alone => self.discard(now, added).await,
+            Sharing::Shared => {
+                self.forget(added);
+                Ok(())
+            }
+        }
     }
 
     async fn attempt_change(

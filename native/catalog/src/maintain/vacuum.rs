@@ -142,8 +142,12 @@ impl DeltaTableHandle {
     /// the deletions which follow are to make room on (I10): that one is for the next run.
     async fn shorten_log(&self, delta: &mut deltalake_core::DeltaTable) -> u64 {
         let last = self.root.join("_delta_log/_last_checkpoint");
-        let last = disk::read(&*self.disk, &last)
+        let disk = Arc::clone(&self.disk);
+        let read = tokio::task::spawn_blocking(move || disk::read(&*disk, &last).ok());
+        let last = read
+            .await
             .ok()
+            .flatten()
             .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok())
             .and_then(|hint| hint["version"].as_u64())
             .unwrap_or(0);
@@ -165,21 +169,15 @@ fn candidates(
     let mut candidates = Vec::new();
     for folder in partitions(disk, root)? {
         let dir = root.join(&folder);
-        for entry in disk.list(&dir)? {
-            let path = dir.join(&entry.name);
-            let status = match disk.status(&path) {
-                Ok(status) => status,
-                // Renamed or deleted meanwhile.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
-            let name = format!("{folder}/{}", entry.name);
+        for (own_name, status) in disk.list_with_status(&dir)? {
+            let path = dir.join(&own_name);
+            let name = format!("{folder}/{own_name}");
             let (since, age) = match removed.get(&name) {
                 Some(at) => (
                     Duration::from_millis(u64::try_from(*at).unwrap_or(0)),
                     removed_age,
                 ),
-                None if is_ours(&entry.name) => (
+                None if is_ours(&own_name) => (
                     Duration::from_nanos(status.modified_unix_nano),
                     orphan_age.max(removed_age),
                 ),

@@ -145,7 +145,7 @@ impl Driver<'_> {
         let disk = Arc::new(self.disk.clone());
         let found = self.runtime.block_on(async {
             let root = Path::new(FOLDER);
-            let mut verification = Verification::plan_on(disk, root).await?;
+            let mut verification = Verification::plan_on(disk, root, &root.join("tables")).await?;
             let mut damaged = Vec::new();
             while let Some(finding) = verification.next().await {
                 let finding = finding?;
