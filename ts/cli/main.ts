@@ -50,7 +50,10 @@ Exit codes: 0 done, 1 failed, 2 wrong command or configuration, 3 no node answer
     .option('--bootstrap', 'begin a cluster where the data folder has none')
     .option('--peer <address>', 'HOST:PORT for the other nodes (host of --cluster, port 4322)')
     .option('--advertise <address>', 'IP[:PORT] that other nodes reach --cluster at')
-    .option('--tables <folder>', 'the tables, one folder for all nodes (tables in --data-dir)')
+    .option(
+      '--tables <place>',
+      'the tables, a folder or s3://bucket/prefix, one for all nodes (tables in --data-dir)',
+    )
     .option('--durability <mode>', 'fsync or relaxed (fsync)')
     .option('--log-level <level>', 'trace, debug, info, warn, error or silent (info)')
     .option('--config <file>', 'settings in YAML; OTLAKE_CONFIG names it, too')
@@ -62,19 +65,14 @@ Examples:
   otlake serve --data-dir /var/lib/otlake --otlp-grpc 0.0.0.0:4317
   otlake serve --set flush.interval_ms=2000 --set query.max_rows=1000000
   OTLAKE_DATA_DIR=/data otlake serve --config otlake.yaml
-  otlake serve --cluster 10.0.0.1:4321 --tables /shared/tables \\
+  otlake serve --cluster 10.0.0.1:4321 --tables s3://lake/otlake \\
     --join 10.0.0.1:4321,10.0.0.2:4321,10.0.0.3:4321        the same on three machines: a cluster
 
 A success to an exporter means: on stable storage (docs/durability.md).`,
     )
     .action(async (flags: Record<string, string | boolean | string[]>) => {
       const { serve } = await import('./serve.js')
-      const file = (flags.config as string | undefined) ?? process.env.OTLAKE_CONFIG
-      exit(
-        await serve(
-          loadConfig({ ...(file ? { file } : {}), env: process.env, flags: rawFlags(flags) }),
-        ),
-      )
+      exit(await serve(loadConfig(settingSources(flags))))
     })
 
   otlake
@@ -205,13 +203,16 @@ docs/jobs.md tells more.`,
     .description('check every segment, file and commit of a data folder; exit code 1 on damage')
     .option(
       '--data-dir <folder>',
-      'what `otlake serve` was given; a node may be running on it',
-      process.env.OTLAKE_DATA_DIR ?? './otlake-data',
+      'what `otlake serve` was given; a node may be running on it (./otlake-data)',
     )
+    .option('--tables <place>', 'the tables, where `otlake serve` was given them')
+    .option('--config <file>', 'settings in YAML; OTLAKE_CONFIG names it, too')
+    .option('--set <key=value>', 'a setting, such as those of storage.s3', gather, [])
     .option('--json', 'a line of JSON for each file', false)
-    .action(async ({ dataDir, json }: { dataDir: string; json: boolean }) => {
+    .action(async ({ json, ...flags }: VerifyOptions) => {
       const { runVerify } = await import('./verify.js')
-      exit(await runVerify(dataDir, { json }))
+      const { engine } = loadConfig(settingSources(flags))
+      exit(await runVerify(engine.dataDir, engine, { json }))
     })
 
   otlake
@@ -232,8 +233,16 @@ interface QueryOptions extends ClientOptions {
   output?: string
 }
 
+type VerifyOptions = Record<string, string | boolean | string[]> & { json: boolean }
+
 function gather(value: string, before: string[]): string[] {
   return [...before, value]
+}
+
+/** What settings come from, on a command line with these flags. */
+function settingSources(flags: Record<string, string | boolean | string[]>) {
+  const file = (flags.config as string | undefined) ?? process.env.OTLAKE_CONFIG
+  return { ...(file ? { file } : {}), env: process.env, flags: rawFlags(flags) }
 }
 
 function rawFlags(flags: Record<string, string | boolean | string[]>): Raw {

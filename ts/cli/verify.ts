@@ -1,6 +1,6 @@
 /** `otlake verify`: every segment, file and commit against its checksums, and what is damaged. */
 
-import { type Finding, isDamage, verify } from '../node/verify.js'
+import { type Finding, isDamage, type Tables, verify } from '../node/verify.js'
 import { bold, dim, green, red } from './terminal.js'
 
 const NAMES: Record<string, string> = {
@@ -22,14 +22,18 @@ const REMEDIES: Record<string, string> = {
 }
 
 /** Checks the folder; the exit code: 1 where anything is damaged. */
-export async function runVerify(dataDir: string, options: { json: boolean }): Promise<number> {
+export async function runVerify(
+  dataDir: string,
+  tables: Tables,
+  options: { json: boolean },
+): Promise<number> {
   const counts = new Map<string, number>()
   const damage: Finding[] = []
   const unsummed: Finding[] = []
   let files = 0
   let bytes = 0
   let percent = 0
-  for await (const finding of verify(dataDir)) {
+  for await (const finding of verify(dataDir, tables)) {
     if (options.json) console.log(JSON.stringify(finding))
     files += 1
     bytes += finding.bytes

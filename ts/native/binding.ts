@@ -23,10 +23,23 @@ export interface RetentionRule {
   days: number | null
 }
 
+/** A bucket of an S3-compatible store. Null leaves it to the AWS variables of the environment. */
+export interface StoreConfig {
+  /** `s3://bucket/prefix` */
+  url: string
+  endpoint: string | null
+  region: string | null
+  allowHttp: boolean
+  accessKeyId: string | null
+  secretAccessKey: string | null
+}
+
 export interface EngineConfig {
   dataDir: string
   /** The tables' folder; null for the one in `dataDir`. */
   tablesDir: string | null
+  /** The bucket that the tables are in; null for a folder. */
+  store: StoreConfig | null
   /** Whether what the log holds of earlier starts is left to the cluster. */
   leaveEarlier: boolean
   durability: Durability
@@ -230,7 +243,8 @@ export interface NativeModule {
   errorTable(): ErrorInfo[]
   limits(): Record<string, number>
   openEngine(config: EngineConfig, onLog: (event: LogEvent) => void): Promise<Engine>
-  verify(dataDir: string): Promise<ByteStream>
+  /** `tables`: their folder where it is elsewhere; `store`: the bucket that they are in. */
+  verify(dataDir: string, tables: string | null, store: StoreConfig | null): Promise<ByteStream>
 }
 
 let loaded: NativeModule | undefined

@@ -20,6 +20,7 @@ import { constants } from 'node:fs'
 import { copyFile, mkdir, open, readdir, rename, stat } from 'node:fs/promises'
 import { dirname, join, relative, resolve, sep } from 'node:path'
 import { OtlakeError } from '../base/errors.js'
+import { isBucket } from './storage-config.js'
 
 /** A folder whose files go while they are copied is listed again this often. */
 const LISTINGS = 5
@@ -41,13 +42,17 @@ export interface Backup {
  * `tables`: their folder, where it is not the one in `from`, as in a cluster; in the copy they are.
  *
  * @throws OtlakeError `NODE_DIRECTORY_UNUSABLE` for a folder that is no data directory,
- *   `CLI_USAGE` for a destination that exists, `TABLE_IO` where a copy fails.
+ *   `CLI_USAGE` for a destination that exists and for tables in a bucket, `TABLE_IO` where a copy fails.
  */
 export async function backup(
   from: string,
   to: string,
   tables: string = join(from, 'tables'),
 ): Promise<Backup> {
+  if (isBucket(tables)) {
+    const message = `${tables} is not copied here: turn on versioning of the bucket, or copy the prefix with a tool of the store's (aws s3 sync), each table's _delta_log first`
+    throw new OtlakeError('CLI_USAGE', message)
+  }
   const target = resolve(to)
   const partial = `${target}.partial`
   if ((await kind(tables)) !== 'folder') {

@@ -51,11 +51,6 @@ export const CLUSTER_SETTINGS: Record<string, Setting> = {
     schema: optionalAddress,
     default: '',
   },
-  'storage.tables': {
-    about: 'Folder of the tables, one for all nodes of a cluster; default: `tables` in `data_dir`',
-    schema: z.string(),
-    default: '',
-  },
   'cluster.join': {
     about:
       'Nodes of a cluster to join, each as `host:port` of its `listen.cluster` (docs/operations.md)',
@@ -285,7 +280,7 @@ export function clusterConfig(get: <T>(path: string) => T): ClusterConfig | null
   if (get<string>('storage.tables') === '') {
     throw invalid(
       'storage.tables',
-      'a cluster needs one folder for all nodes; name it with --tables',
+      'a cluster needs one folder or bucket for all nodes; name it with --tables',
     )
   }
   const keys = get<string[]>('cluster.keys').map((key) => Buffer.from(key, 'base64'))

@@ -244,3 +244,53 @@ test('listening everywhere without an address for others is refused with the fix
   const flags = { ...IN_A_CLUSTER, 'listen.cluster': '0.0.0.0:4321' }
   expect(refusal({ flags }).message).toContain('`cluster.advertise`')
 })
+
+const IN_A_BUCKET = { 'storage.tables': 's3://lake/tables' }
+
+test('tables in a bucket are what the settings say, and the rest is left to the AWS variables', () => {
+  const { engine } = loadConfig({ flags: IN_A_BUCKET })
+  expect(engine.tablesDir).toBeNull()
+  expect(engine.store).toEqual({
+    url: 's3://lake/tables',
+    endpoint: null,
+    region: null,
+    allowHttp: false,
+    accessKeyId: null,
+    secretAccessKey: null,
+  })
+  const env = {
+    OTLAKE_STORAGE_TABLES: 's3://lake',
+    OTLAKE_STORAGE_S3_ENDPOINT: 'http://127.0.0.1:9000',
+    OTLAKE_STORAGE_S3_REGION: 'eu-central-1',
+    OTLAKE_STORAGE_S3_ALLOW_HTTP: 'true',
+    OTLAKE_STORAGE_S3_ACCESS_KEY_ID: 'id',
+    OTLAKE_STORAGE_S3_SECRET_ACCESS_KEY: 'secret',
+  }
+  expect(loadConfig({ env }).engine.store).toEqual({
+    url: 's3://lake',
+    endpoint: 'http://127.0.0.1:9000',
+    region: 'eu-central-1',
+    allowHttp: true,
+    accessKeyId: 'id',
+    secretAccessKey: 'secret',
+  })
+  expect(clusterOf(IN_A_BUCKET)).not.toBeNull()
+})
+
+test.each([
+  ['storage.tables', 'gs://lake/tables'],
+  ['storage.s3.endpoint', 'minio:9000'],
+  ['storage.s3.access_key_id', 'alone'],
+  ['storage.s3.secret_access_key', 'alone'],
+  ['storage.s3.allow_http', 'maybe'],
+])('of a bucket %s = %j is refused by a key, without its secret', (path, value) => {
+  const { code, message } = refusal({ flags: { ...IN_A_BUCKET, [path]: value } })
+  expect(code).toBe('CONFIG_INVALID')
+  expect(message).toMatch(/`storage\./)
+  if (value === 'alone') expect(message).not.toContain(value)
+})
+
+test('an endpoint without TLS has to be allowed', () => {
+  const flags = { ...IN_A_BUCKET, 'storage.s3.endpoint': 'http://10.0.0.1:9000' }
+  expect(refusal({ flags }).message).toContain('`storage.s3.allow_http`')
+})

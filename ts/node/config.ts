@@ -14,6 +14,7 @@ import { OtlakeError } from '../base/errors.js'
 import type { Durability, EngineConfig, RetentionRule, Signal, Token } from '../native/binding.js'
 import { type ClusterConfig, clusterConfig } from './cluster-config.js'
 import { allSettings, variableOf } from './settings.js'
+import { storageConfig } from './storage-config.js'
 
 /** Variables that are the client's, not settings of a node. */
 const CLIENT_VARIABLES = ['OTLAKE_CONFIG', 'OTLAKE_URL', 'OTLAKE_TOKEN']
@@ -164,12 +165,6 @@ function retentionRules(get: <T>(path: string) => T): RetentionRule[] {
   ]
 }
 
-/** Where the tables are, if not in the data folder. */
-function tablesDir(get: <T>(path: string) => T): string | null {
-  const tables = get<string>('storage.tables')
-  return tables === '' ? null : resolve(tables)
-}
-
 function normalise(raw: Raw): NodeConfig {
   const get = <T>(path: string): T => {
     const setting = allSettings()[path]
@@ -211,7 +206,7 @@ function normalise(raw: Raw): NodeConfig {
     cluster,
     engine: {
       dataDir: resolve(get<string>('data_dir')),
-      tablesDir: tablesDir(get),
+      ...storageConfig(get),
       leaveEarlier: cluster !== null,
       durability: get<Durability>('durability'),
       logSegmentBytes: number('log.segment_bytes'),

@@ -19,6 +19,7 @@ import {
   tenantRetention,
   tokens,
 } from './setting-schemas.js'
+import { STORAGE_SETTINGS } from './storage-config.js'
 
 let settings: Record<string, Setting> | undefined
 
@@ -282,6 +283,7 @@ function describe(limits: Record<string, number>): Record<string, Setting> {
       schema: count.max(100),
       default: 85,
     },
+    ...STORAGE_SETTINGS,
     ...CLUSTER_SETTINGS,
   }
 }

@@ -130,8 +130,15 @@ impl Engine {
         let (opening_metrics, opening_clock) = (Arc::clone(&metrics), Arc::clone(&clock));
         let opened = handle
             .spawn(async move {
+                let (clock, metrics) = (Arc::clone(&opening_clock), Arc::clone(&opening_metrics));
+                let bucket = records::bucket(&config, clock, metrics).await?;
+                let mut storing = config.processor()?;
+                if let Some(bucket) = &bucket {
+                    storing.tables_dir = Some(bucket.path());
+                    storing.disk = bucket.disk(storing.disk);
+                }
                 let processor = Processor::open(
-                    config.processor()?,
+                    storing,
                     Arc::clone(&opening_clock),
                     Arc::clone(&opening_metrics),
                 )
@@ -142,8 +149,19 @@ impl Engine {
                     Arc::clone(&opening_metrics),
                 );
                 let sources = reads.sources();
-                let queries =
-                    QueryEngine::new(config.query(), sources, opening_clock, opening_metrics)?;
+                let asking = config.query();
+                let queries = match &bucket {
+                    None => QueryEngine::new(asking, sources, opening_clock, opening_metrics)?,
+                    Some(bucket) => {
+                        let files = bucket.files();
+                        let (clock, metrics) = (opening_clock, opening_metrics);
+                        QueryEngine::over(asking, sources, files, clock, metrics)?
+                    }
+                };
+                if let Some(bucket) = bucket {
+                    // The data folder's lock is held.
+                    tokio::task::spawn_blocking(move || bucket.sweep());
+                }
                 Ok::<_, Error>(Open {
                     processor,
                     reads,

@@ -39,7 +39,7 @@ use cluster::{NativeCluster, NativeClusterConfig};
 use log_sink::OnLog;
 use records::{
     EngineConfig, ErrorInfo, FlightConfig, IngestResult, JobReport, QueryRequest, ReceiverConfig,
-    Stats, TailRequest,
+    Stats, StoreConfig, TailRequest,
 };
 use servers::{FlightServer, Receiver};
 
@@ -81,10 +81,15 @@ pub async fn open_engine(config: EngineConfig, on_log: OnLog) -> Result<Engine> 
     Ok(Engine(engine::Engine::open(config).await?))
 }
 
-/// Checks every file of a data folder: a line of JSON for each.
+/// Checks every file of a data folder, and of its tables where they are elsewhere: a line of JSON
+/// for each.
 #[napi]
-pub async fn verify(data_dir: String) -> Result<ByteStream> {
-    Ok(verification::verify(&data_dir).await?)
+pub async fn verify(
+    data_dir: String,
+    tables: Option<String>,
+    store: Option<StoreConfig>,
+) -> Result<ByteStream> {
+    Ok(verification::verify(&data_dir, tables, store).await?)
 }
 
 /// An open store: storage, queries and the servers started on it.

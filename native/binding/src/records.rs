@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use napi::bindgen_prelude::BigInt;
 use napi_derive::napi;
 use otlake_base::limits::{self as defaults, RecordLimits};
-use otlake_base::{Code, Error, Result, Signal};
+use otlake_base::{Clock, Code, Error, Metrics, Result, Signal};
+use otlake_bucket::{Address, Bucket, BucketConfig};
 use otlake_catalog::{Retention, RetentionRule};
 use otlake_log::Durability;
 use otlake_processor::{JobConfig, ProcessorConfig};
@@ -21,6 +23,8 @@ pub struct EngineConfig {
     pub data_dir: String,
     /// The tables' folder; null for the one in the data folder.
     pub tables_dir: Option<String>,
+    /// The bucket that the tables are in; null for a folder.
+    pub store: Option<StoreConfig>,
     /// Whether what the log holds of earlier starts is left to the cluster.
     pub leave_earlier: bool,
     /// `fsync` or `relaxed`.
@@ -151,6 +155,69 @@ impl EngineConfig {
             partitions: self.worker_threads.max(1) as usize,
         }
     }
+}
+
+/// A bucket of an S3-compatible store. Null leaves it to the AWS variables of the environment.
+#[napi(object, use_nullable = true)]
+pub struct StoreConfig {
+    /// `s3://bucket/prefix`.
+    pub url: String,
+    /// The store's URL.
+    pub endpoint: Option<String>,
+    /// The bucket's region.
+    pub region: Option<String>,
+    /// Whether the store may be reached without TLS.
+    pub allow_http: bool,
+    /// An access key's id.
+    pub access_key_id: Option<String>,
+    /// Its secret.
+    pub secret_access_key: Option<String>,
+}
+
+impl StoreConfig {
+    /// The bucket, for a node with this data folder; nothing is asked of the store.
+    ///
+    /// # Errors
+    /// `CONFIG_INVALID`.
+    pub fn open(
+        &self,
+        data_dir: &str,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Bucket> {
+        let keys = self
+            .access_key_id
+            .clone()
+            .zip(self.secret_access_key.clone());
+        let config = BucketConfig {
+            address: Address::parse(&self.url)?,
+            endpoint: self.endpoint.clone(),
+            region: self.region.clone(),
+            allow_http: self.allow_http,
+            keys,
+        };
+        Bucket::open(&config, Path::new(data_dir), clock, metrics)
+    }
+}
+
+/// The bucket that the tables are in, looked at; none where they are in a folder.
+///
+/// # Errors
+/// `CONFIG_INVALID`, `BUCKET_UNUSABLE`, `TABLE_IO`.
+pub async fn bucket(
+    config: &EngineConfig,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+) -> Result<Option<Bucket>> {
+    let Some(store) = &config.store else {
+        return Ok(None);
+    };
+    let bucket = store.open(&config.data_dir, clock, metrics)?;
+    let probed = tokio::task::spawn_blocking(move || bucket.probe().map(|()| bucket));
+    let bucket = probed
+        .await
+        .map_err(|error| Error::new(Code::Internal, error))??;
+    Ok(Some(bucket))
 }
 
 /// For how long some rows are kept.
