@@ -1,7 +1,8 @@
 /**
  * A TCP relay between a client and a node. It remembers what clients sent, the proof that a
- * configured compression was really used; and it can swallow the node's answers, so that what the
- * node has stored is not acknowledged when it dies.
+ * configured compression was really used; it can swallow the node's answers, so that what the
+ * node has stored is not acknowledged when it dies; and it can be gone for a while, as a server is
+ * that was killed.
  */
 
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
@@ -16,6 +17,8 @@ export class Relay {
 
   private silent = false
 
+  private port = 0
+
   private constructor(
     private readonly server: Server,
     private target: string,
@@ -27,6 +30,7 @@ export class Relay {
     const relay = new Relay(server, target)
     server.on('connection', (client) => relay.join(client))
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+    relay.port = (server.address() as AddressInfo).port
     return relay
   }
 
@@ -42,7 +46,17 @@ export class Relay {
   }
 
   get address(): string {
-    return `127.0.0.1:${(this.server.address() as AddressInfo).port}`
+    return `127.0.0.1:${this.port}`
+  }
+
+  /** Breaks every connection and refuses further ones. */
+  cut(): Promise<void> {
+    return this.close()
+  }
+
+  /** Listens again, at the address of before. */
+  async mend(): Promise<void> {
+    await new Promise<void>((resolve) => this.server.listen(this.port, '127.0.0.1', resolve))
   }
 
   /** Whether the first bytes of the clients hold the text as it is. */

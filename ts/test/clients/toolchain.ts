@@ -112,9 +112,9 @@ const slow = { timeout: BUILD_TIMEOUT_MS }
 const all = () => true
 const isPins = (file: string) => file === 'requirements.txt'
 
-/** The interpreter whose packages are those of clients/python/requirements.txt. */
-export async function python(): Promise<string> {
-  const folder = await built('python', 'python', isPins, async (source, result) => {
+/** The interpreter whose packages are those of clients/<name>/requirements.txt. */
+export async function python(name: 'python' | 's3' = 'python'): Promise<string> {
+  const folder = await built(name, 'python', isPins, async (source, result) => {
     await run('python3', ['-m', 'venv', result], slow)
     const pins = join(source, 'requirements.txt')
     const pip = ['-m', 'pip', 'install', '--quiet', '--no-deps', '--only-binary', ':all:']

@@ -1,6 +1,6 @@
 /**
  * A cluster of real nodes, each a process of its own on an address of its own (127.x.y.1, .2, …), with
- * one folder of tables for all. For tests that kill, pause and restart them.
+ * one place of tables for all. For tests that kill, pause and restart them.
  *
  * ```ts
  * const cluster = await ClusterNodes.start(3)
@@ -31,6 +31,8 @@ export interface ClusterNodesOptions {
   args?: string[]
   /** What is started in place of the checkout's command line. */
   program?: Program
+  /** Where the tables are; by default in a folder of the cluster's. */
+  tables?: string
   /** Of the join list; by default all nodes that are started together. */
   join?: string[]
   /** Whether each node has a network namespace of its own, so that a test can cut them apart. */
@@ -218,9 +220,9 @@ export class ClusterNodes {
     await this.network.cutOneWay(this.#index(from), this.#index(to))
   }
 
-  /** The folder of the tables, the same for all. */
+  /** The place of the tables, the same for all. */
   get tables(): string {
-    return join(this.folder, 'tables')
+    return this.options.tables ?? join(this.folder, 'tables')
   }
 
   get running(): ClusterNode[] {
