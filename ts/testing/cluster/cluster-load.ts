@@ -15,7 +15,7 @@ const EPOCH = 1_700_000_000_000_000_000n
 
 export class ClusterLoad {
   readonly acknowledged = new Set<number>()
-  /** Answers that asked to come again. */
+  /** Answers that asked to come again, and requests without an answer in time. */
   refused = 0
   /** The newest session token that an acknowledgement carried. */
   session = ''
@@ -110,6 +110,7 @@ export class ClusterLoad {
       if (error instanceof Error && error.message.includes('refused')) {
         if (error.message.includes('for good') || error.message.includes('a part')) throw error
       }
+      this.refused++
       return false
     }
   }

@@ -134,6 +134,8 @@ export class Registers {
         if (/there is no member|NODE_STATE/.test(error.details)) {
           return resolve({ refused: 'before' })
         }
+        // A node that was fenced ends its part of the group, and begins another.
+        if (error.details.startsWith('HANDLE_CLOSED')) return resolve({ refused: 'unknown' })
         const { DEADLINE_EXCEEDED, UNAVAILABLE, CANCELLED, INTERNAL } = grpc.status
         // A connection that broke off is INTERNAL to this client.
         if ([DEADLINE_EXCEEDED, UNAVAILABLE, CANCELLED, INTERNAL].includes(error.code)) {
