@@ -7,8 +7,12 @@
 //! stored, so that a resend that comes later is told so (I3). A node that notes a record of one
 //! position is asked again about the same position without harm: a recovery can begin anew.
 //!
+//! What only a node's own log has, it appends anew once it is back. Until that is durable nobody may say
+//! that it is stored, since no reader finds it, and nobody may store it a second time: it is reserved
+//! first, and told as stored afterwards (`Stage`).
+//!
 //! ```text
-//! question  signal:u8 stream:u128 sequence:u64 request:u128 shards (64 bytes)      little-endian
+//! question  signal:u8 stage:u8 stream:u128 sequence:u64 request:u128 shards (64 bytes)      little-endian
 //! answer    shards that the node has stored itself (64 bytes)
 //! ```
 
@@ -21,13 +25,15 @@ use futures::future::try_join_all;
 use otlake_base::{Code, Error, Position, Result, ShardSet, Signal, StreamId};
 use otlake_log::Record;
 use otlake_peer::{Peers, Service};
-use otlake_processor::Processor;
+use otlake_processor::{Processor, Stage};
 
 /// The name of the service.
 pub(crate) const CLAIM: &str = "claim";
 /// How long a node may take: it waits for what it is storing at the moment.
 const TIMEOUT: Duration = Duration::from_secs(6);
-pub(crate) const QUESTION_BYTES: usize = 1 + 16 + 8 + 16 + ShardSet::BYTES;
+const RESERVED: u8 = 0;
+const STORED: u8 = 1;
+pub(crate) const QUESTION_BYTES: usize = 2 + 16 + 8 + 16 + ShardSet::BYTES;
 
 /// Asks every node, this one included, and gives the shards of the record that are stored already.
 ///
@@ -37,12 +43,12 @@ pub(crate) async fn claim(
     peers: &Peers,
     others: &[Arc<str>],
     processor: &Processor,
-    position: Position,
+    (position, stage): (Position, Stage),
     record: &Record,
 ) -> Result<ShardSet> {
     let (request, shards) = Processor::content_of(&record.tenant, &record.payload);
-    let own = processor.claim_recovered(record.signal, position, request, shards);
-    let question = question(record.signal, position, request, &shards);
+    let own = processor.claim_recovered(record.signal, (position, stage), request, shards);
+    let question = question(record.signal, (position, stage), request, &shards);
     let asked = others.iter().map(|node| {
         let question = question.clone();
         async move {
@@ -57,12 +63,16 @@ pub(crate) async fn claim(
 
 pub(crate) fn question(
     signal: Signal,
-    position: Position,
+    (position, stage): (Position, Stage),
     request: u128,
     shards: &ShardSet,
 ) -> Bytes {
     let mut bytes = Vec::with_capacity(QUESTION_BYTES);
     bytes.push(signal as u8);
+    bytes.push(match stage {
+        Stage::Reserved => RESERVED,
+        Stage::Stored => STORED,
+    });
     bytes.extend_from_slice(&position.stream.0.to_le_bytes());
     bytes.extend_from_slice(&position.sequence.to_le_bytes());
     bytes.extend_from_slice(&request.to_le_bytes());
@@ -76,26 +86,32 @@ pub(crate) struct Claims(pub(crate) Weak<Processor>);
 #[async_trait]
 impl Service for Claims {
     async fn call(&self, _: Arc<str>, request: Bytes) -> Result<Bytes> {
-        let (signal, position, request, shards) = read(&request).ok_or_else(malformed)?;
+        let (signal, record, request, shards) = read(&request).ok_or_else(malformed)?;
         let processor = self.0.upgrade();
         let processor =
             processor.ok_or_else(|| Error::new(Code::NodeState, "the node is stopping"))?;
         let known = processor
-            .claim_recovered(signal, position, request, shards)
+            .claim_recovered(signal, record, request, shards)
             .await?;
         Ok(Bytes::copy_from_slice(&known.to_bytes()))
     }
 }
 
-pub(crate) fn read(question: &[u8]) -> Option<(Signal, Position, u128, ShardSet)> {
+pub(crate) fn read(question: &[u8]) -> Option<(Signal, (Position, Stage), u128, ShardSet)> {
     let question: &[u8; QUESTION_BYTES] = question.try_into().ok()?;
-    let mut rest = &question[1..];
+    let stage = match question[1] {
+        RESERVED => Stage::Reserved,
+        STORED => Stage::Stored,
+        _ => return None,
+    };
+    let mut rest = &question[2..];
     let stream = StreamId(u128::from_le_bytes(*rest.split_off(..16)?.first_chunk()?));
     let sequence = u64::from_le_bytes(*rest.split_off(..8)?.first_chunk()?);
     let request = u128::from_le_bytes(*rest.split_off(..16)?.first_chunk()?);
     let shards = ShardSet::from_bytes(rest.first_chunk()?);
     let position = Position { stream, sequence };
-    Some((Signal::from_u8(question[0])?, position, request, shards))
+    let signal = Signal::from_u8(question[0])?;
+    Some((signal, (position, stage), request, shards))
 }
 
 fn malformed() -> Error {

@@ -1,5 +1,7 @@
 use otlake_base::{Position, ShardSet, Signal, StreamId};
 
+use otlake_processor::Stage;
+
 use crate::claims::{QUESTION_BYTES, question, read};
 
 #[test]
@@ -10,15 +12,23 @@ fn a_question_about_a_record_is_read_as_it_was_written() {
         sequence: u64::MAX - 1,
     };
     let shards: ShardSet = [0, 7, 499].into_iter().collect();
-    for signal in Signal::ALL {
-        let bytes = question(signal, position, 42, &shards);
+    let stages = [Stage::Reserved, Stage::Stored];
+    for (signal, stage) in Signal::ALL
+        .into_iter()
+        .flat_map(|signal| stages.map(|stage| (signal, stage)))
+    {
+        let at = (position, stage);
+        let bytes = question(signal, at, 42, &shards);
         assert_eq!(bytes.len(), QUESTION_BYTES);
-        assert_eq!(read(&bytes), Some((signal, position, 42, shards)));
+        assert_eq!(read(&bytes), Some((signal, at, 42, shards)));
         assert_eq!(read(&bytes[1..]), None);
         let longer = [&bytes[..], &[0]].concat();
         assert_eq!(read(&longer), None);
         let mut unknown = bytes.to_vec();
         unknown[0] = 200;
+        assert_eq!(read(&unknown), None);
+        let mut unknown = bytes.to_vec();
+        unknown[1] = 2;
         assert_eq!(read(&unknown), None);
     }
 }

@@ -12,7 +12,7 @@ use otlake_base::{Code, Error, Position, Result, Signal, StreamId, Table};
 use otlake_consensus::state::{StreamRecord, StreamState};
 use otlake_consensus::{Answer, Command};
 use otlake_log::StreamReader;
-use otlake_processor::Processor;
+use otlake_processor::{Processor, Stage};
 
 use crate::claims::claim;
 use crate::cluster::Cluster;
@@ -132,13 +132,17 @@ impl Cluster {
                 };
                 let others = self.others();
                 let gone = written(processor, signal, position);
-                let known = claim(self.peers(), &others, processor, position, &record).await?;
+                let whole = record.clone();
+                let at = |stage| (position, stage);
+                let reserved = at(Stage::Reserved);
+                let known = claim(self.peers(), &others, processor, reserved, &record).await?;
                 let rest = cut(signal, &record.payload, &known);
                 if let Some(rest) = rest.and_then(|rest| cut_tables(signal, rest, &gone)) {
                     record.payload = rest;
                     processor.append_again(record).await?;
                     appended += 1;
                 }
+                claim(self.peers(), &others, processor, at(Stage::Stored), &whole).await?;
             }
             if chunk.ended {
                 break;

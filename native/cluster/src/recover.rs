@@ -21,7 +21,7 @@ use otlake_consensus::state::{StreamRecord, StreamState};
 use otlake_consensus::{Command, Refusal};
 use otlake_log::Frame;
 use otlake_peer::Peers;
-use otlake_processor::Processor;
+use otlake_processor::{Processor, Stage};
 use otlake_replicate::Ranges;
 use otlake_replicate::drive::{Recoverer, Sink};
 use otlake_replicate::recovery::{Recovery, RecoveryConfig};
@@ -224,7 +224,8 @@ impl Sink for Adopting<'_> {
             let what = format!("{position}: a tenant that is no text");
             return Err(Error::new(Code::LogFormat, what));
         };
-        let known = claim(self.peers, &self.others, self.processor, position, &record).await?;
+        let at = (position, Stage::Stored);
+        let known = claim(self.peers, &self.others, self.processor, at, &record).await?;
         let rest = cut(record.signal, &record.payload, &known);
         let has_rows = rest.is_some();
         record.payload = rest.unwrap_or_default();

@@ -12,7 +12,7 @@ use otlake_log::{Appender, Record};
 use tokio::sync::oneshot;
 
 use crate::Processor;
-use crate::dedupe::{Content, ContentHash, Recovered};
+use crate::dedupe::{Content, ContentHash, Recovered, Stage};
 use crate::processor::blocking;
 use crate::replay::rows_not_in_files;
 
@@ -29,14 +29,14 @@ impl Processor {
 
     /// A record at `position` is recovered, here or at another node. Gives the shards of its request
     /// that this node has stored beside it; what a client sends again from now on is told as
-    /// stored.
+    /// stored or, while the record is only `Reserved`, refused for now.
     ///
     /// # Errors
     /// `INGEST_OVERLOADED` where the same request is being stored and that does not end.
     pub async fn claim_recovered(
         &self,
         signal: Signal,
-        position: Position,
+        (position, stage): (Position, Stage),
         request: u128,
         shards: ShardSet,
     ) -> Result<ShardSet> {
@@ -47,7 +47,10 @@ impl Processor {
         let wait = async {
             loop {
                 let now = self.clock.unix_nano();
-                match self.dedupe.recovered(signal, content, position, now) {
+                match self
+                    .dedupe
+                    .recovered(signal, content, (position, stage), now)
+                {
                     Recovered::Known(known) => return known,
                     Recovered::InFlight(mut ended) => while ended.changed().await.is_ok() {},
                 }

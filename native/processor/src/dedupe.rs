@@ -115,6 +115,17 @@ pub(crate) enum Claim {
     Partly(ShardSet),
     /// The same content is being stored; the receiver changes when that has ended.
     InFlight(watch::Receiver<()>),
+    /// A record of the same content is being appended anew: whether it will be there is not known yet.
+    Reserved,
+}
+
+/// How far a record that is recovered has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// It is about to be appended anew: a resend is neither stored nor told as stored.
+    Reserved,
+    /// It is where readers find it, or recovery goes on until it is: a resend is told as stored.
+    Stored,
 }
 
 /// What the window says of a record that is recovered.
@@ -123,6 +134,19 @@ pub(crate) enum Recovered {
     Known(ShardSet),
     /// Something of the same request is being stored; the receiver changes when that has ended.
     InFlight(watch::Receiver<()>),
+}
+
+/// How long a reservation holds without its record's end, in nanoseconds: it is made again by
+/// whoever still tries, and nobody does once its node is gone.
+pub(crate) const RESERVED_NANOS: u64 = 60_000_000_000;
+
+/// A record that is recovered.
+struct Claimed {
+    position: Position,
+    shards: ShardSet,
+    stage: Stage,
+    /// When it was last told.
+    at: u64,
 }
 
 /// The windows of all signals.
@@ -181,13 +205,13 @@ impl Dedupe {
         }
     }
 
-    /// Takes the content of a record that is recovered for stored from now on, and gives those of
-    /// its shards that this node has stored beside it.
+    /// Takes the content of a record that is recovered for reserved, or stored, from now on, and gives
+    /// those of its shards that this node has stored beside it.
     pub(crate) fn recovered(
         &self,
         signal: Signal,
         content: Content,
-        position: Position,
+        (position, stage): (Position, Stage),
         now: u64,
     ) -> Recovered {
         let window = &self.windows[signal.index()];
@@ -197,7 +221,7 @@ impl Dedupe {
             return Recovered::InFlight(flight.ended.subscribe());
         }
         let known = state.beside(content.hash, position);
-        state.claim_for(content, position, now);
+        state.claim_for(content, (position, stage), now);
         Recovered::Known(known.both(&content.shards))
     }
 
@@ -235,7 +259,7 @@ struct State {
     /// Of those that replay found in the log: in which streams, in the order they began.
     earlier: HashMap<ContentHash, Vec<(StreamId, ShardSet)>>,
     /// Contents of records that are recovered, here or elsewhere, and which records.
-    claimed: HashMap<ContentHash, Vec<(Position, ShardSet)>>,
+    claimed: HashMap<ContentHash, Vec<Claimed>>,
     /// When, oldest first.
     claims: VecDeque<(u64, ContentHash)>,
 }
@@ -321,7 +345,17 @@ impl State {
             .get(&hash)
             .map_or(ShardSet::EMPTY, Entry::stored);
         let claimed = self.claimed.get(&hash).into_iter().flatten();
-        claimed.fold(stored, |known, (_, shards)| known.either(shards))
+        let settled = claimed.filter(|each| each.stage == Stage::Stored);
+        settled.fold(stored, |known, each| known.either(&each.shards))
+    }
+
+    /// Whether a record of some of these shards is being appended anew.
+    fn is_reserved(&self, content: Content, now: u64) -> bool {
+        let claimed = self.claimed.get(&content.hash).into_iter().flatten();
+        let mut reserved = claimed.filter(|each| {
+            each.stage == Stage::Reserved && now < each.at.saturating_add(RESERVED_NANOS)
+        });
+        reserved.any(|each| !each.shards.both(&content.shards).is_empty())
     }
 
     /// The same, but for what a record at this position is itself.
@@ -343,16 +377,25 @@ impl State {
             }
         }
         let claimed = self.claimed.get(&hash).into_iter().flatten();
-        let others = claimed.filter(|(of, _)| *of != position);
-        others.fold(known, |known, (_, shards)| known.either(shards))
+        let others = claimed.filter(|each| each.position != position);
+        others.fold(known, |known, each| known.either(&each.shards))
     }
 
-    fn claim_for(&mut self, content: Content, position: Position, now: u64) {
+    fn claim_for(&mut self, content: Content, (position, stage): (Position, Stage), now: u64) {
         let claimed = self.claimed.entry(content.hash).or_default();
-        if claimed.iter().any(|(of, _)| *of == position) {
+        if let Some(known) = claimed.iter_mut().find(|each| each.position == position) {
+            // What is stored stays so, whoever tries it once more.
+            if known.stage == Stage::Reserved {
+                (known.stage, known.at) = (stage, now);
+            }
             return;
         }
-        claimed.push((position, content.shards));
+        claimed.push(Claimed {
+            position,
+            shards: content.shards,
+            stage,
+            at: now,
+        });
         self.claims.push_back((now, content.hash));
     }
 }
@@ -401,6 +444,9 @@ impl Window {
         let known = state.known(content.hash);
         if content.shards.is_within(&known) {
             return Claim::Stored;
+        }
+        if state.is_reserved(content, now) {
+            return Claim::Reserved;
         }
         let known = content.shards.both(&known);
         if !known.is_empty() {

@@ -2,9 +2,11 @@ use std::fs;
 use std::path::Path;
 
 use otlake_base::disk::real;
-use otlake_base::{Metrics, Signal, Table};
+use otlake_base::{Metrics, Position, Signal, StreamId, Table};
 
-use crate::dedupe::{Claim, Content, ContentHash, Dedupe, WindowLimits, decode};
+use crate::dedupe::{
+    Claim, Content, ContentHash, Dedupe, RESERVED_NANOS, Recovered, Stage, WindowLimits, decode,
+};
 use crate::testing::{
     config, copy_as_crashed, each_once, ingest, ledger, logs, mixed_spans, numbers, open, points,
     spans,
@@ -341,4 +343,53 @@ async fn i3_a_part_of_a_request_is_stored_once_over_restarts() {
 
 fn assert_each_row_once(node: &Processor) {
     assert_eq!(numbers(node, Table::Spans), each_once(10));
+}
+
+fn long_window(folder: &Path) -> Dedupe {
+    let limits = WindowLimits {
+        nanos: 10 * RESERVED_NANOS,
+        requests: 10,
+    };
+    Dedupe::open(real(), folder, limits, &Metrics::new()).expect("a window")
+}
+
+#[test]
+fn i2_what_is_appended_anew_is_told_as_stored_only_once_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let dedupe = long_window(folder.path());
+    let position = Position {
+        stream: StreamId(7),
+        sequence: 3,
+    };
+    let tell = |stage, now| {
+        let told = dedupe.recovered(Signal::Traces, part(1, 0..10), (position, stage), now);
+        matches!(told, Recovered::Known(known) if known.is_empty())
+    };
+    assert!(tell(Stage::Reserved, 0));
+    let claim = |content, now| dedupe.claim(Signal::Traces, content, now);
+    assert!(matches!(claim(part(1, 0..10), 1), Claim::Reserved));
+    assert!(matches!(claim(part(1, 9..20), 1), Claim::Reserved));
+    assert!(matches!(claim(part(1, 10..20), 1), Claim::First(_)));
+    assert!(matches!(claim(part(2, 0..10), 1), Claim::First(_)));
+
+    // Who tries again holds it for longer.
+    assert!(tell(Stage::Reserved, RESERVED_NANOS - 1));
+    let later = RESERVED_NANOS + 1;
+    assert!(matches!(claim(part(1, 0..10), later), Claim::Reserved));
+    assert!(tell(Stage::Stored, later));
+    assert!(tell(Stage::Reserved, later));
+    assert!(matches!(claim(part(1, 0..10), later), Claim::Stored));
+}
+
+#[test]
+fn what_nobody_appends_anew_any_more_is_taken_when_it_comes_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let dedupe = long_window(folder.path());
+    let at = Position {
+        stream: StreamId(7),
+        sequence: 3,
+    };
+    dedupe.recovered(Signal::Traces, part(1, 0..10), (at, Stage::Reserved), 0);
+    let again = dedupe.claim(Signal::Traces, part(1, 0..10), RESERVED_NANOS);
+    assert!(matches!(again, Claim::First(_)));
 }

@@ -311,6 +311,10 @@ impl Processor {
                     let what = format!("{shards} shards of the request were stored meanwhile");
                     return Err(Error::new(Code::IngestOverloaded, what));
                 }
+                Claim::Reserved => {
+                    let what = "a record of the same request is being stored anew";
+                    return Err(Error::new(Code::IngestOverloaded, what));
+                }
                 // The sender goes with the entry: an error is the sign that the first one ended,
                 // well or badly, which the next claim tells.
                 Claim::InFlight(mut ended) => while ended.changed().await.is_ok() {},

@@ -43,6 +43,7 @@ mod verify;
 
 pub use config::ProcessorConfig;
 pub use data_dir::DataDir;
+pub use dedupe::Stage;
 pub use ingest::{Ack, SliceOutcome};
 pub use jobs::{Job, JobConfig, JobReport, TableWork};
 pub use otlake_flush::{Tail, Tailed};
