@@ -7,7 +7,7 @@ use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 use bytes::Bytes;
 use otlake_base::disk::{Disk, read, real};
-use otlake_base::{Metrics, Position, StreamId, SystemClock, Table};
+use otlake_base::{FIRST_EPOCH, Metrics, Position, StreamId, SystemClock, Table};
 use otlake_catalog::verify::{check_log_file, log_files};
 use otlake_catalog::{Addition, Catalog, DeltaTableHandle, InLog, Outcome, Sharing, Snapshot};
 use otlake_shard::{WriteOptions, write};
@@ -100,7 +100,7 @@ async fn flush(node: &Node, upto: &[Position]) {
                 node.table.expect(&files);
                 Addition {
                     files,
-                    marks: before.marks(upto),
+                    marks: before.marks(upto, |_| FIRST_EPOCH),
                     tried: false,
                 }
             }

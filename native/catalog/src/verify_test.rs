@@ -3,7 +3,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use otlake_base::checksum::Checked;
-use otlake_base::disk::{RealDisk, real};
+use otlake_base::disk::{Disk, RealDisk, real};
 use otlake_base::{Code, Error, Metrics, Position, StreamId, SystemClock, Table};
 use otlake_shard::{WriteOptions, write};
 

@@ -7,6 +7,10 @@
 //! stored, so that a resend that comes later is told so (I3). A node that notes a record of one
 //! position is asked again about the same position without harm: a recovery can begin anew.
 //!
+//! Until its stream is sealed a recovered record is not there for good: a node that takes the recovery
+//! over begins anew, and may not find what nobody had acknowledged. A resend is refused for now until each
+//! node sees in the metadata group what was kept.
+//!
 //! What only a node's own log has, it appends anew once it is back. Until that is durable nobody may say
 //! that it is stored, since no reader finds it, and nobody may store it a second time: it is reserved
 //! first, and told as stored afterwards (`Stage`).
@@ -33,6 +37,7 @@ pub(crate) const CLAIM: &str = "claim";
 const TIMEOUT: Duration = Duration::from_secs(6);
 const RESERVED: u8 = 0;
 const STORED: u8 = 1;
+const RECOVERING: u8 = 2;
 pub(crate) const QUESTION_BYTES: usize = 2 + 16 + 8 + 16 + ShardSet::BYTES;
 
 /// Asks every node, this one included, and gives the shards of the record that are stored already.
@@ -71,6 +76,7 @@ pub(crate) fn question(
     bytes.push(signal as u8);
     bytes.push(match stage {
         Stage::Reserved => RESERVED,
+        Stage::Recovering => RECOVERING,
         Stage::Stored => STORED,
     });
     bytes.extend_from_slice(&position.stream.0.to_le_bytes());
@@ -101,6 +107,7 @@ pub(crate) fn read(question: &[u8]) -> Option<(Signal, (Position, Stage), u128, 
     let question: &[u8; QUESTION_BYTES] = question.try_into().ok()?;
     let stage = match question[1] {
         RESERVED => Stage::Reserved,
+        RECOVERING => Stage::Recovering,
         STORED => Stage::Stored,
         _ => return None,
     };

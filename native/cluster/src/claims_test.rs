@@ -12,7 +12,7 @@ fn a_question_about_a_record_is_read_as_it_was_written() {
         sequence: u64::MAX - 1,
     };
     let shards: ShardSet = [0, 7, 499].into_iter().collect();
-    let stages = [Stage::Reserved, Stage::Stored];
+    let stages = [Stage::Reserved, Stage::Recovering, Stage::Stored];
     for (signal, stage) in Signal::ALL
         .into_iter()
         .flat_map(|signal| stages.map(|stage| (signal, stage)))
@@ -28,7 +28,7 @@ fn a_question_about_a_record_is_read_as_it_was_written() {
         unknown[0] = 200;
         assert_eq!(read(&unknown), None);
         let mut unknown = bytes.to_vec();
-        unknown[1] = 2;
+        unknown[1] = 3;
         assert_eq!(read(&unknown), None);
     }
 }

@@ -224,7 +224,7 @@ impl Sink for Adopting<'_> {
             let what = format!("{position}: a tenant that is no text");
             return Err(Error::new(Code::LogFormat, what));
         };
-        let at = (position, Stage::Stored);
+        let at = (position, Stage::Recovering);
         let known = claim(self.peers, &self.others, self.processor, at, &record).await?;
         let rest = cut(record.signal, &record.payload, &known);
         let has_rows = rest.is_some();

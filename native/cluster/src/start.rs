@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use otlake_base::{Clock, Code, Error, FIRST_EPOCH, Metrics, Result};
+use otlake_consensus::state::{State, StreamState};
 use otlake_consensus::{Doors, MetadataConfig, MetadataGroup};
 use otlake_log::Appender;
 use otlake_peer::{PeerConfig, Peers, Services};
@@ -21,7 +22,7 @@ use crate::commits::{COMMIT, HandOvers, gather};
 use crate::config::ClusterConfig;
 use crate::local::Local;
 use crate::recover::Recoveries;
-use crate::registry::Register;
+use crate::registry::{Register, was_kept};
 use crate::services::{LIVE, Lives, REPLICA, REPLICATE, Replicas, Wires};
 
 /// How often earlier streams of this node are looked after.
@@ -180,10 +181,14 @@ impl Cluster {
     fn watch(self: &Arc<Self>) {
         let (replicator, stream) = (Arc::clone(&self.replicator), self.stream());
         let mut states = self.group.watch();
+        let told = Arc::downgrade(self);
         let fences = tokio::spawn(async move {
             loop {
                 let epoch = {
                     let state = states.borrow_and_update();
+                    if let Some(processor) = told.upgrade().and_then(|this| this.processor().ok()) {
+                        settle_sealed(&processor, &state);
+                    }
                     let record = state.streams.get(&stream);
                     record
                         .filter(|record| record.epoch > FIRST_EPOCH)
@@ -210,5 +215,22 @@ impl Cluster {
             }
         });
         self.tasks.lock().extend([fences, settles]);
+    }
+}
+
+/// Settles the records of streams whose recovery is over. A stream that is gone again was sealed, and
+/// what was kept of it is not known any more: a resend is stored, and compaction drops it where it is a
+/// span.
+fn settle_sealed(processor: &Processor, state: &State) {
+    for stream in processor.recovering() {
+        match state.streams.get(&stream).map(|record| &record.state) {
+            Some(StreamState::Sealed {
+                ranges, released, ..
+            }) => processor.settle_recovered(stream, |signal, position| {
+                was_kept(ranges, released, signal, position)
+            }),
+            Some(_) => {}
+            None => processor.settle_recovered(stream, |_, _| false),
+        }
     }
 }

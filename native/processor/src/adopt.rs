@@ -1,6 +1,7 @@
 //! What a cluster does with records of streams that are not written any more: those of other nodes,
 //! and of this node's earlier starts.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ impl Processor {
 
     /// A record at `position` is recovered, here or at another node. Gives the shards of its request
     /// that this node has stored beside it; what a client sends again from now on is told as
-    /// stored or, while the record is only `Reserved`, refused for now.
+    /// stored or, while the record is not `Stored`, refused for now.
     ///
     /// # Errors
     /// `INGEST_OVERLOADED` where the same request is being stored and that does not end.
@@ -60,6 +61,17 @@ impl Processor {
             let what = "a request that is recovered is being stored at the same time";
             Error::new(Code::IngestOverloaded, what)
         })
+    }
+
+    /// Streams with records that are being recovered, here or at other nodes, and are not settled.
+    pub fn recovering(&self) -> BTreeSet<StreamId> {
+        self.dedupe.recovering()
+    }
+
+    /// A stream is sealed: a resend of what was kept of it is told as stored, and of what was not,
+    /// stored.
+    pub fn settle_recovered(&self, stream: StreamId, was_kept: impl Fn(Signal, Position) -> bool) {
+        self.dedupe.settle(stream, was_kept);
     }
 
     /// Takes a stream over at an epoch, which the metadata group has given to this node: no table takes

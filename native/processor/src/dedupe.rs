@@ -29,7 +29,7 @@
 //! ```
 
 use std::collections::hash_map::Entry as Slot;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -122,9 +122,13 @@ pub(crate) enum Claim {
 /// How far a record that is recovered has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// It is about to be appended anew: a resend is neither stored nor told as stored.
+    /// It is about to be appended anew: a resend is neither stored nor told as stored. This ends by
+    /// itself when nobody says it again.
     Reserved,
-    /// It is where readers find it, or recovery goes on until it is: a resend is told as stored.
+    /// Its stream is being recovered. Another node may have to begin anew, and not find it: until the
+    /// stream is sealed a resend is neither stored nor told as stored.
+    Recovering,
+    /// It is where readers find it: a resend is told as stored.
     Stored,
 }
 
@@ -223,6 +227,34 @@ impl Dedupe {
         let known = state.beside(content.hash, position);
         state.claim_for(content, (position, stage), now);
         Recovered::Known(known.both(&content.shards))
+    }
+
+    /// Streams with records that are being recovered.
+    pub(crate) fn recovering(&self) -> BTreeSet<StreamId> {
+        let mut streams = BTreeSet::new();
+        for window in &self.windows {
+            let state = window.state.lock();
+            let claimed = state.claimed.values().flatten();
+            let recovering = claimed.filter(|each| each.stage == Stage::Recovering);
+            streams.extend(recovering.map(|each| each.position.stream));
+        }
+        streams
+    }
+
+    /// A stream is sealed: what was kept of it is stored, and what was not may be stored again.
+    pub(crate) fn settle(&self, stream: StreamId, was_kept: impl Fn(Signal, Position) -> bool) {
+        for signal in Signal::ALL {
+            let mut state = self.windows[signal.index()].state.lock();
+            for claimed in state.claimed.values_mut() {
+                claimed.retain_mut(|each| {
+                    if each.stage != Stage::Recovering || each.position.stream != stream {
+                        return true;
+                    }
+                    each.stage = Stage::Stored;
+                    was_kept(signal, each.position)
+                });
+            }
+        }
     }
 
     /// Takes in a content that was appended anew, and is durable.
@@ -352,8 +384,10 @@ impl State {
     /// Whether a record of some of these shards is being appended anew.
     fn is_reserved(&self, content: Content, now: u64) -> bool {
         let claimed = self.claimed.get(&content.hash).into_iter().flatten();
-        let mut reserved = claimed.filter(|each| {
-            each.stage == Stage::Reserved && now < each.at.saturating_add(RESERVED_NANOS)
+        let mut reserved = claimed.filter(|each| match each.stage {
+            Stage::Reserved => now < each.at.saturating_add(RESERVED_NANOS),
+            Stage::Recovering => true,
+            Stage::Stored => false,
         });
         reserved.any(|each| !each.shards.both(&content.shards).is_empty())
     }
@@ -385,7 +419,7 @@ impl State {
         let claimed = self.claimed.entry(content.hash).or_default();
         if let Some(known) = claimed.iter_mut().find(|each| each.position == position) {
             // What is stored stays so, whoever tries it once more.
-            if known.stage == Stage::Reserved {
+            if known.stage != Stage::Stored {
                 (known.stage, known.at) = (stage, now);
             }
             return;

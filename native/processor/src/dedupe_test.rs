@@ -393,3 +393,27 @@ fn what_nobody_appends_anew_any_more_is_taken_when_it_comes_again() {
     let again = dedupe.claim(Signal::Traces, part(1, 0..10), RESERVED_NANOS);
     assert!(matches!(again, Claim::First(_)));
 }
+
+#[test]
+fn i2_what_is_recovered_is_told_as_stored_only_once_its_stream_is_sealed_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let dedupe = long_window(folder.path());
+    let stream = StreamId(7);
+    let at = |sequence| Position { stream, sequence };
+    for (number, sequence) in [(1, 1), (2, 2)] {
+        let record = (at(sequence), Stage::Recovering);
+        dedupe.recovered(Signal::Traces, part(number, 0..10), record, 0);
+    }
+    let claim = |number| {
+        let later = 2 * RESERVED_NANOS;
+        dedupe.claim(Signal::Traces, part(number, 0..10), later)
+    };
+    assert!(matches!(claim(1), Claim::Reserved));
+    assert_eq!(dedupe.recovering(), [stream].into());
+    dedupe.settle(StreamId(8), |_, _| true);
+    assert!(matches!(claim(2), Claim::Reserved));
+    dedupe.settle(stream, |_, position| position.sequence == 1);
+    assert!(matches!(claim(1), Claim::Stored));
+    assert!(matches!(claim(2), Claim::First(_)));
+    assert!(dedupe.recovering().is_empty());
+}

@@ -3,6 +3,7 @@ use std::sync::atomic::AtomicUsize;
 
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::prelude::SessionContext;
+use object_store::local::LocalFileSystem;
 use otlake_base::{Consistency, Metrics};
 use tempfile::TempDir;
 

@@ -2,6 +2,8 @@
  * Five real nodes under the load of clients that send again what was not acknowledged and of clients
  * with sessions. Copies are on three of them, and an acknowledgement needs two fsyncs: any one node
  * may be lost with its disk, and any two may be down for a while.
+ *
+ * What docs/faults.md tells to be unsettled runs with OTLAKE_FAULTS=all alone.
  */
 
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
@@ -34,7 +36,7 @@ test('i2 two of five nodes killed at once: the three go on, and when they are ba
   expect(await trial.judge()).toEqual([])
 }, 180_000)
 
-test('i2 i3 a rolling restart of all five loses nothing, and doubles nothing', async () => {
+test.skipIf(process.env.OTLAKE_FAULTS !== 'all')('i2 i3 a rolling restart of all five loses nothing, and doubles nothing', async () => {
   trial = await Trial.begin('rolling restart of five', cluster)
   trial.fault()
   for (const { name } of cluster.nodes) {

@@ -3,6 +3,8 @@
  * what was not acknowledged and of clients with sessions: whatever is cut, lost, killed or full, what
  * was acknowledged is found exactly once from every node, and what sessions and registers were promised
  * is kept. One cluster serves all cases, one after the other; each begins when it is well again.
+ *
+ * What docs/faults.md tells to be unsettled runs with OTLAKE_FAULTS=all alone.
  */
 
 import { open, rm } from 'node:fs/promises'
@@ -39,9 +41,11 @@ afterEach(async () => {
 
 afterAll(() => cluster?.end())
 
+const unsettled = test.skipIf(process.env.OTLAKE_FAULTS !== 'all')
+
 const isDead = (name: string) => cluster.until('n1', (at) => member(at, name).status === 'dead')
 
-test('i1 i2 i3 one node cut off from two: the two go on, it acknowledges nothing that is lost, and all is found once', async () => {
+unsettled('i1 i2 i3 one node cut off from two: the two go on, it acknowledges nothing that is lost, and all is found once', async () => {
   trial = await Trial.begin('cut off', cluster)
   trial.fault()
   await cluster.isolate('n3')
@@ -58,7 +62,7 @@ test('i1 i2 i3 one node cut off from two: the two go on, it acknowledges nothing
   expect(await trial.judge()).toEqual([])
 }, 180_000)
 
-test('i1 i2 i3 one node that hears nobody while all hear it: all is found once', async () => {
+unsettled('i1 i2 i3 one node that hears nobody while all hear it: all is found once', async () => {
   trial = await Trial.begin('deaf', cluster)
   trial.fault()
   await cluster.cutOneWay('n1', 'n3')
@@ -69,7 +73,7 @@ test('i1 i2 i3 one node that hears nobody while all hear it: all is found once',
   expect(await trial.judge()).toEqual([])
 }, 180_000)
 
-test('i1 i2 i3 two nodes that do not hear each other while both hear the third: requests go on, all is found once', async () => {
+unsettled('i1 i2 i3 two nodes that do not hear each other while both hear the third: requests go on, all is found once', async () => {
   trial = await Trial.begin('two apart', cluster)
   trial.fault()
   await cluster.cut('n1', 'n2')
@@ -97,7 +101,7 @@ test.each([5, 20])(
   180_000,
 )
 
-test('i7 sessions and registers keep their promises while a node is killed, and another cut off', async () => {
+unsettled('i7 sessions and registers keep their promises while a node is killed, and another cut off', async () => {
   registers = new Registers(cluster.nodes, SEED)
   trial = await Trial.begin('killed and cut', cluster)
   registers.start()
@@ -124,7 +128,7 @@ test('i7 sessions and registers keep their promises while a node is killed, and 
   expect(await trial.judge()).toEqual([])
 }, 180_000)
 
-test('i10 one node whose disk is full: what needs it is refused, all can be read, and it takes again when there is room', async () => {
+unsettled('i10 one node whose disk is full: what needs it is refused, all can be read, and it takes again when there is room', async () => {
   trial = await Trial.begin('full disk', cluster)
   const node = cluster.node('n3')
   trial.fault()
