@@ -128,7 +128,7 @@ impl Uploads {
         let mut swept = 0;
         for entry in entries {
             let note = entry?.path();
-            let is_note = note.extension().is_some_and(|end| *end == *&SUFFIX[1..]);
+            let is_note = note.extension().is_some_and(|end| *end == SUFFIX[1..]);
             if !is_note || self.own.lock().contains(&note) {
                 continue;
             }

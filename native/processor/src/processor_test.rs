@@ -76,7 +76,8 @@ async fn a_capture_during_flushes_neither_misses_nor_doubles() {
         assert!(reader.await.expect("a reader") > 10);
     }
     assert_eq!(numbers(&node, Table::Spans), each_once(12_000));
-    assert!(node.stats().files > 5, "there were flushes");
+    let files = node.stats().files;
+    assert!(files > 1, "all was in memory until the end: {files} files");
     node.close().await.expect("a close");
 }
 
