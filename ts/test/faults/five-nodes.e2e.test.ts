@@ -14,37 +14,47 @@ let cluster: ClusterNodes
 let trial: Trial | undefined
 
 beforeAll(async () => {
-  cluster = await ClusterNodes.start(5)
+  if (process.env.OTLAKE_FAULTS === 'all') cluster = await ClusterNodes.start(5)
 })
 
 afterEach(() => trial?.stop())
 
 afterAll(() => cluster?.end())
 
-test('i2 two of five nodes killed at once: the three go on, and when they are back all is found once', async () => {
-  trial = await Trial.begin('two of five killed', cluster)
-  trial.fault()
-  await Promise.all([cluster.node('n4').kill(), cluster.node('n5').kill()])
-  await trial.more(100)
-  for (const name of ['n4', 'n5']) {
-    await cluster.until('n1', (status) => member(status, name).status === 'dead')
-  }
-  await trial.more(50)
-  // A record may have its two copies on these two alone: it is there again when they are.
-  await Promise.all(['n4', 'n5'].map((name) => cluster.restart(name)))
-  await trial.readableAgain('n1')
-  expect(await trial.judge()).toEqual([])
-}, 180_000)
+const unsettled = test.skipIf(process.env.OTLAKE_FAULTS !== 'all')
 
-test.skipIf(process.env.OTLAKE_FAULTS !== 'all')('i2 i3 a rolling restart of all five loses nothing, and doubles nothing', async () => {
-  trial = await Trial.begin('rolling restart of five', cluster)
-  trial.fault()
-  for (const { name } of cluster.nodes) {
-    await trial.more(20)
-    expect(await cluster.node(name).stop(), name).toBe(0)
-    await trial.more(20)
-    await cluster.restart(name)
-    await cluster.ready()
-  }
-  expect(await trial.judge()).toEqual([])
-}, 240_000)
+unsettled(
+  'i2 two of five nodes killed at once: the three go on, and when they are back all is found once',
+  async () => {
+    trial = await Trial.begin('two of five killed', cluster)
+    trial.fault()
+    await Promise.all([cluster.node('n4').kill(), cluster.node('n5').kill()])
+    await trial.more(100)
+    for (const name of ['n4', 'n5']) {
+      await cluster.until('n1', (status) => member(status, name).status === 'dead')
+    }
+    await trial.more(50)
+    // A record may have its two copies on these two alone: it is there again when they are.
+    await Promise.all(['n4', 'n5'].map((name) => cluster.restart(name)))
+    await trial.readableAgain('n1')
+    expect(await trial.judge()).toEqual([])
+  },
+  180_000,
+)
+
+unsettled(
+  'i2 i3 a rolling restart of all five loses nothing, and doubles nothing',
+  async () => {
+    trial = await Trial.begin('rolling restart of five', cluster)
+    trial.fault()
+    for (const { name } of cluster.nodes) {
+      await trial.more(20)
+      expect(await cluster.node(name).stop(), name).toBe(0)
+      await trial.more(20)
+      await cluster.restart(name)
+      await cluster.ready()
+    }
+    expect(await trial.judge()).toEqual([])
+  },
+  240_000,
+)

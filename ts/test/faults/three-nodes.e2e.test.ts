@@ -45,45 +45,57 @@ const unsettled = test.skipIf(process.env.OTLAKE_FAULTS !== 'all')
 
 const isDead = (name: string) => cluster.until('n1', (at) => member(at, name).status === 'dead')
 
-unsettled('i1 i2 i3 one node cut off from two: the two go on, it acknowledges nothing that is lost, and all is found once', async () => {
-  trial = await Trial.begin('cut off', cluster)
-  trial.fault()
-  await cluster.isolate('n3')
-  const alone = trial.alone([cluster.node('n3')])
-  await isDead('n3')
-  await trial.more(100)
-  await trial.readableAgain('n1')
-  expect(await cluster.network.dropped()).toBeGreaterThan(0)
-  // It has nobody to copy to.
-  expect(alone.refused).toBeGreaterThan(0)
-  expect(alone.acknowledged.size).toBe(0)
-  await cluster.network.heal()
-  await alone.more(20)
-  expect(await trial.judge()).toEqual([])
-}, 180_000)
+unsettled(
+  'i1 i2 i3 one node cut off from two: the two go on, it acknowledges nothing that is lost, and all is found once',
+  async () => {
+    trial = await Trial.begin('cut off', cluster)
+    trial.fault()
+    await cluster.isolate('n3')
+    const alone = trial.alone([cluster.node('n3')])
+    await isDead('n3')
+    await trial.more(100)
+    await trial.readableAgain('n1')
+    expect(await cluster.network.dropped()).toBeGreaterThan(0)
+    // It has nobody to copy to.
+    expect(alone.refused).toBeGreaterThan(0)
+    expect(alone.acknowledged.size).toBe(0)
+    await cluster.network.heal()
+    await alone.more(20)
+    expect(await trial.judge()).toEqual([])
+  },
+  180_000,
+)
 
-unsettled('i1 i2 i3 one node that hears nobody while all hear it: all is found once', async () => {
-  trial = await Trial.begin('deaf', cluster)
-  trial.fault()
-  await cluster.cutOneWay('n1', 'n3')
-  await cluster.cutOneWay('n2', 'n3')
-  await trial.more(100)
-  await trial.readableAgain('n1')
-  await cluster.network.heal()
-  expect(await trial.judge()).toEqual([])
-}, 180_000)
+unsettled(
+  'i1 i2 i3 one node that hears nobody while all hear it: all is found once',
+  async () => {
+    trial = await Trial.begin('deaf', cluster)
+    trial.fault()
+    await cluster.cutOneWay('n1', 'n3')
+    await cluster.cutOneWay('n2', 'n3')
+    await trial.more(100)
+    await trial.readableAgain('n1')
+    await cluster.network.heal()
+    expect(await trial.judge()).toEqual([])
+  },
+  180_000,
+)
 
-unsettled('i1 i2 i3 two nodes that do not hear each other while both hear the third: requests go on, all is found once', async () => {
-  trial = await Trial.begin('two apart', cluster)
-  trial.fault()
-  await cluster.cut('n1', 'n2')
-  await trial.more(60)
-  await systemClock.sleep(LONG_MS)
-  await trial.more(60)
-  await trial.readableAgain('n3')
-  await cluster.network.heal()
-  expect(await trial.judge()).toEqual([])
-}, 180_000)
+unsettled(
+  'i1 i2 i3 two nodes that do not hear each other while both hear the third: requests go on, all is found once',
+  async () => {
+    trial = await Trial.begin('two apart', cluster)
+    trial.fault()
+    await cluster.cut('n1', 'n2')
+    await trial.more(60)
+    await systemClock.sleep(LONG_MS)
+    await trial.more(60)
+    await trial.readableAgain('n3')
+    await cluster.network.heal()
+    expect(await trial.judge()).toEqual([])
+  },
+  180_000,
+)
 
 test.each([5, 20])(
   'i1 i2 i3 %i percent of all packets between nodes lost: requests go on, all is found once',
@@ -101,48 +113,56 @@ test.each([5, 20])(
   180_000,
 )
 
-unsettled('i7 sessions and registers keep their promises while a node is killed, and another cut off', async () => {
-  registers = new Registers(cluster.nodes, SEED)
-  trial = await Trial.begin('killed and cut', cluster)
-  registers.start()
-  await systemClock.sleep(1000)
-  trial.fault()
-  await cluster.node('n2').kill()
-  await trial.readableAgain('n1')
-  await isDead('n2')
-  await trial.more(50)
-  await cluster.restart('n2')
-  await cluster.ready()
-  await cluster.isolate('n1')
-  await trial.more(50)
-  await cluster.network.heal()
-  await cluster.ready()
-  await systemClock.sleep(1000)
-  await registers.end()
-  const { reads, writes, unknown } = registers.counts
-  process.stderr.write(
-    `registers: ${writes} writes, ${unknown} of them without an answer, ${reads} reads; seed ${SEED}\n`,
-  )
-  expect(registers.violations()).toEqual([])
-  expect(Math.min(reads, writes - unknown)).toBeGreaterThan(30)
-  expect(await trial.judge()).toEqual([])
-}, 180_000)
+unsettled(
+  'i7 sessions and registers keep their promises while a node is killed, and another cut off',
+  async () => {
+    registers = new Registers(cluster.nodes, SEED)
+    trial = await Trial.begin('killed and cut', cluster)
+    registers.start()
+    await systemClock.sleep(1000)
+    trial.fault()
+    await cluster.node('n2').kill()
+    await trial.readableAgain('n1')
+    await isDead('n2')
+    await trial.more(50)
+    await cluster.restart('n2')
+    await cluster.ready()
+    await cluster.isolate('n1')
+    await trial.more(50)
+    await cluster.network.heal()
+    await cluster.ready()
+    await systemClock.sleep(1000)
+    await registers.end()
+    const { reads, writes, unknown } = registers.counts
+    process.stderr.write(
+      `registers: ${writes} writes, ${unknown} of them without an answer, ${reads} reads; seed ${SEED}\n`,
+    )
+    expect(registers.violations()).toEqual([])
+    expect(Math.min(reads, writes - unknown)).toBeGreaterThan(30)
+    expect(await trial.judge()).toEqual([])
+  },
+  180_000,
+)
 
-unsettled('i10 one node whose disk is full: what needs it is refused, all can be read, and it takes again when there is room', async () => {
-  trial = await Trial.begin('full disk', cluster)
-  const node = cluster.node('n3')
-  trial.fault()
-  const ballast = join(node.dataDir, 'ballast')
-  await fill(ballast)
-  const alone = trial.alone([node])
-  await systemClock.sleep(LONG_MS)
-  expect(alone.refused).toBeGreaterThan(0)
-  for (const { name } of cluster.nodes) await trial.readableAgain(name)
-  await rm(ballast)
-  await trial.more(100)
-  await alone.more(20)
-  expect(await trial.judge()).toEqual([])
-}, 180_000)
+unsettled(
+  'i10 one node whose disk is full: what needs it is refused, all can be read, and it takes again when there is room',
+  async () => {
+    trial = await Trial.begin('full disk', cluster)
+    const node = cluster.node('n3')
+    trial.fault()
+    const ballast = join(node.dataDir, 'ballast')
+    await fill(ballast)
+    const alone = trial.alone([node])
+    await systemClock.sleep(LONG_MS)
+    expect(alone.refused).toBeGreaterThan(0)
+    for (const { name } of cluster.nodes) await trial.readableAgain(name)
+    await rm(ballast)
+    await trial.more(100)
+    await alone.more(20)
+    expect(await trial.judge()).toEqual([])
+  },
+  180_000,
+)
 
 /** Writes a file until there is no room for more. */
 async function fill(path: string): Promise<void> {
