@@ -35,8 +35,9 @@ const numbers = (text) => text.split(',').map(Number)
 const [rounds, spans, rate, records] = ['rounds', 'spans', 'rate', 'records'].map((name) =>
   Number(options[name]),
 )
-/** How long the cost of nodes without load is measured. */
-const IDLE_MS = 5000
+/** How long the cost of nodes without load is measured, and how long what is left of a load takes. */
+const IDLE_MS = 10_000
+const CALM_MS = 10_000
 
 /** Sends so many spans to all nodes alike; resolves with what the clients say. */
 async function send(cluster, count, seed) {
@@ -62,6 +63,7 @@ async function measure(count, copies, seed) {
   try {
     const warm = await send(cluster, spans / 10, seed)
     await cluster.flushed()
+    await sleep(CALM_MS)
     const idleBefore = cluster.cpuSeconds()
     await sleep(IDLE_MS)
     const idle = (cluster.cpuSeconds() - idleBefore) / (IDLE_MS / 1000)
