@@ -35,10 +35,27 @@ use otlake_processor::{Processor, Stage};
 pub(crate) const CLAIM: &str = "claim";
 /// How long a node may take: it waits for what it is storing at the moment.
 const TIMEOUT: Duration = Duration::from_secs(6);
-const RESERVED: u8 = 0;
-const STORED: u8 = 1;
-const RECOVERING: u8 = 2;
 pub(crate) const QUESTION_BYTES: usize = 2 + 16 + 8 + 16 + ShardSet::BYTES;
+
+/// What a record is of, to all nodes.
+pub(crate) struct Claimed {
+    signal: Signal,
+    position: Position,
+    request: u128,
+    shards: ShardSet,
+}
+
+impl Claimed {
+    pub(crate) fn of(position: Position, record: &Record) -> Claimed {
+        let (request, shards) = Processor::content_of(&record.tenant, &record.payload);
+        Claimed {
+            signal: record.signal,
+            position,
+            request,
+            shards,
+        }
+    }
+}
 
 /// Asks every node, this one included, and gives the shards of the record that are stored already.
 ///
@@ -48,12 +65,18 @@ pub(crate) async fn claim(
     peers: &Peers,
     others: &[Arc<str>],
     processor: &Processor,
-    (position, stage): (Position, Stage),
-    record: &Record,
+    claimed: &Claimed,
+    stage: Stage,
 ) -> Result<ShardSet> {
-    let (request, shards) = Processor::content_of(&record.tenant, &record.payload);
-    let own = processor.claim_recovered(record.signal, (position, stage), request, shards);
-    let question = question(record.signal, (position, stage), request, &shards);
+    let Claimed {
+        signal,
+        request,
+        shards,
+        ..
+    } = *claimed;
+    let at = (claimed.position, stage);
+    let own = processor.claim_recovered(signal, at, request, shards);
+    let question = question(signal, at, request, &shards);
     let asked = others.iter().map(|node| {
         let question = question.clone();
         async move {
@@ -74,11 +97,7 @@ pub(crate) fn question(
 ) -> Bytes {
     let mut bytes = Vec::with_capacity(QUESTION_BYTES);
     bytes.push(signal as u8);
-    bytes.push(match stage {
-        Stage::Reserved => RESERVED,
-        Stage::Recovering => RECOVERING,
-        Stage::Stored => STORED,
-    });
+    bytes.push(stage as u8);
     bytes.extend_from_slice(&position.stream.0.to_le_bytes());
     bytes.extend_from_slice(&position.sequence.to_le_bytes());
     bytes.extend_from_slice(&request.to_le_bytes());
@@ -105,12 +124,7 @@ impl Service for Claims {
 
 pub(crate) fn read(question: &[u8]) -> Option<(Signal, (Position, Stage), u128, ShardSet)> {
     let question: &[u8; QUESTION_BYTES] = question.try_into().ok()?;
-    let stage = match question[1] {
-        RESERVED => Stage::Reserved,
-        RECOVERING => Stage::Recovering,
-        STORED => Stage::Stored,
-        _ => return None,
-    };
+    let stage = Stage::from_u8(question[1])?;
     let mut rest = &question[2..];
     let stream = StreamId(u128::from_le_bytes(*rest.split_off(..16)?.first_chunk()?));
     let sequence = u64::from_le_bytes(*rest.split_off(..8)?.first_chunk()?);

@@ -12,10 +12,9 @@ fn a_question_about_a_record_is_read_as_it_was_written() {
         sequence: u64::MAX - 1,
     };
     let shards: ShardSet = [0, 7, 499].into_iter().collect();
-    let stages = [Stage::Reserved, Stage::Recovering, Stage::Stored];
     for (signal, stage) in Signal::ALL
         .into_iter()
-        .flat_map(|signal| stages.map(|stage| (signal, stage)))
+        .flat_map(|signal| Stage::ALL.map(|stage| (signal, stage)))
     {
         let at = (position, stage);
         let bytes = question(signal, at, 42, &shards);

@@ -14,7 +14,7 @@ use otlake_consensus::{Answer, Command};
 use otlake_log::StreamReader;
 use otlake_processor::{Processor, Stage};
 
-use crate::claims::claim;
+use crate::claims::{Claimed, claim};
 use crate::cluster::Cluster;
 use crate::local::{cut, cut_tables};
 use crate::recover::refresh;
@@ -132,17 +132,16 @@ impl Cluster {
                 };
                 let others = self.others();
                 let gone = written(processor, signal, position);
-                let whole = record.clone();
-                let at = |stage| (position, stage);
-                let reserved = at(Stage::Reserved);
-                let known = claim(self.peers(), &others, processor, reserved, &record).await?;
+                let claimed = Claimed::of(position, &record);
+                let tell = |stage| claim(self.peers(), &others, processor, &claimed, stage);
+                let known = tell(Stage::Reserved).await?;
                 let rest = cut(signal, &record.payload, &known);
                 if let Some(rest) = rest.and_then(|rest| cut_tables(signal, rest, &gone)) {
                     record.payload = rest;
                     processor.append_again(record).await?;
                     appended += 1;
                 }
-                claim(self.peers(), &others, processor, at(Stage::Stored), &whole).await?;
+                tell(Stage::Stored).await?;
             }
             if chunk.ended {
                 break;

@@ -27,7 +27,7 @@ use otlake_replicate::drive::{Recoverer, Sink};
 use otlake_replicate::recovery::{Recovery, RecoveryConfig};
 use tokio::sync::Mutex;
 
-use crate::claims::claim;
+use crate::claims::{Claimed, claim};
 use crate::local::cut;
 use crate::registry::{Register, ensembles, watermark};
 use crate::services::Wires;
@@ -224,8 +224,9 @@ impl Sink for Adopting<'_> {
             let what = format!("{position}: a tenant that is no text");
             return Err(Error::new(Code::LogFormat, what));
         };
-        let at = (position, Stage::Recovering);
-        let known = claim(self.peers, &self.others, self.processor, at, &record).await?;
+        let claimed = Claimed::of(position, &record);
+        let stage = Stage::Recovering;
+        let known = claim(self.peers, &self.others, self.processor, &claimed, stage).await?;
         let rest = cut(record.signal, &record.payload, &known);
         let has_rows = rest.is_some();
         record.payload = rest.unwrap_or_default();

@@ -184,18 +184,15 @@ impl Cluster {
         let told = Arc::downgrade(self);
         let fences = tokio::spawn(async move {
             loop {
-                let epoch = {
-                    let state = states.borrow_and_update();
-                    if let Some(processor) = told.upgrade().and_then(|this| this.processor().ok()) {
-                        settle_sealed(&processor, &state);
-                    }
-                    let record = state.streams.get(&stream);
-                    record
-                        .filter(|record| record.epoch > FIRST_EPOCH)
-                        .map(|record| record.epoch)
-                };
-                if let Some(epoch) = epoch {
-                    replicator.fence(epoch);
+                // Held for no longer: whoever applies the next state waits for it.
+                let state = Arc::clone(&states.borrow_and_update());
+                if let Some(record) = state.streams.get(&stream)
+                    && record.epoch > FIRST_EPOCH
+                {
+                    replicator.fence(record.epoch);
+                }
+                if let Some(processor) = told.upgrade().and_then(|this| this.processor().ok()) {
+                    settle_sealed(&processor, &state);
                 }
                 if states.changed().await.is_err() {
                     return;

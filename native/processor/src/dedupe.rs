@@ -121,6 +121,7 @@ pub(crate) enum Claim {
 
 /// How far a record that is recovered has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 pub enum Stage {
     /// It is about to be appended anew: a resend is neither stored nor told as stored. This ends by
     /// itself when nobody says it again.
@@ -130,6 +131,16 @@ pub enum Stage {
     Recovering,
     /// It is where readers find it: a resend is told as stored.
     Stored,
+}
+
+impl Stage {
+    /// All of them, in the order that a record can come through them.
+    pub const ALL: [Stage; 3] = [Stage::Reserved, Stage::Recovering, Stage::Stored];
+
+    /// The stage whose number this is, if there is one.
+    pub fn from_u8(number: u8) -> Option<Stage> {
+        Stage::ALL.into_iter().find(|stage| *stage as u8 == number)
+    }
 }
 
 /// What the window says of a record that is recovered.
