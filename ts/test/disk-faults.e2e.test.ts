@@ -4,11 +4,12 @@
  */
 
 import { type ChildProcess, execFile } from 'node:child_process'
-import { open, readdir, rm, writeFile } from 'node:fs/promises'
+import { readdir, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as pause } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { fill } from '../testing/full-disk.js'
 import { detach, inject } from '../testing/kernel-faults.js'
 import { traceRequest } from '../testing/otlp.js'
 import { ServerProcess, temporaryFolder } from '../testing/server.js'
@@ -87,18 +88,6 @@ async function expectStored(of: ServerProcess, acknowledged: number[], refused: 
   expect(acknowledged.filter((number) => !there.has(number))).toEqual([])
   const known = new Set([...acknowledged, ...refused])
   expect([...there].filter((number) => !known.has(number))).toEqual([])
-}
-
-/** Writes a file until there is no room for more. */
-async function fill(path: string) {
-  const file = await open(path, 'w')
-  try {
-    for (;;) await file.write(Buffer.alloc(4096, 1))
-  } catch (error) {
-    expect((error as NodeJS.ErrnoException).code).toBe('ENOSPC')
-  } finally {
-    await file.close()
-  }
 }
 
 test('I10: a full disk refuses retryably, answers queries, and recovers when there is room', async () => {

@@ -60,4 +60,7 @@ mod tables_test;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
+#[path = "../../shard/testing/times.rs"]
+mod times;
+#[cfg(test)]
 mod upload_test;

@@ -3,18 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::Int64Type;
+use arrow::array::RecordBatch;
 use bytes::Bytes;
 use otlake_base::disk::{Disk, read, real};
 use otlake_base::{FIRST_EPOCH, Metrics, Position, StreamId, SystemClock, Table};
 use otlake_catalog::verify::{check_log_file, log_files};
 use otlake_catalog::{Addition, Catalog, DeltaTableHandle, InLog, Outcome, Sharing, Snapshot};
 use otlake_shard::{WriteOptions, write};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::rows::{DAY_NANOS, Random, batch};
 use crate::testing::{Faulty, bucket};
+use crate::times::times;
 
 const TABLE: Table = Table::Logs;
 const SECOND: i64 = 1_000_000_000;
@@ -127,14 +126,9 @@ fn held(disk: &dyn Disk, snapshot: &Snapshot) -> BTreeMap<(u64, u64), usize> {
     let mut held = BTreeMap::new();
     for file in snapshot.files.iter() {
         let bytes = Bytes::from(read(disk, &snapshot.root.join(&file.path)).unwrap());
-        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap();
-        for batch in reader.build().unwrap() {
-            let batch = batch.unwrap();
-            let times = batch.column_by_name(TABLE.time_column()).unwrap();
-            for time in times.as_primitive::<Int64Type>().values() {
-                let number = ((time - DAY_NANOS) / SECOND) as u64;
-                *held.entry((number / 1_000, number % 1_000)).or_insert(0) += 1;
-            }
+        for time in times(TABLE, bytes) {
+            let number = ((time - DAY_NANOS) / SECOND) as u64;
+            *held.entry((number / 1_000, number % 1_000)).or_insert(0) += 1;
         }
     }
     held

@@ -77,4 +77,7 @@ mod rule_test;
 #[cfg(test)]
 mod shared_test;
 #[cfg(test)]
+#[path = "../../shard/testing/times.rs"]
+mod times;
+#[cfg(test)]
 mod verify_test;

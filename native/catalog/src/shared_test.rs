@@ -1,25 +1,24 @@
 //! Several handles, and processes, on one folder.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
+use std::fs;
 use std::path::Path;
 use std::process::{Child, Command};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{AsArray, RecordBatch};
-use arrow::datatypes::Int64Type;
+use arrow::array::RecordBatch;
 use bytes::Bytes;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use otlake_base::disk::real;
 use otlake_base::{Code, FIRST_EPOCH, Metrics, Position, StreamId, SystemClock, Table};
 use otlake_shard::{WriteOptions, Written, write};
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use crate::commit::{Addition, Outcome};
 use crate::durable_store::DurableStore;
 use crate::maintain::testing::{Ahead, HOUR, compact, context, rows};
 use crate::rows::{DAY_NANOS, Random, batch};
+use crate::times::times;
 use crate::{Catalog, DeltaTableHandle, InLog, Sharing, Snapshot, Standing};
 
 /// One whose merges leave no equal rows out, so that a double is not hidden.
@@ -60,15 +59,10 @@ fn record(stream: u64, sequence: u64) -> RecordBatch {
 pub(crate) fn held(snapshot: &Snapshot) -> BTreeMap<(u64, u64), usize> {
     let mut held = BTreeMap::new();
     for file in snapshot.files.iter() {
-        let file = File::open(snapshot.root.join(&file.path)).unwrap();
-        let reader = ParquetRecordBatchReaderBuilder::try_new(file).unwrap();
-        for batch in reader.build().unwrap() {
-            let batch = batch.unwrap();
-            let times = batch.column_by_name(TABLE.time_column()).unwrap();
-            for time in times.as_primitive::<Int64Type>().values() {
-                let number = ((time - DAY_NANOS) / SECOND) as u64;
-                *held.entry((number / 1_000, number % 1_000)).or_insert(0) += 1;
-            }
+        let bytes = fs::read(snapshot.root.join(&file.path)).unwrap();
+        for time in times(TABLE, bytes.into()) {
+            let number = ((time - DAY_NANOS) / SECOND) as u64;
+            *held.entry((number / 1_000, number % 1_000)).or_insert(0) += 1;
         }
     }
     held

@@ -6,22 +6,21 @@
  * What docs/faults.md tells to be unsettled runs with OTLAKE_FAULTS=all alone.
  */
 
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, expect } from 'vitest'
 import { ClusterNodes, member } from '../../testing/cluster/nodes.js'
 import { Trial } from '../../testing/cluster/trial.js'
+import { RUNS_UNSETTLED, unsettled } from './unsettled.js'
 
 let cluster: ClusterNodes
 let trial: Trial | undefined
 
 beforeAll(async () => {
-  if (process.env.OTLAKE_FAULTS === 'all') cluster = await ClusterNodes.start(5)
+  if (RUNS_UNSETTLED) cluster = await ClusterNodes.start(5)
 })
 
 afterEach(() => trial?.stop())
 
 afterAll(() => cluster?.end())
-
-const unsettled = test.skipIf(process.env.OTLAKE_FAULTS !== 'all')
 
 unsettled(
   'i2 two of five nodes killed at once: the three go on, and when they are back all is found once',

@@ -7,13 +7,15 @@
  * What docs/faults.md tells to be unsettled runs with OTLAKE_FAULTS=all alone.
  */
 
-import { open, rm } from 'node:fs/promises'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { systemClock } from '../../base/clock.js'
 import { ClusterNodes, member } from '../../testing/cluster/nodes.js'
 import { Registers } from '../../testing/cluster/registers.js'
 import { Trial } from '../../testing/cluster/trial.js'
+import { fill } from '../../testing/full-disk.js'
+import { unsettled } from './unsettled.js'
 
 const SEED = Number(process.env.OTLAKE_FAULTS_SEED ?? 1)
 const DISK_MIB = 96
@@ -40,8 +42,6 @@ afterEach(async () => {
 })
 
 afterAll(() => cluster?.end())
-
-const unsettled = test.skipIf(process.env.OTLAKE_FAULTS !== 'all')
 
 const isDead = (name: string) => cluster.until('n1', (at) => member(at, name).status === 'dead')
 
@@ -163,15 +163,3 @@ unsettled(
   },
   180_000,
 )
-
-/** Writes a file until there is no room for more. */
-async function fill(path: string): Promise<void> {
-  const file = await open(path, 'w')
-  try {
-    for (;;) await file.write(Buffer.alloc(4096, 1))
-  } catch (error) {
-    expect((error as NodeJS.ErrnoException).code).toBe('ENOSPC')
-  } finally {
-    await file.close()
-  }
-}
