@@ -5,13 +5,12 @@
 
 import { isIP } from 'node:net'
 import { z } from 'zod'
-import { OtlakeError } from '../base/errors.js'
 import { splitAddress } from '../base/http/port.js'
 import { isAddress } from '../cluster/messages.js'
 import { MAX_WEIGHT, SIGNALS, type Signal } from '../cluster/ring.js'
 import { DEFAULT_SETTINGS, MAX_CLUSTER_BYTES, MAX_KEYS, MAX_SEEDS } from '../cluster/settings.js'
 import type { ClusterQuorum } from '../native/cluster.js'
-import { address, count, flag, list, type Setting } from './setting-schemas.js'
+import { address, count, flag, invalid, list, type Setting } from './setting-schemas.js'
 
 /** The port of the peers' connections where `listen.peer` says nothing. */
 export const DEFAULT_PEER_PORT = 4322
@@ -338,8 +337,4 @@ function quorum(get: <T>(path: string) => T): ClusterQuorum {
     return { copies: wanted, acks, timeoutMs: get<number>(`cluster.timeouts.${signal}_ms`) }
   }
   return { spans: of('spans'), metrics: of('metrics'), logs: of('logs') }
-}
-
-function invalid(path: string, message: string): OtlakeError {
-  return new OtlakeError('CONFIG_INVALID', `\`${path}\`: ${message}`)
 }

@@ -2,12 +2,18 @@
 
 import { isIP } from 'node:net'
 import { z } from 'zod'
+import { OtlakeError } from '../base/errors.js'
 
 export interface Setting {
   /** What it is, for the documentation. */
   about: string
   schema: z.ZodType
   default: unknown
+}
+
+/** A setting that does not fit with the others, as `CONFIG_INVALID`. */
+export function invalid(path: string, message: string): OtlakeError {
+  return new OtlakeError('CONFIG_INVALID', `\`${path}\`: ${message}`)
 }
 
 export const bytes = z.coerce.number().int().positive()

@@ -2,9 +2,8 @@
 
 import { resolve } from 'node:path'
 import { z } from 'zod'
-import { OtlakeError } from '../base/errors.js'
 import type { StoreConfig } from '../native/binding.js'
-import { flag, type Setting } from './setting-schemas.js'
+import { flag, invalid, type Setting } from './setting-schemas.js'
 
 const SCHEME = 's3://'
 
@@ -95,8 +94,4 @@ function isHttp(text: string): boolean {
   } catch {
     return false
   }
-}
-
-function invalid(path: string, what: string): OtlakeError {
-  return new OtlakeError('CONFIG_INVALID', `\`${path}\`: ${what}`)
 }
