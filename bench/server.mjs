@@ -38,6 +38,13 @@ export async function output(what, processors, command) {
   return text
 }
 
+/** User and system seconds of a process or a thread since it started, by its folder in /proc. */
+export function processorSeconds(folder) {
+  const stat = readFileSync(`${folder}/stat`, 'utf8')
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
+  return (Number(fields[11]) + Number(fields[12])) / TICKS
+}
+
 export class Server {
   /** @param {import('node:child_process').ChildProcess} child a process that is itself the server */
   constructor(child) {
@@ -46,9 +53,7 @@ export class Server {
 
   /** User and system seconds of the whole process since it started. */
   cpuSeconds() {
-    const stat = readFileSync(`/proc/${this.child.pid}/stat`, 'utf8')
-    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-    return (Number(fields[11]) + Number(fields[12])) / TICKS
+    return processorSeconds(`/proc/${this.child.pid}`)
   }
 
   #megabytes(name) {

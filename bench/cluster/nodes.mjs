@@ -6,13 +6,11 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { ask } from '../http.mjs'
 import { JOBS_WHEN_TOLD, Node } from '../node.mjs'
-import { ALL } from '../server.mjs'
+import { ALL, processorSeconds } from '../server.mjs'
 
 const PORTS = { 'otlp-grpc': 4317, 'otlp-http': 4318, http: 4319, flight: 4320, cluster: 4321 }
 const PEER_PORT = 4322
 const PATIENCE_MS = 120_000
-/** Clock ticks a second, and the bytes of a sector. */
-const TICKS = 100
 
 /** Threads by what they do; what JavaScript's process has beside them is `javascript`. */
 const STAGES = {
@@ -102,10 +100,8 @@ export class BenchCluster {
     for (const { child } of this.nodes) {
       const folder = `/proc/${child.pid}/task`
       for (const thread of readdirSync(folder)) {
-        const stat = readFileSync(`${folder}/${thread}/stat`, 'utf8')
-        const name = stat.slice(stat.indexOf('(') + 1, stat.lastIndexOf(')'))
-        const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ')
-        const seconds = (Number(fields[11]) + Number(fields[12])) / TICKS
+        const name = readFileSync(`${folder}/${thread}/comm`, 'utf8').trim()
+        const seconds = processorSeconds(`${folder}/${thread}`)
         const stage = STAGES[name] ?? (name.startsWith('otlake') ? name : 'javascript')
         stages.set(stage, (stages.get(stage) ?? 0) + seconds)
       }
