@@ -226,8 +226,8 @@ impl Cluster {
             epoch: FIRST_EPOCH,
             by: Arc::clone(self.name()),
             ranges: Vec::new(),
-            // Nothing but what is in files was acknowledged.
-            released: [u64::MAX; 3],
+            // What was acknowledged is in files; what its log has behind that never was.
+            released: [processor.session().sequence; 3],
         };
         match self.register.propose(seal).await? {
             Ok(_) | Err(Refusal::Sealed) => {}

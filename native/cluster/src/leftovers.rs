@@ -18,7 +18,7 @@ use crate::claims::{Claimed, claim};
 use crate::cluster::Cluster;
 use crate::local::{cut, cut_tables};
 use crate::recover::refresh;
-use crate::registry::{was_kept, watermark};
+use crate::registry::{ensembles, was_kept, watermark};
 
 /// Bytes of an old stream that are read at once.
 const READ_BYTES: usize = 4 * 1024 * 1024;
@@ -38,9 +38,10 @@ impl Cluster {
                     StreamState::Sealed {
                         ranges, released, ..
                     } => {
-                        self.append_again(&processor, *stream, ranges, released)
-                            .await?;
-                        processor.release_stream(*stream)?;
+                        let kept = |signal, position| was_kept(ranges, released, signal, position);
+                        processor.settle_recovered(*stream, kept);
+                        self.append_again(&processor, record, kept).await?;
+                        processor.release_stream(*stream).await?;
                         self.forget(*stream).await?;
                     }
                     StreamState::Open | StreamState::Fenced { .. } => {}
@@ -88,7 +89,8 @@ impl Cluster {
         })
         .await?;
         if is_in_files {
-            return processor.release_stream(stream);
+            processor.settle_recovered(stream, |_, _| true);
+            return processor.release_stream(stream).await;
         }
         let register = Command::RegisterStream {
             stream,
@@ -102,14 +104,17 @@ impl Cluster {
         }
     }
 
-    /// Appends what was not kept of a sealed stream to the stream of this start.
+    /// Appends what was not kept of a sealed stream to the stream of this start, of the signals of which
+    /// that may have been acknowledged. Of the others it never was: who sent it was told so, or sends it
+    /// again.
     async fn append_again(
         &self,
         processor: &Arc<Processor>,
-        stream: StreamId,
-        ranges: &[(u64, u64)],
-        released: &[u64; 3],
+        record: &StreamRecord,
+        was_kept: impl Fn(Signal, Position) -> bool,
     ) -> Result<()> {
+        let stream = record.stream;
+        let ensembles = ensembles(record)?;
         // The seal came after the tables were fenced: from here on they tell what this node wrote.
         refresh(processor).await?;
         let mut reader = self.reader(stream);
@@ -124,7 +129,7 @@ impl Cluster {
             for frame in &chunk.frames {
                 let position = frame.position();
                 let signal: Signal = frame.header().signal;
-                if was_kept(ranges, released, signal, position) {
+                if was_kept(signal, position) || !ensembles.may_be_owners_alone(signal) {
                     continue;
                 }
                 let Some(mut record) = frame.record() else {

@@ -170,10 +170,12 @@ impl Recoveries {
     async fn seal(&self, record: &StreamRecord, recovery: &Recovery) -> Result<()> {
         let (mut kept, mut released) = (Ranges::default(), [0; 3]);
         for signal in Signal::ALL {
-            match recovery.settled(signal) {
-                all if all == Ranges::of(1, u64::MAX) => released[signal.index()] = u64::MAX,
-                some => kept.extend(&some),
-            }
+            // In the beginning of a signal's there are sequences of others that may not be kept.
+            let mut settled = recovery.settled(signal);
+            let upto = settled.end_of(1).unwrap_or(0);
+            released[signal.index()] = upto;
+            settled.remove_upto(upto);
+            kept.extend(&settled);
         }
         let seal = Command::SealStream {
             stream: record.stream,

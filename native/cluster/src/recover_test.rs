@@ -1,6 +1,6 @@
 //! Nodes that vanish or stand still, and what the others make of their streams.
 
-use otlake_base::{Signal, Table};
+use otlake_base::{Code, Signal, Table};
 use otlake_replicate::Quorum;
 
 use crate::requests::{logs, points, spans};
@@ -146,6 +146,41 @@ async fn i3_i9_an_owner_that_wakes_after_its_stream_was_sealed_brings_what_it_al
         nodes["n1"].processor.flush().await.expect("a flush");
     }
     assert_eq!(nodes.in_files("n2", Table::Logs).await, once(0..30));
+}
+
+/// What never had its quorum is in its owner's log alone, and is not kept of the stream. Its owner has
+/// it in the window of resends all the same when it starts again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i1_i2_what_was_not_kept_of_a_stream_is_stored_when_it_is_sent_again() {
+    let mut nodes = Nodes::start(LOGS_ALONE).await;
+    nodes.deliver("n1", Signal::Traces, spans(0..10)).await;
+    nodes.copied("n1").await;
+    // Where it knows that nobody hears it, it refuses before its log has anything.
+    loop {
+        nodes.part_unaware("n1");
+        let refused = nodes.send("n1", Signal::Traces, spans(10..20)).await;
+        let refused = refused.expect_err("nobody else has it");
+        assert_eq!(refused.code, Code::ClusterQuorum);
+        if nodes["n1"].cluster.status()["pending"] == 1 {
+            break;
+        }
+        nodes.heal("n1");
+        nodes.deliver("n1", Signal::Traces, spans(0..10)).await;
+    }
+    let stream = nodes["n1"].cluster.stream();
+    nodes.owner = "n2";
+    nodes.place();
+    nodes.vanish("n1").await;
+    nodes.recover("n3", stream).await;
+    assert_eq!(nodes.in_files("n3", Table::Spans).await, once(0..10));
+    nodes.owner = "n1";
+    nodes.come_back("n1").await;
+    nodes.deliver("n3", Signal::Traces, spans(10..20)).await;
+    nodes.deliver("n3", Signal::Traces, spans(0..10)).await;
+    for node in ["n1", "n2", "n3"] {
+        let found = nodes.strong(node, Table::Spans).await;
+        assert_eq!(found, once(0..20), "{node}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

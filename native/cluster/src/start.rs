@@ -217,8 +217,9 @@ impl Cluster {
 
 /// Settles the records of streams whose recovery is over. A stream that is gone again was sealed, and
 /// what was kept of it is not known any more: a resend is stored, and compaction drops it where it is a
-/// span.
+/// span. One that this node's log still holds was never known to the group: that is to come.
 fn settle_sealed(processor: &Processor, state: &State) {
+    let held = processor.earlier_streams();
     for stream in processor.recovering() {
         match state.streams.get(&stream).map(|record| &record.state) {
             Some(StreamState::Sealed {
@@ -226,8 +227,8 @@ fn settle_sealed(processor: &Processor, state: &State) {
             }) => processor.settle_recovered(stream, |signal, position| {
                 was_kept(ranges, released, signal, position)
             }),
-            Some(_) => {}
-            None => processor.settle_recovered(stream, |_, _| false),
+            None if !held.contains(&stream) => processor.settle_recovered(stream, |_, _| false),
+            Some(_) | None => {}
         }
     }
 }

@@ -62,6 +62,8 @@ pub(crate) struct Nodes {
     addresses: BTreeMap<&'static str, SocketAddr>,
     /// Nodes that are cut off from all others.
     parted: BTreeSet<&'static str>,
+    /// Those of them that have not noticed.
+    unaware: BTreeSet<&'static str>,
     /// Who owns every shard.
     pub(crate) owner: &'static str,
 }
@@ -113,6 +115,7 @@ impl Nodes {
             running: BTreeMap::new(),
             addresses: BTreeMap::new(),
             parted: BTreeSet::new(),
+            unaware: BTreeSet::new(),
             owner: "n1",
         };
         for name in NODES {
@@ -212,7 +215,7 @@ impl Nodes {
                         true => self.addresses[other],
                         false => nowhere(),
                     },
-                    alive: is_reached,
+                    alive: is_reached || self.unaware.contains(name),
                 }
             });
             let others = members
@@ -236,8 +239,7 @@ impl Nodes {
         let node = self.running.remove(name).expect("it runs");
         node.cluster.close().await.expect("its journal ends");
         drop(node);
-        self.parted.remove(name);
-        self.place();
+        self.heal(name);
     }
 
     /// Starts a node again that has vanished.
@@ -250,6 +252,19 @@ impl Nodes {
     /// Cuts a node off from all others, each of which takes the other for dead.
     pub(crate) fn part(&mut self, name: &'static str) {
         self.parted.insert(name);
+        self.place();
+    }
+
+    /// Cuts a node off from all others, which take it for dead; it does not know yet.
+    pub(crate) fn part_unaware(&mut self, name: &'static str) {
+        self.unaware.insert(name);
+        self.part(name);
+    }
+
+    /// Ends what cuts a node off.
+    pub(crate) fn heal(&mut self, name: &str) {
+        self.parted.remove(name);
+        self.unaware.remove(name);
         self.place();
     }
 

@@ -33,7 +33,8 @@ impl Processor {
     /// stored or, while the record is not `Stored`, refused for now.
     ///
     /// # Errors
-    /// `INGEST_OVERLOADED` where the same request is being stored and that does not end.
+    /// `INGEST_OVERLOADED` where the same request is being stored and that does not end, or where it has
+    /// to be known first whether another record of it is kept.
     pub async fn claim_recovered(
         &self,
         signal: Signal,
@@ -52,7 +53,11 @@ impl Processor {
                     .dedupe
                     .recovered(signal, content, (position, stage), now)
                 {
-                    Recovered::Known(known) => return known,
+                    Recovered::Known(known) => return Ok(known),
+                    Recovered::Unsettled => {
+                        let what = "another record of the same request is not settled yet";
+                        return Err(Error::new(Code::IngestOverloaded, what));
+                    }
                     Recovered::InFlight(mut ended) => while ended.changed().await.is_ok() {},
                 }
             }
@@ -60,10 +65,11 @@ impl Processor {
         tokio::time::timeout(IN_FLIGHT, wait).await.map_err(|_| {
             let what = "a request that is recovered is being stored at the same time";
             Error::new(Code::IngestOverloaded, what)
-        })
+        })?
     }
 
-    /// Streams with records that are being recovered, here or at other nodes, and are not settled.
+    /// Streams with records that are not settled: they are being recovered, here or at other nodes, or are
+    /// of this node's earlier starts.
     pub fn recovering(&self) -> BTreeSet<StreamId> {
         self.dedupe.recovering()
     }
@@ -166,13 +172,20 @@ impl Processor {
         self.earlier.read().clone()
     }
 
-    /// An earlier stream is settled: its segments are deleted.
+    /// An earlier stream is settled: its segments are deleted, once the windows are durable that know
+    /// its records.
     ///
     /// # Errors
-    /// `NODE_STATE` after `close`.
-    pub fn release_stream(&self, stream: StreamId) -> Result<()> {
+    /// `NODE_STATE` after `close`; `TABLE_IO` of the windows.
+    pub async fn release_stream(&self, stream: StreamId) -> Result<()> {
         let log = self.log();
         let log = log.ok_or_else(|| Error::new(Code::NodeState, "the node is stopping"))?;
+        let dedupe = Arc::clone(&self.dedupe);
+        blocking(move || {
+            let mut signals = Signal::ALL.into_iter();
+            signals.try_for_each(|signal| dedupe.persist(signal))
+        })
+        .await?;
         for signal in Signal::ALL {
             let all = Position {
                 stream,

@@ -21,8 +21,11 @@
 //!
 //! A stream that is recovered (`otlake_cluster::claims`) has records that clients may have sent again:
 //! the window tells which shards this node has stored beside that stream, and knows what is recovered
-//! elsewhere as stored. Where this node's log has a content in several streams, it was appended anew, and
-//! the later one counts.
+//! elsewhere as stored.
+//!
+//! What this node's log has of its earlier starts is in doubt in a cluster: a record that never had its
+//! quorum is not kept. Until its stream is settled a resend is neither stored nor told as stored, and of
+//! two records of the same content that are both in doubt one waits until the other is settled.
 //!
 //! ```text
 //!   version 2:  { hash:u128 received_unix_nano:u64 kind:u8 [shards, 64 bytes] } * count
@@ -149,19 +152,32 @@ pub(crate) enum Recovered {
     Known(ShardSet),
     /// Something of the same request is being stored; the receiver changes when that has ended.
     InFlight(watch::Receiver<()>),
+    /// Whether some of its shards are stored here will be known when another stream is settled.
+    Unsettled,
 }
 
 /// How long a reservation holds without its record's end, in nanoseconds: it is made again by
 /// whoever still tries, and nobody does once its node is gone.
 pub(crate) const RESERVED_NANOS: u64 = 60_000_000_000;
 
+/// How long a record that is recovered waits for one of the same content whose stream's recovery is to
+/// wait for its own, in nanoseconds: that one may be further already, and be settled at any moment.
+pub(crate) const SETTLING_NANOS: u64 = 3_000_000_000;
+
 /// A record that is recovered.
 struct Claimed {
     position: Position,
     shards: ShardSet,
     stage: Stage,
-    /// When it was last told.
+    /// When it was told; of one that is reserved, the last time.
     at: u64,
+}
+
+/// A record of an earlier start, in this node's log, whose stream is not settled.
+struct Earlier {
+    position: Position,
+    shards: ShardSet,
+    received: u64,
 }
 
 /// The windows of all signals.
@@ -203,21 +219,27 @@ impl Dedupe {
         self.windows[signal.index()].state.lock().known(hash)
     }
 
-    /// Takes in a request that replay found in the log: streams in the order they began.
-    pub(crate) fn replayed(
+    /// Takes in a request that replay found in the log, and in no doubt.
+    pub(crate) fn replayed(&self, signal: Signal, content: Content, received: u64) {
+        let window = &self.windows[signal.index()];
+        let mut state = window.state.lock();
+        state.remember(content, received, window.limits);
+    }
+
+    /// Takes in a record of an earlier start that the log holds, and of which the cluster is to say
+    /// whether it is kept.
+    pub(crate) fn unsettled(
         &self,
         signal: Signal,
         content: Content,
         received: u64,
-        stream: StreamId,
+        position: Position,
     ) {
         let window = &self.windows[signal.index()];
-        let mut state = window.state.lock();
-        state.remember(content, received, window.limits);
-        if state.entries.contains_key(&content.hash) {
-            let earlier = state.earlier.entry(content.hash).or_default();
-            earlier.push((stream, content.shards));
-        }
+        window
+            .state
+            .lock()
+            .doubt(content, received, position, window.limits);
     }
 
     /// Takes the content of a record that is recovered for reserved, or stored, from now on, and gives
@@ -236,11 +258,15 @@ impl Dedupe {
             return Recovered::InFlight(flight.ended.subscribe());
         }
         let known = state.beside(content.hash, position);
+        let known = known.both(&content.shards);
+        if state.must_wait(content, known, (position, stage), now) {
+            return Recovered::Unsettled;
+        }
         state.claim_for(content, (position, stage), now);
-        Recovered::Known(known.both(&content.shards))
+        Recovered::Known(known)
     }
 
-    /// Streams with records that are being recovered.
+    /// Streams with records that are not settled.
     pub(crate) fn recovering(&self) -> BTreeSet<StreamId> {
         let mut streams = BTreeSet::new();
         for window in &self.windows {
@@ -248,6 +274,8 @@ impl Dedupe {
             let claimed = state.claimed.values().flatten();
             let recovering = claimed.filter(|each| each.stage == Stage::Recovering);
             streams.extend(recovering.map(|each| each.position.stream));
+            let earlier = state.earlier.values().flatten();
+            streams.extend(earlier.map(|each| each.position.stream));
         }
         streams
     }
@@ -255,16 +283,9 @@ impl Dedupe {
     /// A stream is sealed: what was kept of it is stored, and what was not may be stored again.
     pub(crate) fn settle(&self, stream: StreamId, was_kept: impl Fn(Signal, Position) -> bool) {
         for signal in Signal::ALL {
-            let mut state = self.windows[signal.index()].state.lock();
-            for claimed in state.claimed.values_mut() {
-                claimed.retain_mut(|each| {
-                    if each.stage != Stage::Recovering || each.position.stream != stream {
-                        return true;
-                    }
-                    each.stage = Stage::Stored;
-                    was_kept(signal, each.position)
-                });
-            }
+            let window = &self.windows[signal.index()];
+            let mut state = window.state.lock();
+            state.settle(stream, window.limits, |position| was_kept(signal, position));
         }
     }
 
@@ -272,7 +293,6 @@ impl Dedupe {
     pub(crate) fn appended_again(&self, signal: Signal, content: Content, received: u64) {
         let window = &self.windows[signal.index()];
         let mut state = window.state.lock();
-        state.earlier.remove(&content.hash);
         state.remember(content, received, window.limits);
     }
 
@@ -299,8 +319,10 @@ struct State {
     entries: HashMap<ContentHash, Entry>,
     /// The stored ones, oldest first.
     order: VecDeque<(u64, ContentHash)>,
-    /// Of those that replay found in the log: in which streams, in the order they began.
-    earlier: HashMap<ContentHash, Vec<(StreamId, ShardSet)>>,
+    /// Records of earlier starts, in this node's log, whose streams are not settled.
+    earlier: HashMap<ContentHash, Vec<Earlier>>,
+    /// When they were received, oldest first.
+    doubts: VecDeque<(u64, ContentHash)>,
     /// Contents of records that are recovered, here or elsewhere, and which records.
     claimed: HashMap<ContentHash, Vec<Claimed>>,
     /// When, oldest first.
@@ -368,7 +390,6 @@ impl State {
                     self.entries.remove(hash);
                 }
             }
-            self.earlier.remove(hash);
             self.order.pop_front();
         }
         while let Some((when, hash)) = self.claims.front() {
@@ -378,6 +399,77 @@ impl State {
             }
             self.claimed.remove(hash);
             self.claims.pop_front();
+        }
+        while let Some((received, hash)) = self.doubts.front() {
+            let expired = received.saturating_add(limits.nanos) < now;
+            if !expired && self.doubts.len() <= limits.requests {
+                break;
+            }
+            self.earlier.remove(hash);
+            self.doubts.pop_front();
+        }
+    }
+
+    fn doubt(&mut self, content: Content, received: u64, position: Position, limits: WindowLimits) {
+        if limits.nanos == 0 {
+            return;
+        }
+        // Where the window's file knows it, that was before it was in doubt.
+        if let Some(entry) = self.entries.get_mut(&content.hash) {
+            let rest = entry.stored().minus(&content.shards);
+            if rest.is_empty() {
+                self.entries.remove(&content.hash);
+            } else {
+                *entry = Entry::of(rest);
+            }
+        }
+        self.earlier.entry(content.hash).or_default().push(Earlier {
+            position,
+            shards: content.shards,
+            received,
+        });
+        self.doubts.push_back((received, content.hash));
+        self.forget(received, limits);
+    }
+
+    fn settle(
+        &mut self,
+        stream: StreamId,
+        limits: WindowLimits,
+        was_kept: impl Fn(Position) -> bool,
+    ) {
+        let mut kept = Vec::new();
+        for (hash, earlier) in &mut self.earlier {
+            for each in earlier.extract_if(.., |each| each.position.stream == stream) {
+                if was_kept(each.position) {
+                    kept.push((*hash, each.shards, each.received));
+                }
+            }
+        }
+        self.earlier.retain(|_, earlier| !earlier.is_empty());
+        let is_left = |hash: &ContentHash| self.earlier.contains_key(hash);
+        self.doubts.retain(|(_, hash)| is_left(hash));
+        for claimed in self.claimed.values_mut() {
+            claimed.retain_mut(|each| {
+                if each.stage != Stage::Recovering || each.position.stream != stream {
+                    return true;
+                }
+                each.stage = Stage::Stored;
+                was_kept(each.position)
+            });
+        }
+        // In the order in which the window forgets.
+        kept.sort_by_key(|(_, _, received)| *received);
+        for (hash, shards, received) in kept {
+            match self.entries.get_mut(&hash) {
+                // What is being stored of it goes on.
+                Some(Entry::InFlight(flight)) if flight.stored.is_empty() => {
+                    flight.stored = shards;
+                    self.order.push_back((received, hash));
+                }
+                Some(Entry::InFlight(flight)) => flight.stored = flight.stored.either(&shards),
+                _ => self.remember(Content { hash, shards }, received, limits),
+            }
         }
     }
 
@@ -392,38 +484,72 @@ impl State {
         settled.fold(stored, |known, each| known.either(&each.shards))
     }
 
-    /// Whether a record of some of these shards is being appended anew.
+    /// Whether it is not known yet what will be there of some of these shards.
     fn is_reserved(&self, content: Content, now: u64) -> bool {
         let claimed = self.claimed.get(&content.hash).into_iter().flatten();
-        let mut reserved = claimed.filter(|each| match each.stage {
+        let reserved = claimed.filter(|each| match each.stage {
             Stage::Reserved => now < each.at.saturating_add(RESERVED_NANOS),
             Stage::Recovering => true,
             Stage::Stored => false,
         });
-        reserved.any(|each| !each.shards.both(&content.shards).is_empty())
+        let earlier = self.earlier.get(&content.hash).into_iter().flatten();
+        let mut shards = reserved
+            .map(|each| &each.shards)
+            .chain(earlier.map(|each| &each.shards));
+        shards.any(|shards| !shards.both(&content.shards).is_empty())
     }
 
-    /// The same, but for what a record at this position is itself.
+    /// The shards of a request that are stored here, but for what a record at this position is itself.
     fn beside(&self, hash: ContentHash, position: Position) -> ShardSet {
-        let mut known = self
+        let stored = self
             .entries
             .get(&hash)
             .map_or(ShardSet::EMPTY, Entry::stored);
-        if let Some(earlier) = self.earlier.get(&hash) {
-            let own = earlier
-                .iter()
-                .rposition(|(stream, _)| *stream == position.stream);
-            let (before, after) = earlier.split_at(own.map_or(0, |own| own + 1));
-            for (_, shards) in before {
-                known = known.minus(shards);
-            }
-            for (_, shards) in after {
-                known = known.either(shards);
-            }
-        }
         let claimed = self.claimed.get(&hash).into_iter().flatten();
-        let others = claimed.filter(|each| each.position != position);
-        others.fold(known, |known, each| known.either(&each.shards))
+        let others =
+            claimed.filter(|each| each.stage == Stage::Stored && each.position != position);
+        others.fold(stored, |known, each| known.either(&each.shards))
+    }
+
+    /// Whether a record that is recovered, and of which these shards are stored beside it, has to wait
+    /// until another of the same content is settled: only then it is known whether it is there twice.
+    /// Of two in doubt the one of the higher stream waits, so that never both do. What is reserved is
+    /// not kept of its stream, and so is waited for by another that is reserved alone.
+    fn must_wait(
+        &self,
+        content: Content,
+        known: ShardSet,
+        (position, stage): (Position, Stage),
+        now: u64,
+    ) -> bool {
+        let rest = content.shards.minus(&known);
+        let overlaps = |shards: &ShardSet| !shards.both(&rest).is_empty();
+        let mut claimed = self.claimed.get(&content.hash).into_iter().flatten();
+        let mut earlier = self.earlier.get(&content.hash).into_iter().flatten();
+        let waits_for = |other: Position| match stage {
+            Stage::Reserved => true,
+            Stage::Recovering => other.stream < position.stream,
+            Stage::Stored => false,
+        };
+        earlier.any(|other| {
+            other.position.stream != position.stream
+                && overlaps(&other.shards)
+                && waits_for(other.position)
+        }) || claimed.any(|other| {
+            let is_waited_for = match (stage, other.stage) {
+                (Stage::Stored, _) | (_, Stage::Stored) | (Stage::Recovering, Stage::Reserved) => {
+                    false
+                }
+                (Stage::Reserved, Stage::Reserved) => {
+                    other.position.stream < position.stream
+                        && now < other.at.saturating_add(RESERVED_NANOS)
+                }
+                (_, Stage::Recovering) => {
+                    waits_for(other.position) || now < other.at.saturating_add(SETTLING_NANOS)
+                }
+            };
+            other.position != position && overlaps(&other.shards) && is_waited_for
+        })
     }
 
     fn claim_for(&mut self, content: Content, (position, stage): (Position, Stage), now: u64) {
@@ -431,7 +557,10 @@ impl State {
         if let Some(known) = claimed.iter_mut().find(|each| each.position == position) {
             // What is stored stays so, whoever tries it once more.
             if known.stage != Stage::Stored {
-                (known.stage, known.at) = (stage, now);
+                if stage == Stage::Reserved {
+                    known.at = now;
+                }
+                known.stage = stage;
             }
             return;
         }
@@ -552,27 +681,27 @@ impl Drop for Ticket {
 
 impl State {
     fn encode(&self) -> Vec<u8> {
-        let shards = |hash: &ContentHash| {
-            let entry = self.entries.get(hash);
-            entry.map_or(ShardSet::ALL, Entry::stored)
+        let stored = self.order.iter().filter_map(|(received, hash)| {
+            let shards = self.entries.get(hash)?.stored();
+            (!shards.is_empty()).then_some((*received, *hash, shards))
+        });
+        let stored: Vec<(u64, ContentHash, ShardSet)> = stored.collect();
+        let is_part = |shards: &ShardSet| *shards != ShardSet::ALL;
+        let version = match stored.iter().any(|(_, _, shards)| is_part(shards)) {
+            true => WITH_SHARDS,
+            false => WHOLE_REQUESTS,
         };
-        let split = self
-            .order
-            .iter()
-            .any(|(_, hash)| shards(hash) != ShardSet::ALL);
-        let version = if split { WITH_SHARDS } else { WHOLE_REQUESTS };
-        let mut bytes = Vec::with_capacity(HEADER_BYTES + self.order.len() * ENTRY_BYTES);
+        let mut bytes = Vec::with_capacity(HEADER_BYTES + stored.len() * ENTRY_BYTES);
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&version.to_le_bytes());
         bytes.extend_from_slice(&[0; 4]);
-        bytes.extend_from_slice(&(self.order.len() as u64).to_le_bytes());
-        for (received, hash) in &self.order {
+        bytes.extend_from_slice(&(stored.len() as u64).to_le_bytes());
+        for (received, hash, shards) in &stored {
             bytes.extend_from_slice(&hash.0.to_le_bytes());
             bytes.extend_from_slice(&received.to_le_bytes());
             if version == WITH_SHARDS {
-                let shards = shards(hash);
-                bytes.push(u8::from(shards != ShardSet::ALL));
-                if shards != ShardSet::ALL {
+                bytes.push(u8::from(is_part(shards)));
+                if is_part(shards) {
                     bytes.extend_from_slice(&shards.to_bytes());
                 }
             }

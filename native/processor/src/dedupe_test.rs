@@ -5,7 +5,8 @@ use otlake_base::disk::real;
 use otlake_base::{Metrics, Position, Signal, StreamId, Table};
 
 use crate::dedupe::{
-    Claim, Content, ContentHash, Dedupe, RESERVED_NANOS, Recovered, Stage, WindowLimits, decode,
+    Claim, Content, ContentHash, Dedupe, RESERVED_NANOS, Recovered, SETTLING_NANOS, Stage,
+    WindowLimits, decode,
 };
 use crate::testing::{
     config, copy_as_crashed, each_once, ingest, ledger, logs, mixed_spans, numbers, open, points,
@@ -416,4 +417,97 @@ fn i2_what_is_recovered_is_told_as_stored_only_once_its_stream_is_sealed_with_it
     assert!(matches!(claim(1), Claim::Stored));
     assert!(matches!(claim(2), Claim::First(_)));
     assert!(dedupe.recovering().is_empty());
+}
+
+fn record(stream: u128, sequence: u64) -> Position {
+    let stream = StreamId(stream);
+    Position { stream, sequence }
+}
+
+#[test]
+fn i1_i2_what_an_earlier_start_left_is_told_as_stored_only_once_it_is_known_to_be_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let dedupe = long_window(folder.path());
+    for (number, sequence) in [(1, 1), (2, 2)] {
+        dedupe.unsettled(Signal::Traces, part(number, 0..10), 0, record(7, sequence));
+    }
+    let claim = |content| dedupe.claim(Signal::Traces, content, 1);
+    assert!(matches!(claim(part(1, 5..15)), Claim::Reserved));
+    assert!(matches!(claim(part(1, 10..15)), Claim::First(_)));
+    assert_eq!(dedupe.recovering(), [StreamId(7)].into());
+    dedupe.settle(StreamId(7), |_, position| position.sequence == 1);
+    assert!(dedupe.recovering().is_empty());
+    assert!(matches!(claim(part(1, 0..10)), Claim::Stored));
+    assert!(matches!(claim(part(2, 0..10)), Claim::First(_)));
+
+    // What was kept outlives the log that told it. What the log still tells is in doubt all the same.
+    dedupe.persist(Signal::Traces).expect("it is written");
+    let again = long_window(folder.path());
+    let claim = |content| again.claim(Signal::Traces, content, 1);
+    assert!(matches!(claim(part(1, 0..10)), Claim::Stored));
+    assert!(matches!(claim(part(2, 0..10)), Claim::First(_)));
+    again.unsettled(Signal::Traces, part(1, 0..5), 0, record(7, 1));
+    assert!(matches!(claim(part(1, 0..5)), Claim::Reserved));
+    assert!(matches!(claim(part(1, 5..10)), Claim::Stored));
+    again.settle(StreamId(7), |_, _| false);
+    assert!(matches!(claim(part(1, 0..5)), Claim::First(_)));
+}
+
+#[test]
+fn i3_what_is_being_stored_goes_on_when_other_shards_of_it_are_settled() {
+    let folder = tempfile::tempdir().unwrap();
+    let dedupe = long_window(folder.path());
+    dedupe.unsettled(Signal::Traces, part(1, 0..10), 0, record(7, 1));
+    let claim = |shards| dedupe.claim(Signal::Traces, part(1, shards), 1);
+    let Claim::First(ticket) = claim(10..20) else {
+        panic!("it is new");
+    };
+    dedupe.settle(StreamId(7), |_, _| true);
+    assert!(matches!(claim(10..20), Claim::InFlight(_)));
+    drop(ticket);
+    assert!(matches!(claim(0..10), Claim::Stored));
+    let Claim::First(ticket) = claim(10..20) else {
+        panic!("it was let go of");
+    };
+    ticket.stored(1);
+    assert!(matches!(claim(0..20), Claim::Stored));
+}
+
+/// How many shards are stored beside a record that is recovered; none where that is not known yet.
+fn shards_beside(dedupe: &Dedupe, record: (Position, Stage), now: u64) -> Option<usize> {
+    match dedupe.recovered(Signal::Traces, part(1, 0..10), record, now) {
+        Recovered::Known(known) => Some(known.len()),
+        Recovered::Unsettled => None,
+        Recovered::InFlight(_) => panic!("nothing is being stored"),
+    }
+}
+
+#[test]
+fn i2_i3_of_two_records_of_one_content_in_doubt_one_waits_for_the_other() {
+    let folder = tempfile::tempdir().unwrap();
+    let dedupe = long_window(folder.path());
+    let (low, high) = (record(7, 1), record(8, 1));
+    let tell = |at, stage, now| shards_beside(&dedupe, (at, stage), now);
+    // Both are in logs of earlier starts.
+    dedupe.unsettled(Signal::Traces, part(1, 0..10), 0, low);
+    dedupe.unsettled(Signal::Traces, part(1, 0..10), 0, high);
+    assert_eq!(tell(high, Stage::Recovering, 1), None);
+    assert_eq!(tell(low, Stage::Recovering, 1), Some(0));
+    dedupe.settle(low.stream, |_, _| true);
+    assert_eq!(tell(high, Stage::Recovering, 2), Some(10));
+
+    // Nothing waits for what is only to be appended anew; that waits for everything else.
+    let folder = tempfile::tempdir().unwrap();
+    let dedupe = long_window(folder.path());
+    let tell = |at, stage, now| shards_beside(&dedupe, (at, stage), now);
+    assert_eq!(tell(low, Stage::Reserved, 0), Some(0));
+    assert_eq!(tell(high, Stage::Recovering, 0), Some(0));
+    assert_eq!(tell(low, Stage::Reserved, 1), None);
+    // One that is further holds it up for a while, and not for ever.
+    assert_eq!(tell(record(6, 1), Stage::Recovering, 2), None);
+    let later = SETTLING_NANOS + 1;
+    assert_eq!(tell(record(6, 1), Stage::Recovering, later), Some(0));
+    dedupe.settle(high.stream, |_, _| false);
+    dedupe.settle(StreamId(6), |_, _| true);
+    assert_eq!(tell(low, Stage::Reserved, later), Some(10));
 }

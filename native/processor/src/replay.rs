@@ -66,7 +66,7 @@ pub(crate) fn replay(
         let received = otlake_decode::as_received(&record.payload);
         let content = Content::of(&record.tenant, &received);
         let received = record.received_unix_nano;
-        dedupe.replayed(record.signal, content, received, position.stream);
+        dedupe.replayed(record.signal, content, received);
         let batch = rows_not_in_files(position, record, &watermarks)?;
         replayed.rows += batch.rows;
         let budget = live.budget();
@@ -128,7 +128,7 @@ pub(crate) fn index(records: Replay, dedupe: &Dedupe, metrics: &Metrics) -> Resu
             let received = otlake_decode::as_received(&record.payload);
             let content = Content::of(&record.tenant, &received);
             let received = record.received_unix_nano;
-            dedupe.replayed(record.signal, content, received, position.stream);
+            dedupe.unsettled(record.signal, content, received, position);
         }
     }
     Ok(replayed)

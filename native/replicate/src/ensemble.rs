@@ -200,6 +200,11 @@ impl Ensembles {
         self.0.last()
     }
 
+    /// Whether a record of the signal may have been acknowledged that nobody but its owner has.
+    pub fn may_be_owners_alone(&self, signal: Signal) -> bool {
+        self.0.iter().any(|ensemble| ensemble.of(signal).acks <= 1)
+    }
+
     /// Every member of any of them, once.
     pub fn members(&self) -> Vec<Member> {
         let mut members: Vec<Member> = self.0.iter().flat_map(Ensemble::members).collect();

@@ -382,7 +382,36 @@ fn what_is_kept_of_a_signal_acknowledged_alone_is_planned_before_a_gap_is_passed
     recovery.planned(signal);
     assert_eq!(recovery.plan(), None);
     assert_eq!(recovery.settled(Logs), kept);
-    assert_eq!(recovery.settled(Traces), Ranges::of(1, u64::MAX));
+    assert_eq!(recovery.settled(Traces), Ranges::of(1, 1));
+}
+
+#[test]
+fn what_a_seal_says_of_a_signal_is_what_was_found_of_it_and_a_gap_is_planned() {
+    // Record 4 was never acknowledged, and of 6 nobody knows whose it was.
+    let f1 = node(
+        Holder::Journal(1),
+        &[(Traces, 3), (Metrics, 5), (Traces, 7)],
+    );
+    let f2 = node(Holder::Journal(2), &[(Logs, 8)]);
+    let mut driven = Driven::new(ensemble(), [2, 2, 2], &[("f1", f1), ("f2", f2)]);
+    assert!(driven.run().complete);
+    let ranges = |ranges: &[(u64, u64)]| -> Ranges { ranges.iter().copied().collect() };
+    let settled = |signal| driven.recovery.settled(signal);
+    assert_eq!(settled(Traces), ranges(&[(1, 3), (7, 7)]));
+    assert_eq!(settled(Metrics), ranges(&[(1, 2), (5, 5)]));
+    assert_eq!(settled(Logs), ranges(&[(1, 2), (8, 8)]));
+
+    let f1 = node(
+        Holder::Journal(1),
+        &[(Traces, 3), (Metrics, 4), (Traces, 5)],
+    );
+    let f2 = node(Holder::Journal(2), &[(Logs, 6)]);
+    let nodes = [("f1", f1), ("f2", f2)];
+    let driven = Driven::new(ensemble(), [2, 2, 2], &nodes);
+    let settled = |signal| driven.recovery.settled(signal);
+    assert_eq!(settled(Traces), ranges(&[(1, 5)]), "4 is no gap");
+    assert_eq!(settled(Metrics), ranges(&[(1, 4)]));
+    assert_eq!(settled(Logs), ranges(&[(1, 6)]));
 }
 
 #[test]

@@ -84,12 +84,6 @@ impl Recoverer {
             for call in recovery.calls() {
                 under_way.push(self.call(call));
             }
-            while let Some(frame) = recovery.take() {
-                let labels = by_signal(frame.header().signal);
-                sink.take(frame).await?;
-                self.metrics.replica_recovered.get_or_create(&labels).inc();
-                moved = self.clock.monotonic();
-            }
             if let Some((signal, kept)) = recovery.plan() {
                 match sink.plan(signal, &kept).await {
                     Ok(()) => {
@@ -101,6 +95,12 @@ impl Recoverer {
                         tracing::warn!(target: "otlake::replicate", %error, "a plan is not written");
                     }
                 }
+            }
+            while let Some(frame) = recovery.take() {
+                let labels = by_signal(frame.header().signal);
+                sink.take(frame).await?;
+                self.metrics.replica_recovered.get_or_create(&labels).inc();
+                moved = self.clock.monotonic();
             }
             let progress = recovery.progress();
             let now = self.clock.monotonic();

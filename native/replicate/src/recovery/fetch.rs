@@ -50,11 +50,7 @@ impl Recovery {
         if self.config.planned[signal.index()].is_some() && !self.planned[signal.index()] {
             return None;
         }
-        let may_pass = match self.needs_plan(signal) {
-            true => self.planned[signal.index()],
-            false => self.is_complete(signal),
-        };
-        (may_pass || is_open()).then_some(next)
+        (self.planned[signal.index()] || is_open()).then_some(next)
     }
 
     /// The next planned record of the signal. One that nobody has any more is passed over where those

@@ -127,9 +127,9 @@ pub struct Recovery {
     passed: BySignal,
     /// By signal, what was put into `ready` ever.
     given: [Ranges; 3],
-    /// By signal, what is kept of the stream, where that is to be promised.
+    /// By signal, what is kept of the stream.
     proposed: [Option<Ranges>; 3],
-    /// And whether it is known to be.
+    /// And whether that is known to be promised, or needs no promise.
     planned: [bool; 3],
     calls: Vec<Call>,
 }
@@ -250,8 +250,7 @@ impl Recovery {
     /// How far it is.
     pub fn progress(&self) -> Progress {
         let is_through = |signal: Signal| {
-            let is_planned = !self.needs_plan(signal) || self.planned[signal.index()];
-            is_planned && self.is_complete(signal) && self.next(signal).is_none()
+            self.planned[signal.index()] && self.is_complete(signal) && self.next(signal).is_none()
         };
         let complete = Signal::ALL.into_iter().all(is_through) && self.ready.is_empty();
         let is_tried = |member: &Member| member.tried && (!member.called || member.away);

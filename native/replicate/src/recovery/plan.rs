@@ -1,12 +1,16 @@
 //! What is promised before a gap is passed over.
 //!
-//! Of a signal that is acknowledged at the owner's fsync alone, a record can be acknowledged that
-//! nobody else has. When its owner comes back it appends such records to its new stream; so it must
-//! know which of its records the tables have. The tables cannot tell: their watermark passes a gap
+//! When a stream's owner comes back it has to know which of its records the tables have. Of a signal that
+//! is acknowledged at the owner's fsync alone, a record can be acknowledged that nobody else has: such
+//! records it appends to its new stream. And a record that never had its quorum, and is nowhere, must not
+//! be told as stored when it is sent again. The tables cannot tell: their watermark passes a gap
 //! as it passes a record. So the recovery says in the metadata group what it keeps, before the first
 //! commit that passes a gap, and keeps that and nothing else. A later recovery takes over what the
-//! tables have by an earlier one's plan, and plans the rest anew before it gives anything out. An owner's own commits have no
-//! gaps, and none comes after the tables were fenced.
+//! tables have by an earlier one's plan, and plans the rest anew before it gives anything out. An owner's
+//! own commits have no gaps, and none comes after the tables were fenced.
+//!
+//! Where there is no gap nothing is written: whoever takes the recovery over finds by the watermark what was
+//! kept.
 
 use otlake_base::Signal;
 
@@ -14,24 +18,25 @@ use super::Recovery;
 use crate::Ranges;
 
 impl Recovery {
-    /// Whether a record of the signal may have been acknowledged by the owner alone.
-    pub(super) fn needs_plan(&self, signal: Signal) -> bool {
-        let mut ensembles = self.config.ensembles.0.iter();
-        ensembles.any(|ensemble| ensemble.of(signal).acks == 1)
+    /// Settles of every signal that is complete what is kept of it.
+    fn propose(&mut self) {
+        let is_due =
+            |signal: &Signal| self.proposed[signal.index()].is_none() && self.is_complete(*signal);
+        let due: Vec<Signal> = Signal::ALL.into_iter().filter(is_due).collect();
+        for signal in &due {
+            self.proposed[signal.index()] = Some(self.kept(*signal));
+        }
+        for signal in due {
+            let kept = self.without_gaps_of_others(signal);
+            let is_whole = kept.is_empty() || (kept.len() == 1 && kept.contains(1));
+            let was_planned = self.config.planned[signal.index()].is_some();
+            self.planned[signal.index()] = is_whole && !was_planned;
+            self.proposed[signal.index()] = Some(kept);
+        }
+        self.give_out();
     }
 
-    /// What is to be written to the metadata group, at the recovery's epoch, before more is given
-    /// out: of the signal, the sequences that are kept. The same until [`Recovery::planned`], for a
-    /// write of it may be late. None where nothing is to be written for now.
-    pub fn plan(&mut self) -> Option<(Signal, Ranges)> {
-        let signal = Signal::ALL.into_iter().find(|signal| {
-            self.needs_plan(*signal)
-                && !self.planned[signal.index()]
-                && (self.proposed[signal.index()].is_some() || self.is_complete(*signal))
-        })?;
-        if let Some(kept) = &self.proposed[signal.index()] {
-            return Some((signal, kept.clone()));
-        }
+    fn kept(&self, signal: Signal) -> Ranges {
         let watermark = self.config.watermark[signal.index()];
         let mut kept = match &self.config.planned[signal.index()] {
             Some(planned) => planned.clone(),
@@ -45,8 +50,43 @@ impl Recovery {
             }
         }
         kept.extend(&self.given[signal.index()]);
-        self.proposed[signal.index()] = Some(kept.clone());
-        Some((signal, kept))
+        kept
+    }
+
+    /// What is kept of a signal, with the records of others that are kept between them: those are no
+    /// gaps, and with them the ranges are few.
+    fn without_gaps_of_others(&self, signal: Signal) -> Ranges {
+        let mut all = Ranges::default();
+        for other in Signal::ALL {
+            let Some(kept) = &self.proposed[other.index()] else {
+                continue;
+            };
+            let mut kept = kept.clone();
+            // Up to there the sequences between its records are anybody's.
+            kept.remove_upto(self.config.watermark[other.index()]);
+            all.extend(&kept);
+        }
+        let mut kept = self.proposed[signal.index()].clone().unwrap_or_default();
+        let ranges: Vec<(u64, u64)> = kept.iter().collect();
+        for pair in ranges.windows(2) {
+            let (first, last) = (pair[0].1 + 1, pair[1].0 - 1);
+            let is_open = first <= self.config.watermark[signal.index()];
+            if !is_open && all.end_of(first).is_some_and(|end| end >= last) {
+                kept.insert_range(first, last);
+            }
+        }
+        kept
+    }
+
+    /// Settles what is kept, as far as it is known; a recovery comes to its end by this. Gives what is to be
+    /// written to the metadata group, at the recovery's epoch, before more is given out: of the signal, the sequences that are kept. The same until [`Recovery::planned`], for a
+    /// write of it may be late. None where nothing is to be written for now.
+    pub fn plan(&mut self) -> Option<(Signal, Ranges)> {
+        self.propose();
+        Signal::ALL.into_iter().find_map(|signal| {
+            let kept = self.proposed[signal.index()].as_ref()?;
+            (!self.planned[signal.index()]).then(|| (signal, kept.clone()))
+        })
     }
 
     /// The plan of a signal is in the metadata group.
@@ -55,9 +95,9 @@ impl Recovery {
         self.give_out();
     }
 
-    /// What the seal says of a signal: the sequences that need not come back with their owner.
+    /// What the seal says of a signal: its sequences that are in the tables. Behind its beginning, where
+    /// they may be anybody's, all others between them are of records that are kept too.
     pub fn settled(&self, signal: Signal) -> Ranges {
-        let plan = self.proposed[signal.index()].clone();
-        plan.unwrap_or_else(|| Ranges::of(1, u64::MAX))
+        self.proposed[signal.index()].clone().unwrap_or_default()
     }
 }

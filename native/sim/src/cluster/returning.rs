@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use otlake_base::{Disk, StreamId};
 use otlake_log::StreamReader;
-use otlake_replicate::Ranges;
 
 use super::owning::{record_of, signal_of};
 use super::process::{Asked, Process, Request};
@@ -51,21 +50,17 @@ impl World {
             let StreamState::Sealed { settled } = &record.state else {
                 continue;
             };
-            let everything = Ranges::of(1, u64::MAX);
             let disk = Arc::new(self.nodes[node].disk.clone());
             let mut reader = StreamReader::new(disk, Path::new("/data/log").to_owned(), stream, 1);
             while let Ok(chunk) = reader.read(None, usize::MAX) {
                 for frame in &chunk.frames {
-                    let sequence = frame.header().sequence;
-                    let settled = &settled[frame.header().signal.index()];
-                    let record = frame.record().and_then(|record| record_of(&record.payload));
-                    let Some(record) = record.filter(|_| *settled != everything) else {
-                        continue;
-                    };
-                    if settled.contains(sequence) {
-                        self.nodes[node].stored.insert(record, (stream, sequence));
-                    } else {
-                        candidates.push(((stream, sequence), record));
+                    let (sequence, signal) = (frame.header().sequence, frame.header().signal);
+                    let content = frame.record().and_then(|record| record_of(&record.payload));
+                    let Some(content) = content else { continue };
+                    if settled[signal.index()].contains(sequence) {
+                        self.nodes[node].stored.insert(content, (stream, sequence));
+                    } else if record.ensembles.may_be_owners_alone(signal) {
+                        candidates.push(((stream, sequence), content));
                     }
                 }
                 if chunk.ended {
