@@ -15,6 +15,7 @@
 //! - `registry.rs`: the metadata group as replication and reads need it.
 //! - `recover.rs`: a dead node's stream, or an earlier one of this node, into live rows and files.
 //! - `claims.rs`: records of a stream that is recovered, and that clients have sent again meanwhile.
+//! - `copies.rs`: what this node holds copies of, for its windows of resends.
 //! - `commits.rs`: commits that one node makes for all.
 //! - `leftovers.rs`: what is left of this node's earlier streams when all of it is settled.
 //! - `local.rs`: the processor as gateways see it.
@@ -24,6 +25,7 @@ mod claims;
 mod cluster;
 mod commits;
 mod config;
+mod copies;
 mod leftovers;
 mod local;
 mod recover;

@@ -1,10 +1,15 @@
 //! Nodes that vanish or stand still, and what the others make of their streams.
 
+use std::time::Duration;
+
 use otlake_base::{Code, Signal, Table};
 use otlake_replicate::Quorum;
 
 use crate::requests::{logs, points, spans};
 use crate::testing::{LOGS_ALONE, Nodes, eventually, once};
+
+/// A few beats of an owner.
+const BEATS: Duration = Duration::from_secs(1);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i2_i3_rows_of_an_owner_that_vanished_are_there_once_at_every_other_node() {
@@ -95,6 +100,39 @@ async fn i3_a_request_that_is_sent_again_before_while_or_after_it_is_recovered_i
     assert_eq!(nodes.in_files("n3", Table::Spans).await, once(0..30));
 }
 
+/// As when a client did not hear the answer of the old owner, which goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i3_a_request_that_is_sent_again_after_its_shards_have_moved_is_stored_once() {
+    let mut nodes = Nodes::start(Quorum::DEFAULTS).await;
+    nodes.deliver("n1", Signal::Traces, spans(0..10)).await;
+    nodes["n1"].processor.flush().await.expect("a flush");
+    nodes.deliver("n1", Signal::Traces, spans(10..20)).await;
+    nodes.copied("n1").await;
+    // The owner tells with its next beat what is acknowledged.
+    tokio::time::sleep(BEATS).await;
+    for owner in ["n2", "n3"] {
+        nodes.owner = owner;
+        nodes.place();
+        for first in [0, 10] {
+            let ack = nodes
+                .deliver("n1", Signal::Traces, spans(first..first + 10))
+                .await;
+            assert_eq!((ack.accepted, ack.rejected), (10, 0));
+        }
+    }
+    // A node that starts again knows what it holds copies of, and what is in files.
+    nodes["n2"].processor.flush().await.expect("a flush");
+    let stream = nodes["n2"].cluster.stream();
+    nodes.vanish("n2").await;
+    nodes.owner = "n2";
+    nodes.come_back("n2").await;
+    nodes.recover("n2", stream).await;
+    tokio::time::sleep(BEATS).await;
+    nodes.deliver("n3", Signal::Traces, spans(10..20)).await;
+    let found = nodes.strong("n1", Table::Spans).await;
+    assert_eq!(found, once(0..20));
+}
+
 /// Log records are acknowledged at one copy: of those that it took last nobody else has any.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i3_i9_an_owner_that_wakes_after_its_stream_was_sealed_brings_what_it_alone_has_once() {
@@ -146,6 +184,22 @@ async fn i3_i9_an_owner_that_wakes_after_its_stream_was_sealed_brings_what_it_al
         nodes["n1"].processor.flush().await.expect("a flush");
     }
     assert_eq!(nodes.in_files("n2", Table::Logs).await, once(0..30));
+}
+
+/// As when it was cut off, was taken for dead, and is heard again before the others are done.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i2_i9_a_stream_is_recovered_whole_while_its_owner_runs() {
+    let mut nodes = Nodes::start(LOGS_ALONE).await;
+    nodes.deliver("n1", Signal::Traces, spans(0..10)).await;
+    nodes.deliver("n2", Signal::Traces, spans(10..20)).await;
+    nodes.copied("n1").await;
+    let stream = nodes["n1"].cluster.stream();
+    nodes.owner = "n2";
+    nodes.place();
+    nodes.recover("n3", stream).await;
+    assert_eq!(nodes.in_files("n3", Table::Spans).await, once(0..20));
+    nodes.deliver("n3", Signal::Traces, spans(10..20)).await;
+    assert_eq!(nodes.strong("n3", Table::Spans).await, once(0..20));
 }
 
 /// What never had its quorum is in its owner's log alone, and is not kept of the stream. Its owner has

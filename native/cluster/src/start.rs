@@ -20,6 +20,7 @@ use crate::claims::{CLAIM, Claims};
 use crate::cluster::Cluster;
 use crate::commits::{COMMIT, HandOvers, gather};
 use crate::config::ClusterConfig;
+use crate::copies::Copies;
 use crate::local::Local;
 use crate::recover::Recoveries;
 use crate::registry::{Register, was_kept};
@@ -125,6 +126,11 @@ impl Cluster {
         })?;
         let replicator = replicator?;
         replicas.own(Arc::clone(&replicator));
+        let copies = Arc::new(Copies(Arc::downgrade(&processor)));
+        let observed = Arc::clone(&replicas);
+        tokio::task::spawn_blocking(move || observed.observe(copies))
+            .await
+            .map_err(|error| Error::new(Code::Internal, format!("a thread ended: {error}")))??;
         let gateway = Gateway::new(
             local,
             Arc::clone(&peers),

@@ -51,7 +51,7 @@ impl Processor {
                 let now = self.clock.unix_nano();
                 match self
                     .dedupe
-                    .recovered(signal, content, (position, stage), now)
+                    .recovered(signal, content, (position, stage), self.stream, now)
                 {
                     Recovered::Known(known) => return Ok(known),
                     Recovered::Unsettled => {
@@ -69,9 +69,24 @@ impl Processor {
     }
 
     /// Streams with records that are not settled: they are being recovered, here or at other nodes, or are
-    /// of this node's earlier starts.
+    /// of this node's earlier starts, or this node holds copies of them.
     pub fn recovering(&self) -> BTreeSet<StreamId> {
         self.dedupe.recovering()
+    }
+
+    /// This node holds a copy of another's record, or is about to.
+    pub fn holds_copy(&self, position: Position, record: &Record) {
+        let received = otlake_decode::as_received(&record.payload);
+        let content = Content::of(&record.tenant, &received);
+        let received = record.received_unix_nano;
+        self.dedupe
+            .followed(record.signal, content, received, position);
+    }
+
+    /// Copies of another node's stream that this node holds: up to here they are acknowledged, so that a
+    /// resend is told as stored, and by signal the tables have them up to there.
+    pub fn settle_copies(&self, stream: StreamId, acknowledged: u64, released: [u64; 3]) {
+        self.dedupe.acknowledged(stream, acknowledged, released);
     }
 
     /// A stream is sealed: a resend of what was kept of it is told as stored, and of what was not,

@@ -23,6 +23,9 @@
 //! the window tells which shards this node has stored beside that stream, and knows what is recovered
 //! elsewhere as stored.
 //!
+//! A node also knows what other nodes have stored of which it holds the copies: shards move from node to node,
+//! and a client that did not hear the old one sends its request to the new one.
+//!
 //! What this node's log has of its earlier starts is in doubt in a cluster: a record that never had its
 //! quorum is not kept. Until its stream is settled a resend is neither stored nor told as stored, and of
 //! two records of the same content that are both in doubt one waits until the other is settled.
@@ -32,7 +35,7 @@
 //! ```
 
 use std::collections::hash_map::Entry as Slot;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -180,6 +183,13 @@ struct Earlier {
     received: u64,
 }
 
+/// A record of another node, of which this node holds a copy.
+struct Followed {
+    content: Content,
+    received: u64,
+    acknowledged: bool,
+}
+
 /// The windows of all signals.
 pub(crate) struct Dedupe {
     windows: [Arc<Window>; 3],
@@ -242,13 +252,46 @@ impl Dedupe {
             .doubt(content, received, position, window.limits);
     }
 
+    /// Takes in a record of which this node holds a copy for another.
+    pub(crate) fn followed(
+        &self,
+        signal: Signal,
+        content: Content,
+        received: u64,
+        position: Position,
+    ) {
+        let window = &self.windows[signal.index()];
+        let mut state = window.state.lock();
+        // What is neither acknowledged nor sealed for long is none of the window's (I5).
+        if window.limits.nanos > 0 && state.followed.len() < window.limits.requests {
+            state.followed.entry(position).or_insert(Followed {
+                content,
+                received,
+                acknowledged: false,
+            });
+        }
+    }
+
+    /// Copies of another node's stream that this node holds: they are acknowledged up to here, and by
+    /// signal in the tables up to there.
+    pub(crate) fn acknowledged(&self, stream: StreamId, upto: u64, released: [u64; 3]) {
+        for signal in Signal::ALL {
+            let window = &self.windows[signal.index()];
+            let mut state = window.state.lock();
+            state.acknowledge(stream, upto);
+            state.release_followed(stream, released[signal.index()], window.limits);
+        }
+    }
+
     /// Takes the content of a record that is recovered for reserved, or stored, from now on, and gives
-    /// those of its shards that this node has stored beside it.
+    /// those of its shards that this node has stored beside it. What this node stores goes to stream `own`:
+    /// of a record of that one, it is the record itself that is stored here.
     pub(crate) fn recovered(
         &self,
         signal: Signal,
         content: Content,
         (position, stage): (Position, Stage),
+        own: StreamId,
         now: u64,
     ) -> Recovered {
         let window = &self.windows[signal.index()];
@@ -257,7 +300,7 @@ impl Dedupe {
         if let Some(Entry::InFlight(flight)) = state.entries.get(&content.hash) {
             return Recovered::InFlight(flight.ended.subscribe());
         }
-        let known = state.beside(content.hash, position);
+        let known = state.beside(content.hash, position, own);
         let known = known.both(&content.shards);
         if state.must_wait(content, known, (position, stage), now) {
             return Recovered::Unsettled;
@@ -276,6 +319,7 @@ impl Dedupe {
             streams.extend(recovering.map(|each| each.position.stream));
             let earlier = state.earlier.values().flatten();
             streams.extend(earlier.map(|each| each.position.stream));
+            streams.extend(state.followed.keys().map(|position| position.stream));
         }
         streams
     }
@@ -323,6 +367,8 @@ struct State {
     earlier: HashMap<ContentHash, Vec<Earlier>>,
     /// When they were received, oldest first.
     doubts: VecDeque<(u64, ContentHash)>,
+    /// Records of other nodes' streams that are not in the tables yet, as far as this node holds copies.
+    followed: BTreeMap<Position, Followed>,
     /// Contents of records that are recovered, here or elsewhere, and which records.
     claimed: HashMap<ContentHash, Vec<Claimed>>,
     /// When, oldest first.
@@ -458,18 +504,73 @@ impl State {
                 was_kept(each.position)
             });
         }
+        let followed: Vec<Position> = self.followed_of(stream, u64::MAX);
+        for position in followed {
+            let Some(Followed {
+                content, received, ..
+            }) = self.followed.remove(&position)
+            else {
+                continue;
+            };
+            if was_kept(position) {
+                kept.push((content.hash, content.shards, received));
+            }
+        }
         // In the order in which the window forgets.
         kept.sort_by_key(|(_, _, received)| *received);
         for (hash, shards, received) in kept {
-            match self.entries.get_mut(&hash) {
-                // What is being stored of it goes on.
-                Some(Entry::InFlight(flight)) if flight.stored.is_empty() => {
-                    flight.stored = shards;
-                    self.order.push_back((received, hash));
-                }
-                Some(Entry::InFlight(flight)) => flight.stored = flight.stored.either(&shards),
-                _ => self.remember(Content { hash, shards }, received, limits),
+            self.take_in(Content { hash, shards }, received, limits);
+        }
+    }
+
+    /// Remembers a content that is stored, beside what may be being stored of the same request.
+    fn take_in(&mut self, content: Content, received: u64, limits: WindowLimits) {
+        match self.entries.get_mut(&content.hash) {
+            Some(Entry::InFlight(flight)) if flight.stored.is_empty() => {
+                flight.stored = content.shards;
+                self.order.push_back((received, content.hash));
             }
+            Some(Entry::InFlight(flight)) => {
+                flight.stored = flight.stored.either(&content.shards);
+            }
+            _ => self.remember(content, received, limits),
+        }
+    }
+
+    fn followed_of(&self, stream: StreamId, upto: u64) -> Vec<Position> {
+        let at = |sequence| Position { stream, sequence };
+        let of = self.followed.range(at(0)..=at(upto));
+        of.map(|(position, _)| *position).collect()
+    }
+
+    /// From here on these are told as stored. As long as the tables do not have them they can be recovered, and
+    /// are not beside themselves.
+    fn acknowledge(&mut self, stream: StreamId, upto: u64) {
+        for position in self.followed_of(stream, upto) {
+            if let Some(followed) = self.followed.get_mut(&position)
+                && !followed.acknowledged
+            {
+                followed.acknowledged = true;
+                let (content, received) = (followed.content, followed.received);
+                self.claim_for(content, (position, Stage::Stored), received);
+            }
+        }
+    }
+
+    /// The tables have these: nobody recovers them any more.
+    fn release_followed(&mut self, stream: StreamId, upto: u64, limits: WindowLimits) {
+        for position in self.followed_of(stream, upto) {
+            let Some(followed) = self.followed.remove(&position) else {
+                continue;
+            };
+            let content = followed.content;
+            if let Slot::Occupied(mut claimed) = self.claimed.entry(content.hash) {
+                claimed.get_mut().retain(|each| each.position != position);
+                if claimed.get().is_empty() {
+                    claimed.remove();
+                }
+            }
+            self.take_in(content, followed.received, limits);
         }
     }
 
@@ -500,11 +601,9 @@ impl State {
     }
 
     /// The shards of a request that are stored here, but for what a record at this position is itself.
-    fn beside(&self, hash: ContentHash, position: Position) -> ShardSet {
-        let stored = self
-            .entries
-            .get(&hash)
-            .map_or(ShardSet::EMPTY, Entry::stored);
+    fn beside(&self, hash: ContentHash, position: Position, own: StreamId) -> ShardSet {
+        let entry = self.entries.get(&hash).filter(|_| position.stream != own);
+        let stored = entry.map_or(ShardSet::EMPTY, Entry::stored);
         let claimed = self.claimed.get(&hash).into_iter().flatten();
         let others =
             claimed.filter(|each| each.stage == Stage::Stored && each.position != position);

@@ -346,6 +346,9 @@ fn assert_each_row_once(node: &Processor) {
     assert_eq!(numbers(node, Table::Spans), each_once(10));
 }
 
+/// The stream of what is stored here.
+const OWN: StreamId = StreamId(99);
+
 fn long_window(folder: &Path) -> Dedupe {
     let limits = WindowLimits {
         nanos: 10 * RESERVED_NANOS,
@@ -363,7 +366,7 @@ fn i2_what_is_appended_anew_is_told_as_stored_only_once_it_is() {
         sequence: 3,
     };
     let tell = |stage, now| {
-        let told = dedupe.recovered(Signal::Traces, part(1, 0..10), (position, stage), now);
+        let told = dedupe.recovered(Signal::Traces, part(1, 0..10), (position, stage), OWN, now);
         matches!(told, Recovered::Known(known) if known.is_empty())
     };
     assert!(tell(Stage::Reserved, 0));
@@ -390,7 +393,13 @@ fn what_nobody_appends_anew_any_more_is_taken_when_it_comes_again() {
         stream: StreamId(7),
         sequence: 3,
     };
-    dedupe.recovered(Signal::Traces, part(1, 0..10), (at, Stage::Reserved), 0);
+    dedupe.recovered(
+        Signal::Traces,
+        part(1, 0..10),
+        (at, Stage::Reserved),
+        OWN,
+        0,
+    );
     let again = dedupe.claim(Signal::Traces, part(1, 0..10), RESERVED_NANOS);
     assert!(matches!(again, Claim::First(_)));
 }
@@ -403,7 +412,7 @@ fn i2_what_is_recovered_is_told_as_stored_only_once_its_stream_is_sealed_with_it
     let at = |sequence| Position { stream, sequence };
     for (number, sequence) in [(1, 1), (2, 2)] {
         let record = (at(sequence), Stage::Recovering);
-        dedupe.recovered(Signal::Traces, part(number, 0..10), record, 0);
+        dedupe.recovered(Signal::Traces, part(number, 0..10), record, OWN, 0);
     }
     let claim = |number| {
         let later = 2 * RESERVED_NANOS;
@@ -475,7 +484,7 @@ fn i3_what_is_being_stored_goes_on_when_other_shards_of_it_are_settled() {
 
 /// How many shards are stored beside a record that is recovered; none where that is not known yet.
 fn shards_beside(dedupe: &Dedupe, record: (Position, Stage), now: u64) -> Option<usize> {
-    match dedupe.recovered(Signal::Traces, part(1, 0..10), record, now) {
+    match dedupe.recovered(Signal::Traces, part(1, 0..10), record, OWN, now) {
         Recovered::Known(known) => Some(known.len()),
         Recovered::Unsettled => None,
         Recovered::InFlight(_) => panic!("nothing is being stored"),
@@ -510,4 +519,47 @@ fn i2_i3_of_two_records_of_one_content_in_doubt_one_waits_for_the_other() {
     dedupe.settle(high.stream, |_, _| false);
     dedupe.settle(StreamId(6), |_, _| true);
     assert_eq!(tell(low, Stage::Reserved, later), Some(10));
+}
+
+#[test]
+fn i2_a_record_of_the_stream_that_is_written_here_is_not_beside_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let dedupe = long_window(folder.path());
+    let Claim::First(ticket) = dedupe.claim(Signal::Traces, part(1, 0..10), 0) else {
+        panic!("it is new");
+    };
+    ticket.stored(0);
+    let own = record(OWN.0, 1);
+    assert_eq!(shards_beside(&dedupe, (own, Stage::Recovering), 1), Some(0));
+    let other = record(7, 1);
+    assert_eq!(
+        shards_beside(&dedupe, (other, Stage::Recovering), 1),
+        Some(10)
+    );
+}
+
+#[test]
+fn i2_i3_a_copy_is_known_as_stored_once_it_is_acknowledged_and_recovered_all_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let dedupe = long_window(folder.path());
+    for (number, sequence) in [(1, 1), (2, 2), (3, 3)] {
+        let content = part(number, 0..10);
+        dedupe.followed(Signal::Traces, content, 0, record(7, sequence));
+    }
+    let is_stored = |dedupe: &Dedupe, number| {
+        let claim = dedupe.claim(Signal::Traces, part(number, 0..10), 1);
+        matches!(claim, Claim::Stored)
+    };
+    assert!(!is_stored(&dedupe, 1), "its owner may have refused it");
+    dedupe.acknowledged(StreamId(7), 2, [0; 3]);
+    assert!(is_stored(&dedupe, 1) && is_stored(&dedupe, 2) && !is_stored(&dedupe, 3));
+    let beside = |sequence| shards_beside(&dedupe, (record(7, sequence), Stage::Recovering), 1);
+    assert_eq!(beside(1), Some(0), "it is not beside itself");
+    // What is in the tables is known after a restart, too.
+    dedupe.acknowledged(StreamId(7), 2, [2, 0, 0]);
+    dedupe.settle(StreamId(7), |_, position| position.sequence < 3);
+    assert!(dedupe.recovering().is_empty());
+    dedupe.persist(Signal::Traces).expect("it is written");
+    let again = long_window(folder.path());
+    assert!(is_stored(&again, 1) && is_stored(&again, 2) && !is_stored(&again, 3));
 }

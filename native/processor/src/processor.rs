@@ -60,7 +60,7 @@ pub struct Processor {
     pub(crate) tables: Tables,
     commits: Arc<Switch>,
     pub(crate) jobs: Jobs,
-    stream: StreamId,
+    pub(crate) stream: StreamId,
     /// Streams of earlier starts that are left to the cluster.
     pub(crate) earlier: RwLock<Vec<StreamId>>,
     log: RwLock<Option<Arc<Store>>>,

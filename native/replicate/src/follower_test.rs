@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use otlake_base::{Code, Error, Metrics, Signal};
+use otlake_base::{Code, Error, Metrics, Signal, StreamId};
 use otlake_log::Frame;
 
 use crate::Ranges;
@@ -16,6 +16,8 @@ struct Driven {
     follower: Follower,
     writes: Vec<(u64, Write)>,
     says: Vec<(To, Message)>,
+    took: Vec<Frame>,
+    settled: Option<(StreamId, u64, [u64; 3])>,
 }
 
 impl Driven {
@@ -24,12 +26,20 @@ impl Driven {
             follower: Follower::new(1, BTreeMap::new(), Arc::new(Metrics::new())),
             writes: Vec::new(),
             says: Vec::new(),
+            took: Vec::new(),
+            settled: None,
         }
     }
 
     fn take(&mut self) -> Vec<(To, Message)> {
         for output in self.follower.outputs() {
             match output {
+                Output::Took(frames) => self.took.extend(frames),
+                Output::Settled {
+                    stream,
+                    acknowledged,
+                    released,
+                } => self.settled = Some((stream, acknowledged, released)),
                 Output::Write { ticket, write } => self.writes.push((ticket, write)),
                 Output::Say { to, message } => self.says.push((to, message)),
             }
@@ -153,6 +163,7 @@ fn i9_a_fence_refuses_from_the_moment_it_comes_and_tells_what_was_confirmed_befo
         epoch: 1,
         sent: 9,
         released: [0; 3],
+        acknowledged: 2,
     };
     driven.follower.received(LINK, beat);
     assert_eq!(
@@ -160,6 +171,7 @@ fn i9_a_fence_refuses_from_the_moment_it_comes_and_tells_what_was_confirmed_befo
         [refused(2, Refusal::Fenced)],
         "nor does it say that it is alive"
     );
+    assert_eq!(driven.settled, None);
     // A second recovery is told; the first one is over.
     driven.follower.called(
         6,
@@ -227,6 +239,7 @@ fn what_the_tables_hold_is_let_go_and_confirmed_all_the_same() {
         epoch: 1,
         sent: 9,
         released: [2, 0, 0],
+        acknowledged: 2,
     };
     driven.follower.received(LINK, beat);
     assert!(matches!(
@@ -256,10 +269,13 @@ fn what_the_tables_hold_is_let_go_and_confirmed_all_the_same() {
         held.ranges,
         [Ranges::of(3, 3), Ranges::default(), Ranges::of(2, 2)]
     );
+    assert_eq!(driven.took.len(), 3);
+    assert_eq!(driven.settled, Some((STREAM, 2, [2, 0, 0])));
     assert_eq!(
         driven.append(1, vec![frame(Signal::Traces, 1)]),
         [durable(1, 1)]
     );
+    assert_eq!(driven.took.len(), 3, "it is there already");
 }
 
 #[test]

@@ -28,6 +28,7 @@ fn every_kind() -> Vec<Message> {
             epoch: 1,
             sent: 5,
             released: [1, 2, 3],
+            acknowledged: 2,
         },
         Message::Held(held(Holder::Journal(u128::MAX - 5))),
         Message::Held(held(Holder::Owner { whole: true })),

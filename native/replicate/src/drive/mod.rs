@@ -21,6 +21,6 @@ mod drive_test;
 
 pub use self::recoverer::{Recoverer, Sink};
 pub use self::replicator::{Registry, Replicator, ReplicatorConfig};
-pub use self::service::ReplicaService;
+pub use self::service::{Observer, ReplicaService};
 pub use self::streams::{OldStreams, pick};
 pub use self::wire::{Incoming, Link, Outgoing, Wire};

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use otlake_base::{Clock, Code, Disk, Error, Metrics, Result, StreamId};
-use otlake_log::Appender;
+use otlake_log::{Appender, Frame};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, oneshot};
 
@@ -17,10 +17,19 @@ use super::streams::OldStreams;
 use super::wire::{Incoming, Outgoing};
 use crate::follower::{Follower, Output, To};
 use crate::journal::{Journal, JournalConfig};
-use crate::message::{Message, Refusal};
+use crate::message::{BySignal, Message, Refusal};
 
 /// Bytes that an answer to a fetch may have, whatever is asked for (I5).
 const FETCH_MAX_BYTES: u64 = 8 * 1024 * 1024;
+
+/// Who is told of the records that this node holds copies of.
+pub trait Observer: Send + Sync {
+    /// These are held from now on, or are about to be.
+    fn took(&self, frames: &[Frame]);
+
+    /// Everything of the stream up to here is acknowledged, and by signal in the tables up to there.
+    fn settled(&self, stream: StreamId, acknowledged: u64, released: BySignal);
+}
 
 /// What a node serves to others: its journal, and its own streams.
 pub struct ReplicaService {
@@ -34,6 +43,7 @@ pub struct ReplicaService {
     next_number: AtomicU64,
     old: OldStreams,
     own: RwLock<Option<Arc<Replicator>>>,
+    observer: RwLock<Option<Arc<dyn Observer>>>,
 }
 
 impl ReplicaService {
@@ -61,6 +71,7 @@ impl ReplicaService {
             next_number: AtomicU64::new(1),
             old: OldStreams::new(disk, log_dir),
             own: RwLock::new(None),
+            observer: RwLock::new(None),
         });
         let this = Weak::clone(&service.this);
         service.journal.on_lost(Box::new(move |identity, records| {
@@ -75,6 +86,31 @@ impl ReplicaService {
     /// The stream that this node writes is told of from now on.
     pub fn own(&self, replicator: Arc<Replicator>) {
         *self.own.write() = Some(replicator);
+    }
+
+    /// Has an observer told of what is held, and of what comes. Reads the whole journal: call it on a thread
+    /// that may wait for the disk.
+    ///
+    /// # Errors
+    /// `LOG_IO` where the journal cannot be read.
+    pub fn observe(&self, observer: Arc<dyn Observer>) -> Result<()> {
+        *self.observer.write() = Some(Arc::clone(&observer));
+        let reader = self.journal.reader();
+        for (stream, sequence) in reader.all() {
+            match reader.read(stream, sequence) {
+                Ok(frame) => observer.took(frame.as_slice()),
+                // Whoever checks the journal or reads it for others tells of it.
+                Err(error) if error.code == Code::LogChecksumMismatch => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    fn observed(&self, told: impl FnOnce(&dyn Observer)) {
+        if let Some(observer) = &*self.observer.read() {
+            told(&**observer);
+        }
     }
 
     /// The identity of the journal.
@@ -302,6 +338,12 @@ impl ReplicaService {
                 };
                 self.journal.write(write, Box::new(on_written));
             }
+            Output::Took(frames) => self.observed(|observer| observer.took(&frames)),
+            Output::Settled {
+                stream,
+                acknowledged,
+                released,
+            } => self.observed(|observer| observer.settled(stream, acknowledged, released)),
             Output::Say {
                 to: To::Link(link),
                 message,
@@ -328,6 +370,7 @@ impl ReplicaService {
     /// As [`Journal::close`].
     pub fn close(&self) -> Result<()> {
         *self.own.write() = None;
+        *self.observer.write() = None;
         self.journal.close()
     }
 }

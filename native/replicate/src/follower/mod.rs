@@ -52,6 +52,17 @@ pub enum Output {
         /// What.
         write: Write,
     },
+    /// These are being written, and were not held before.
+    Took(Vec<Frame>),
+    /// Everything of the stream up to here is acknowledged, and in the tables up to there.
+    Settled {
+        /// The stream.
+        stream: StreamId,
+        /// Up to here.
+        acknowledged: u64,
+        /// By signal: up to there.
+        released: BySignal,
+    },
     /// Say this.
     Say {
         /// To whom.
@@ -168,10 +179,16 @@ impl Follower {
                 epoch,
                 sent,
                 released,
+                acknowledged,
             } => {
                 // Also of one that is fenced: what the tables hold they hold.
                 self.release(stream, released);
                 if self.takes(stream, epoch, link) {
+                    self.outputs.push(Output::Settled {
+                        stream,
+                        acknowledged,
+                        released,
+                    });
                     let of = self.streams.get(&stream);
                     let alive = Message::Alive {
                         stream,
@@ -281,6 +298,7 @@ impl Follower {
         }
         if !new.is_empty() {
             self.waiting_bytes += bytes;
+            self.outputs.push(Output::Took(new.clone()));
             let awaited = Awaited::Frames {
                 stream,
                 records,

@@ -61,11 +61,13 @@ impl Message {
                 epoch,
                 sent,
                 released,
+                acknowledged,
             } => {
                 out.stream(*stream);
                 out.number(*epoch);
                 out.number(*sent);
                 out.by_signal(released);
+                out.number(*acknowledged);
             }
             Message::Held(held) => out.held(held),
             Message::Durable {
@@ -152,6 +154,7 @@ impl Message {
                 epoch: from.number()?,
                 sent: from.number()?,
                 released: from.by_signal()?,
+                acknowledged: from.number()?,
             },
             4 => Message::Held(from.held()?),
             5 => Message::Durable {

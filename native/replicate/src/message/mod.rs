@@ -85,6 +85,8 @@ pub enum Message {
         sent: u64,
         /// By signal: the tables hold everything up to here.
         released: BySignal,
+        /// Everything up to here is acknowledged.
+        acknowledged: u64,
     },
     /// What a node holds: the answer to `Hello`, `Fence` and `Ask`.
     Held(Held),

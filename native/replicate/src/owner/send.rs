@@ -189,6 +189,7 @@ impl Owner {
                         epoch,
                         sent: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
                         released,
+                        acknowledged: self.done,
                     },
                 });
             }

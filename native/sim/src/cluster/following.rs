@@ -22,6 +22,8 @@ impl World {
     pub fn do_follower(&mut self, process: &mut Process) {
         for output in process.follower.outputs() {
             match output {
+                // The clients of a simulated cluster know of no nodes.
+                Output::Took(_) | Output::Settled { .. } => {}
                 Output::Write { ticket, write } => self.queue_write(process, ticket, write),
                 Output::Say {
                     to: To::Link(link),
