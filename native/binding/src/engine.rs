@@ -60,7 +60,7 @@ impl Open {
     fn ingest(&self) -> Arc<dyn Ingest> {
         match self.cluster.get() {
             Some(cluster) => cluster.gateway(),
-            None => Arc::new(Local(Arc::clone(&self.processor))),
+            None => Arc::new(Local::alone(Arc::clone(&self.processor))),
         }
     }
 }

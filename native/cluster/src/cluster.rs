@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use tokio::task::JoinHandle;
 
 use crate::config::ClusterConfig;
+use crate::moved::Moved;
 use crate::recover::{Recoveries, RecoveryReport};
 use crate::registry::Register;
 use crate::services::Wires;
@@ -38,6 +39,7 @@ pub struct Cluster {
     pub(crate) replicator: Arc<Replicator>,
     pub(crate) replicas: Arc<ReplicaService>,
     pub(crate) gateway: Arc<Gateway>,
+    pub(crate) moved: Arc<Moved>,
     pub(crate) register: Register,
     pub(crate) recoveries: Recoveries,
     pub(crate) tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -121,9 +123,11 @@ impl Cluster {
         );
         let mut alive: HashSet<Arc<str>> = view.others(self.name()).into_iter().collect();
         alive.insert(Arc::clone(self.name()));
+        let view = Arc::new(view);
+        self.moved.place(&view);
         self.gateway.place(View { owners, alive });
         self.replicator.follow(view.followers.clone());
-        *self.wires.view.write() = Arc::new(view);
+        *self.wires.view.write() = view;
         Ok(())
     }
 

@@ -16,6 +16,7 @@
 //! - `recover.rs`: a dead node's stream, or an earlier one of this node, into live rows and files.
 //! - `claims.rs`: records of a stream that is recovered, and that clients have sent again meanwhile.
 //! - `copies.rs`: what this node holds copies of, for its windows of resends.
+//! - `moved.rs`: shards that have come to this node a short while ago.
 //! - `commits.rs`: commits that one node makes for all.
 //! - `leftovers.rs`: what is left of this node's earlier streams when all of it is settled.
 //! - `local.rs`: the processor as gateways see it.
@@ -28,6 +29,7 @@ mod config;
 mod copies;
 mod leftovers;
 mod local;
+mod moved;
 mod recover;
 mod registry;
 mod services;

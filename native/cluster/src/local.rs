@@ -9,11 +9,17 @@ use otlake_decode::slice::{self, Slice};
 use otlake_processor::{Processor, SliceOutcome};
 use otlake_receive::{Ack, Ingest};
 
+use crate::moved::{Elsewhere, Moved};
+
 /// Times that a part is cut down because shards of it were stored meanwhile.
 const CUTS: usize = 8;
 
 /// Stores what belongs to this node.
-pub struct Local(pub Arc<Processor>);
+pub struct Local {
+    processor: Arc<Processor>,
+    /// In a cluster: what others have stored of shards that moved here.
+    moved: Option<Arc<Moved>>,
+}
 
 impl Ingest for Local {
     fn ingest(
@@ -25,14 +31,13 @@ impl Ingest for Local {
         body: Bytes,
     ) -> BoxFuture<'_, Result<Ack>> {
         async move {
-            if let Some((mark, part)) = slice::of(&body) {
-                let part = Part { mark, part };
+            if let Some(part) = self.part(signal, &tenant, &body) {
                 return self
                     .store(signal, tenant, transport, connection, part)
                     .await;
             }
             let ack = self
-                .0
+                .processor
                 .ingest_over(signal, tenant, transport, Some(connection), body)
                 .await?;
             Ok(Local::told(&ack))
@@ -48,6 +53,18 @@ struct Part {
 }
 
 impl Local {
+    /// On a node of its own.
+    pub fn alone(processor: Arc<Processor>) -> Local {
+        let moved = None;
+        Local { processor, moved }
+    }
+
+    /// In a cluster.
+    pub(crate) fn among(processor: Arc<Processor>, moved: Arc<Moved>) -> Local {
+        let moved = Some(moved);
+        Local { processor, moved }
+    }
+
     /// An acknowledgement as receivers tell it.
     pub fn told(ack: &otlake_processor::Ack) -> Ack {
         Ack {
@@ -56,6 +73,21 @@ impl Local {
             message: ack.message(),
             session: ack.position.map(|position| position.to_string()),
         }
+    }
+
+    /// The part of a request that a body is; none for a whole one that can be nowhere else.
+    fn part(&self, signal: Signal, tenant: &str, body: &Bytes) -> Option<Part> {
+        if let Some((mark, part)) = slice::of(body) {
+            return Some(Part { mark, part });
+        }
+        self.moved.as_ref().filter(|moved| moved.asks(signal))?;
+        let request = slice::request_hash(tenant, body);
+        let mark = Slice {
+            request,
+            shards: ShardSet::ALL,
+        };
+        let part = body.clone();
+        Some(Part { mark, part })
     }
 
     /// Stores a part. Where it was split otherwise the first time, and some of its shards are
@@ -69,10 +101,34 @@ impl Local {
         Part { mut mark, mut part }: Part,
     ) -> Result<Ack> {
         let mut known = 0;
+        let elsewhere = match &self.moved {
+            Some(moved) => moved.stored(signal, &mark).await,
+            None => Elsewhere::default(),
+        };
+        if !elsewhere.shards.is_empty() {
+            let before = otlake_route::records(signal, &part);
+            let rest = otlake_route::without(signal, &part, &elsewhere.shards);
+            known = before
+                - rest
+                    .as_ref()
+                    .map_or(0, |rest| otlake_route::records(signal, rest));
+            mark.shards = mark.shards.minus(&elsewhere.shards);
+            match rest {
+                Some(rest) => part = rest,
+                None => {
+                    return Ok(Ack {
+                        accepted: known,
+                        rejected: 0,
+                        message: None,
+                        session: Some(elsewhere.session),
+                    });
+                }
+            }
+        }
         for _ in 0..CUTS {
             let marked = slice::marked(&part, &mark);
             let outcome = self
-                .0
+                .processor
                 .ingest_slice(
                     signal,
                     Arc::clone(&tenant),
@@ -85,6 +141,7 @@ impl Local {
                 SliceOutcome::Stored(ack) => {
                     let mut ack = Local::told(&ack);
                     ack.accepted += known;
+                    ack.session = joined(ack.session, &elsewhere.session);
                     return Ok(ack);
                 }
                 SliceOutcome::Partly(shards) => shards,
@@ -95,7 +152,10 @@ impl Local {
                     accepted: known + before,
                     rejected: 0,
                     message: None,
-                    session: Some(self.0.session().to_string()),
+                    session: joined(
+                        Some(self.processor.session().to_string()),
+                        &elsewhere.session,
+                    ),
                 });
             };
             known += before - otlake_route::records(signal, &rest);
@@ -104,6 +164,14 @@ impl Local {
         }
         let what = "other nodes are storing parts of the same request";
         Err(Error::new(Code::IngestOverloaded, what))
+    }
+}
+
+/// A session token that covers both.
+fn joined(session: Option<String>, more: &str) -> Option<String> {
+    match session {
+        Some(session) if !more.is_empty() => Some(format!("{session},{more}")),
+        session => session,
     }
 }
 

@@ -133,6 +133,27 @@ async fn i3_a_request_that_is_sent_again_after_its_shards_have_moved_is_stored_o
     assert_eq!(found, once(0..20));
 }
 
+/// There are no copies: who owns a shard now can know from the owner before alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i3_a_shards_new_owner_asks_the_one_before_what_it_has_stored() {
+    let mut quorum = Quorum::DEFAULTS;
+    (quorum[1].copies, quorum[1].acks) = (1, 1);
+    let mut nodes = Nodes::start(quorum).await;
+    nodes.deliver("n3", Signal::Metrics, points(0..10)).await;
+    for owner in ["n3", "n2", "n1"] {
+        nodes.owner = owner;
+        nodes.place();
+        let ack = nodes.deliver("n2", Signal::Metrics, points(0..10)).await;
+        // In two tables.
+        assert_eq!((ack.accepted, ack.rejected), (20, 0), "{owner}");
+        let stream = nodes["n1"].cluster.stream().to_string();
+        assert!(ack.session.is_some_and(|session| session.contains(&stream)));
+        nodes.deliver("n3", Signal::Metrics, points(10..20)).await;
+    }
+    let found = nodes.strong("n2", Table::MetricsGauge).await;
+    assert_eq!(found, once(0..20));
+}
+
 /// Log records are acknowledged at one copy: of those that it took last nobody else has any.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn i3_i9_an_owner_that_wakes_after_its_stream_was_sealed_brings_what_it_alone_has_once() {

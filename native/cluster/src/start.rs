@@ -22,6 +22,7 @@ use crate::commits::{COMMIT, HandOvers, gather};
 use crate::config::ClusterConfig;
 use crate::copies::Copies;
 use crate::local::Local;
+use crate::moved::{Moved, STORED, Stored};
 use crate::recover::Recoveries;
 use crate::registry::{Register, was_kept};
 use crate::services::{LIVE, Lives, REPLICA, REPLICATE, Replicas, Wires};
@@ -56,7 +57,9 @@ impl Cluster {
             .await
             .map_err(|error| Error::new(Code::Internal, format!("a thread ended: {error}")))??;
         let doors = Doors::default();
-        let local: Arc<dyn Ingest> = Arc::new(Local(Arc::clone(&processor)));
+        let moved = Arc::new(Moved::new(Arc::clone(&config.name), Arc::clone(&clock)));
+        let local = Local::among(Arc::clone(&processor), Arc::clone(&moved));
+        let local: Arc<dyn Ingest> = Arc::new(local);
         let mut services = Services::new();
         services.register(INGEST, IngestService::new(Arc::clone(&local)));
         doors.register(&mut services);
@@ -66,6 +69,7 @@ impl Cluster {
         services.register(CLAIM, Arc::new(Claims(Arc::downgrade(&processor))));
         let hand_overs = Arc::new(HandOvers::default());
         services.register(COMMIT, Arc::clone(&hand_overs) as _);
+        services.register(STORED, Arc::new(Stored(Arc::downgrade(&processor))));
         let peers = Peers::start(
             PeerConfig {
                 name: Arc::clone(&config.name),
@@ -78,6 +82,7 @@ impl Cluster {
             Arc::clone(&metrics),
         )
         .await?;
+        moved.over(&peers);
         let wires = Wires {
             peers: Arc::clone(&peers),
             view: Arc::new(RwLock::default()),
@@ -174,6 +179,7 @@ impl Cluster {
             replicator,
             replicas,
             gateway,
+            moved,
             register,
             recoveries,
             tasks: Mutex::default(),

@@ -74,6 +74,24 @@ impl Processor {
         self.dedupe.recovering()
     }
 
+    /// The shards of a request that are stored here, when what is being stored of it has come to its end.
+    ///
+    /// # Errors
+    /// `INGEST_OVERLOADED` where it does not.
+    pub async fn stored_of(&self, signal: Signal, request: u128) -> Result<ShardSet> {
+        let hash = ContentHash::of_request(request);
+        let wait = async {
+            while let Some(mut ended) = self.dedupe.in_flight(signal, hash) {
+                while ended.changed().await.is_ok() {}
+            }
+        };
+        tokio::time::timeout(IN_FLIGHT, wait).await.map_err(|_| {
+            let what = "the request is being stored at the same time";
+            Error::new(Code::IngestOverloaded, what)
+        })?;
+        Ok(self.dedupe.stored(signal, hash))
+    }
+
     /// This node holds a copy of another's record, or is about to.
     pub fn holds_copy(&self, position: Position, record: &Record) {
         let received = otlake_decode::as_received(&record.payload);

@@ -229,6 +229,19 @@ impl Dedupe {
         self.windows[signal.index()].state.lock().known(hash)
     }
 
+    /// Where something of a request is being stored: the receiver changes when that has ended.
+    pub(crate) fn in_flight(
+        &self,
+        signal: Signal,
+        hash: ContentHash,
+    ) -> Option<watch::Receiver<()>> {
+        let state = self.windows[signal.index()].state.lock();
+        match state.entries.get(&hash)? {
+            Entry::InFlight(flight) => Some(flight.ended.subscribe()),
+            Entry::Stored(_) => None,
+        }
+    }
+
     /// Takes in a request that replay found in the log, and in no doubt.
     pub(crate) fn replayed(&self, signal: Signal, content: Content, received: u64) {
         let window = &self.windows[signal.index()];

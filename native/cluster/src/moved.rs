@@ -1,0 +1,241 @@
+//! Shards that have come to this node a short while ago (I3).
+//!
+//! A client that did not hear the answer of a shard's owner sends its request again. When the shard has
+//! moved meanwhile, the new owner asks the one before whether it has stored the request, and where
+//! that one is not reached, everybody: those that held its copies know. What is asked costs a way there and
+//! back, and only as long as a request can still come that was sent before the move. Nobody is waited for
+//! who does not answer: what is not in files of its stream is held against what was stored anew
+//! when that is recovered.
+//!
+//! ```text
+//! question  signal:u8 request:u128                                                     little-endian
+//! answer    stored shards of the request (64 bytes) stream:u128 sequence:u64
+//! ```
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::future::join_all;
+use otlake_base::{Clock, Code, Error, Position, Result, ShardSet, Signal, StreamId};
+use otlake_decode::slice::Slice;
+use otlake_peer::{Peers, Service};
+use otlake_processor::Processor;
+use parking_lot::Mutex;
+
+use crate::view::ClusterView;
+
+/// The name of the service.
+pub(crate) const STORED: &str = "stored";
+/// How long a request may be under way to a shard's earlier owner and come here after that.
+const HORIZON: Duration = Duration::from_secs(60);
+/// How long a node may take: it waits for what it is storing at the moment.
+const TIMEOUT: Duration = Duration::from_secs(1);
+const QUESTION_BYTES: usize = 1 + 16;
+const ANSWER_BYTES: usize = ShardSet::BYTES + 16 + 8;
+
+/// What others have stored of a part of a request.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Elsewhere {
+    /// These of its shards.
+    pub(crate) shards: ShardSet,
+    /// Positions that cover them, as a session token.
+    pub(crate) session: String,
+}
+
+/// Asks for what moved.
+pub(crate) struct Moved {
+    name: Arc<str>,
+    /// Whom it asks: they offer what this is a part of, and so are not held.
+    peers: OnceLock<Weak<Peers>>,
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    view: Arc<ClusterView>,
+    /// By signal and shard: who had it a short while ago.
+    earlier: [Vec<Vec<Earlier>>; 3],
+}
+
+#[derive(Clone)]
+struct Earlier {
+    /// None where that is not known.
+    owner: Option<Arc<str>>,
+    until: Duration,
+}
+
+impl Earlier {
+    fn counts(&self, now: Duration) -> bool {
+        now < self.until.saturating_add(HORIZON)
+    }
+}
+
+impl Moved {
+    /// Of the node `name`; nobody is asked before `over`.
+    pub(crate) fn new(name: Arc<str>, clock: Arc<dyn Clock>) -> Moved {
+        Moved {
+            name,
+            peers: OnceLock::new(),
+            clock,
+            state: Mutex::default(),
+        }
+    }
+
+    /// Whom it asks from now on. Only the first call of this counts.
+    pub(crate) fn over(&self, peers: &Arc<Peers>) {
+        let _ = self.peers.set(Arc::downgrade(peers));
+    }
+
+    /// Where everything belongs from now on.
+    pub(crate) fn place(&self, view: &Arc<ClusterView>) {
+        let now = self.clock.monotonic();
+        let mut state = self.state.lock();
+        let before = std::mem::replace(&mut state.view, Arc::clone(view));
+        for signal in Signal::ALL {
+            let (old, new) = (&before.owners[signal.index()], &view.owners[signal.index()]);
+            let earlier = &mut state.earlier[signal.index()];
+            earlier.resize(new.len(), Vec::new());
+            for (shard, owner) in new.iter().enumerate() {
+                let before = old.get(shard);
+                if before == Some(owner) {
+                    continue;
+                }
+                let earlier = &mut earlier[shard];
+                earlier.retain(|each| each.counts(now) && each.owner.as_ref() != before);
+                earlier.push(Earlier {
+                    owner: before.cloned(),
+                    until: now,
+                });
+            }
+        }
+    }
+
+    /// Whether anybody is asked about any shard of the signal.
+    pub(crate) fn asks(&self, signal: Signal) -> bool {
+        !self.who_knows(signal, &ShardSet::ALL).is_empty()
+    }
+
+    /// Which of these shards others have stored of the request, where they have moved here.
+    pub(crate) async fn stored(&self, signal: Signal, mark: &Slice) -> Elsewhere {
+        let nodes = self.who_knows(signal, &mark.shards);
+        let peers = self.peers.get().and_then(Weak::upgrade);
+        let Some(peers) = peers.filter(|_| !nodes.is_empty()) else {
+            return Elsewhere::default();
+        };
+        let mut question = Vec::with_capacity(QUESTION_BYTES);
+        question.push(signal as u8);
+        question.extend_from_slice(&mark.request.to_le_bytes());
+        let question = Bytes::from(question);
+        let ask = |nodes: Vec<Arc<str>>| {
+            join_all(nodes.into_iter().map(|node| {
+                let (peers, question) = (&peers, question.clone());
+                async move { answered(&peers.call(&node, STORED, question, TIMEOUT).await?) }
+            }))
+        };
+        let mut answers = ask(nodes.iter().cloned().collect()).await;
+        if answers.iter().any(Result::is_err) {
+            let others = self.state.lock().view.others(&self.name);
+            let rest = others.into_iter().filter(|other| !nodes.contains(other));
+            answers.extend(ask(rest.collect()).await);
+        }
+        let mut elsewhere = Elsewhere::default();
+        for answer in answers {
+            let (shards, position) = match answer {
+                Ok(answer) => answer,
+                Err(error) => {
+                    tracing::debug!(
+                        target: "otlake::cluster", %error, "a node does not say what it has stored"
+                    );
+                    continue;
+                }
+            };
+            let shards = shards.both(&mark.shards);
+            if shards.is_empty() {
+                continue;
+            }
+            elsewhere.shards = elsewhere.shards.either(&shards);
+            if !elsewhere.session.is_empty() {
+                elsewhere.session.push(',');
+            }
+            elsewhere.session.push_str(&position.to_string());
+        }
+        elsewhere
+    }
+
+    /// The nodes that may have stored these shards a short while ago.
+    fn who_knows(&self, signal: Signal, shards: &ShardSet) -> BTreeSet<Arc<str>> {
+        let now = self.clock.monotonic();
+        let state = self.state.lock();
+        let others = state.view.others(&self.name);
+        let owners = &state.view.owners[signal.index()];
+        let mut nodes = BTreeSet::new();
+        for (shard, earlier) in state.earlier[signal.index()].iter().enumerate() {
+            if !shards.contains(shard) {
+                continue;
+            }
+            // Where its owner is not reached: what comes here in its place came there before.
+            let mut is_unknown = owners[shard] != self.name;
+            for each in earlier.iter().filter(|each| each.counts(now)) {
+                match &each.owner {
+                    Some(owner) if *owner == self.name => {}
+                    Some(owner) if others.contains(owner) => {
+                        nodes.insert(Arc::clone(owner));
+                    }
+                    _ => is_unknown = true,
+                }
+            }
+            if is_unknown {
+                nodes.extend(others);
+                break;
+            }
+        }
+        nodes
+    }
+}
+
+fn answered(answer: &[u8]) -> Result<(ShardSet, Position)> {
+    let malformed = || Error::new(Code::ClusterMessage, "an answer about a stored request");
+    let answer: &[u8; ANSWER_BYTES] = answer.try_into().map_err(|_| malformed())?;
+    let mut rest = &answer[..];
+    let mut take = |bytes: usize| rest.split_off(..bytes).ok_or_else(malformed);
+    let shards = take(ShardSet::BYTES)?.first_chunk().ok_or_else(malformed)?;
+    let shards = ShardSet::from_bytes(shards);
+    let stream = take(16)?.first_chunk().ok_or_else(malformed)?;
+    let sequence = take(8)?.first_chunk().ok_or_else(malformed)?;
+    let position = Position {
+        stream: StreamId(u128::from_le_bytes(*stream)),
+        sequence: u64::from_le_bytes(*sequence),
+    };
+    Ok((shards, position))
+}
+
+/// Answers other nodes.
+pub(crate) struct Stored(pub(crate) Weak<Processor>);
+
+#[async_trait]
+impl Service for Stored {
+    async fn call(&self, _: Arc<str>, question: Bytes) -> Result<Bytes> {
+        let malformed = || Error::new(Code::ClusterMessage, "a question about a stored request");
+        let question: &[u8; QUESTION_BYTES] =
+            (&question[..]).try_into().map_err(|_| malformed())?;
+        let signal = Signal::from_u8(question[0]).ok_or_else(malformed)?;
+        let request = question[1..].first_chunk().ok_or_else(malformed)?;
+        let processor = self.0.upgrade();
+        let processor =
+            processor.ok_or_else(|| Error::new(Code::NodeState, "the node is stopping"))?;
+        let shards = processor
+            .stored_of(signal, u128::from_le_bytes(*request))
+            .await?;
+        // What is stored is covered by what stands here now.
+        let position = processor.session();
+        let mut answer = Vec::with_capacity(ANSWER_BYTES);
+        answer.extend_from_slice(&shards.to_bytes());
+        answer.extend_from_slice(&position.stream.0.to_le_bytes());
+        answer.extend_from_slice(&position.sequence.to_le_bytes());
+        Ok(answer.into())
+    }
+}
