@@ -11,6 +11,10 @@
 //! over begins anew, and may not find what nobody had acknowledged. A resend is refused for now until each
 //! node sees in the metadata group what was kept.
 //!
+//! A record of which shards were left out is not the whole of what its position says any more: each node is told what is
+//! left of it, and its stream's seal does not name it. Else the one for which it was left out could be left
+//! out for it, when that one's stream is recovered later.
+//!
 //! What only a node's own log has, it appends anew once it is back. Until that is durable nobody may say
 //! that it is stored, since no reader finds it, and nobody may store it a second time: it is reserved
 //! first, and told as stored afterwards (`Stage`).
@@ -38,6 +42,7 @@ const TIMEOUT: Duration = Duration::from_secs(6);
 pub(crate) const QUESTION_BYTES: usize = 2 + 16 + 8 + 16 + ShardSet::BYTES;
 
 /// What a record is of, to all nodes.
+#[derive(Clone, Copy)]
 pub(crate) struct Claimed {
     signal: Signal,
     position: Position,
@@ -55,6 +60,33 @@ impl Claimed {
             shards,
         }
     }
+
+    /// What is left of it without these shards.
+    pub(crate) fn without(&self, known: &ShardSet) -> Claimed {
+        Claimed {
+            shards: self.shards.minus(known),
+            ..*self
+        }
+    }
+}
+
+/// Claims a record whose stream is recovered: gives the shards of it that are stored already, when every
+/// node knows what is left of it.
+///
+/// # Errors
+/// As `claim`.
+pub(crate) async fn claim_rest(
+    peers: &Peers,
+    others: &[Arc<str>],
+    processor: &Processor,
+    claimed: &Claimed,
+) -> Result<ShardSet> {
+    let known = claim(peers, others, processor, claimed, Stage::Recovering).await?;
+    if !known.is_empty() {
+        let rest = claimed.without(&known);
+        claim(peers, others, processor, &rest, Stage::Cut).await?;
+    }
+    Ok(known)
 }
 
 /// Asks every node, this one included, and gives the shards of the record that are stored already.

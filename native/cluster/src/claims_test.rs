@@ -27,7 +27,7 @@ fn a_question_about_a_record_is_read_as_it_was_written() {
         unknown[0] = 200;
         assert_eq!(read(&unknown), None);
         let mut unknown = bytes.to_vec();
-        unknown[1] = 3;
+        unknown[1] = 4;
         assert_eq!(read(&unknown), None);
     }
 }

@@ -138,15 +138,16 @@ impl Cluster {
                 let others = self.others();
                 let gone = written(processor, signal, position);
                 let claimed = Claimed::of(position, &record);
-                let tell = |stage| claim(self.peers(), &others, processor, &claimed, stage);
-                let known = tell(Stage::Reserved).await?;
+                let reserved = Stage::Reserved;
+                let known = claim(self.peers(), &others, processor, &claimed, reserved).await?;
                 let rest = cut(signal, &record.payload, &known);
                 if let Some(rest) = rest.and_then(|rest| cut_tables(signal, rest, &gone)) {
                     record.payload = rest;
                     processor.append_again(record).await?;
                     appended += 1;
                 }
-                tell(Stage::Stored).await?;
+                let rest = claimed.without(&known);
+                claim(self.peers(), &others, processor, &rest, Stage::Stored).await?;
             }
             if chunk.ended {
                 break;

@@ -21,13 +21,13 @@ use otlake_consensus::state::{StreamRecord, StreamState};
 use otlake_consensus::{Command, Refusal};
 use otlake_log::Frame;
 use otlake_peer::Peers;
-use otlake_processor::{Processor, Stage};
+use otlake_processor::Processor;
 use otlake_replicate::Ranges;
 use otlake_replicate::drive::{Recoverer, Sink};
 use otlake_replicate::recovery::{Recovery, RecoveryConfig};
 use tokio::sync::Mutex;
 
-use crate::claims::{Claimed, claim};
+use crate::claims::{Claimed, claim_rest};
 use crate::local::cut;
 use crate::registry::{Register, ensembles, watermark};
 use crate::services::Wires;
@@ -220,19 +220,19 @@ struct Adopting<'a> {
 
 #[async_trait]
 impl Sink for Adopting<'_> {
-    async fn take(&self, frame: Frame) -> Result<()> {
+    async fn take(&self, frame: Frame) -> Result<bool> {
         let position = frame.position();
         let Some(mut record) = frame.record() else {
             let what = format!("{position}: a tenant that is no text");
             return Err(Error::new(Code::LogFormat, what));
         };
         let claimed = Claimed::of(position, &record);
-        let stage = Stage::Recovering;
-        let known = claim(self.peers, &self.others, self.processor, &claimed, stage).await?;
+        let known = claim_rest(self.peers, &self.others, self.processor, &claimed).await?;
         let rest = cut(record.signal, &record.payload, &known);
         let has_rows = rest.is_some();
         record.payload = rest.unwrap_or_default();
-        self.processor.adopt(position, record, has_rows).await
+        self.processor.adopt(position, record, has_rows).await?;
+        Ok(known.is_empty())
     }
 
     async fn plan(&self, signal: Signal, kept: &Ranges) -> Result<()> {

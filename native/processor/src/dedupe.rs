@@ -137,11 +137,19 @@ pub enum Stage {
     Recovering,
     /// It is where readers find it: a resend is told as stored.
     Stored,
+    /// As `Recovering`, of one that was found elsewhere in part: these shards are all that its recovery brings,
+    /// and stand when its stream is sealed, whose seal does not name it.
+    Cut,
 }
 
 impl Stage {
-    /// All of them, in the order that a record can come through them.
-    pub const ALL: [Stage; 3] = [Stage::Reserved, Stage::Recovering, Stage::Stored];
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Stage; 4] = [
+        Stage::Reserved,
+        Stage::Recovering,
+        Stage::Stored,
+        Stage::Cut,
+    ];
 
     /// The stage whose number this is, if there is one.
     pub fn from_u8(number: u8) -> Option<Stage> {
@@ -172,6 +180,8 @@ struct Claimed {
     position: Position,
     shards: ShardSet,
     stage: Stage,
+    /// Whether these are the shards that its recovery left of it.
+    is_cut: bool,
     /// When it was told; of one that is reserved, the last time.
     at: u64,
 }
@@ -313,7 +323,7 @@ impl Dedupe {
         if let Some(Entry::InFlight(flight)) = state.entries.get(&content.hash) {
             return Recovered::InFlight(flight.ended.subscribe());
         }
-        let known = state.beside(content.hash, position, own);
+        let known = state.beside(content.hash, (position, stage), own);
         let known = known.both(&content.shards);
         if state.must_wait(content, known, (position, stage), now) {
             return Recovered::Unsettled;
@@ -328,7 +338,8 @@ impl Dedupe {
         for window in &self.windows {
             let state = window.state.lock();
             let claimed = state.claimed.values().flatten();
-            let recovering = claimed.filter(|each| each.stage == Stage::Recovering);
+            let recovering =
+                claimed.filter(|each| matches!(each.stage, Stage::Recovering | Stage::Cut));
             streams.extend(recovering.map(|each| each.position.stream));
             let earlier = state.earlier.values().flatten();
             streams.extend(earlier.map(|each| each.position.stream));
@@ -510,11 +521,20 @@ impl State {
         self.doubts.retain(|(_, hash)| is_left(hash));
         for claimed in self.claimed.values_mut() {
             claimed.retain_mut(|each| {
-                if each.stage != Stage::Recovering || each.position.stream != stream {
+                if each.position.stream != stream {
                     return true;
                 }
-                each.stage = Stage::Stored;
-                was_kept(each.position)
+                match each.stage {
+                    Stage::Reserved | Stage::Stored => true,
+                    Stage::Recovering => {
+                        each.stage = Stage::Stored;
+                        was_kept(each.position)
+                    }
+                    Stage::Cut => {
+                        each.stage = Stage::Stored;
+                        !each.shards.is_empty()
+                    }
+                }
             });
         }
         let followed: Vec<Position> = self.followed_of(stream, u64::MAX);
@@ -603,7 +623,7 @@ impl State {
         let claimed = self.claimed.get(&content.hash).into_iter().flatten();
         let reserved = claimed.filter(|each| match each.stage {
             Stage::Reserved => now < each.at.saturating_add(RESERVED_NANOS),
-            Stage::Recovering => true,
+            Stage::Recovering | Stage::Cut => true,
             Stage::Stored => false,
         });
         let earlier = self.earlier.get(&content.hash).into_iter().flatten();
@@ -613,13 +633,21 @@ impl State {
         shards.any(|shards| !shards.both(&content.shards).is_empty())
     }
 
-    /// The shards of a request that are stored here, but for what a record at this position is itself.
-    fn beside(&self, hash: ContentHash, position: Position, own: StreamId) -> ShardSet {
+    /// The shards of a request that are stored here, but for what a record at this position is itself. One
+    /// that is to be appended anew stands where it was in as far as its recovery brought it.
+    fn beside(
+        &self,
+        hash: ContentHash,
+        (position, stage): (Position, Stage),
+        own: StreamId,
+    ) -> ShardSet {
         let entry = self.entries.get(&hash).filter(|_| position.stream != own);
         let stored = entry.map_or(ShardSet::EMPTY, Entry::stored);
         let claimed = self.claimed.get(&hash).into_iter().flatten();
-        let others =
-            claimed.filter(|each| each.stage == Stage::Stored && each.position != position);
+        let others = claimed.filter(|each| match each.position == position {
+            true => stage == Stage::Reserved && each.is_cut,
+            false => each.stage == Stage::Stored,
+        });
         others.fold(stored, |known, each| known.either(&each.shards))
     }
 
@@ -641,7 +669,7 @@ impl State {
         let waits_for = |other: Position| match stage {
             Stage::Reserved => true,
             Stage::Recovering => other.stream < position.stream,
-            Stage::Stored => false,
+            Stage::Stored | Stage::Cut => false,
         };
         earlier.any(|other| {
             other.position.stream != position.stream
@@ -649,14 +677,14 @@ impl State {
                 && waits_for(other.position)
         }) || claimed.any(|other| {
             let is_waited_for = match (stage, other.stage) {
-                (Stage::Stored, _) | (_, Stage::Stored) | (Stage::Recovering, Stage::Reserved) => {
-                    false
-                }
+                (Stage::Stored | Stage::Cut, _)
+                | (_, Stage::Stored)
+                | (Stage::Recovering, Stage::Reserved) => false,
                 (Stage::Reserved, Stage::Reserved) => {
                     other.position.stream < position.stream
                         && now < other.at.saturating_add(RESERVED_NANOS)
                 }
-                (_, Stage::Recovering) => {
+                (_, Stage::Recovering | Stage::Cut) => {
                     waits_for(other.position) || now < other.at.saturating_add(SETTLING_NANOS)
                 }
             };
@@ -667,6 +695,10 @@ impl State {
     fn claim_for(&mut self, content: Content, (position, stage): (Position, Stage), now: u64) {
         let claimed = self.claimed.entry(content.hash).or_default();
         if let Some(known) = claimed.iter_mut().find(|each| each.position == position) {
+            if matches!(stage, Stage::Stored | Stage::Cut) {
+                known.shards = content.shards;
+                known.is_cut = stage == Stage::Cut;
+            }
             // What is stored stays so, whoever tries it once more.
             if known.stage != Stage::Stored {
                 if stage == Stage::Reserved {
@@ -680,6 +712,7 @@ impl State {
             position,
             shards: content.shards,
             stage,
+            is_cut: stage == Stage::Cut,
             at: now,
         });
         self.claims.push_back((now, content.hash));

@@ -563,3 +563,37 @@ fn i2_i3_a_copy_is_known_as_stored_once_it_is_acknowledged_and_recovered_all_the
     let again = long_window(folder.path());
     assert!(is_stored(&again, 1) && is_stored(&again, 2) && !is_stored(&again, 3));
 }
+
+/// One record was left out in part for another, which is recovered later: each is there once.
+#[test]
+fn i2_what_was_left_out_of_a_record_is_not_beside_the_one_for_which_it_was() {
+    let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (owner, third) = (long_window(folder.path()), long_window(other.path()));
+    let (first, second) = (record(7, 1), record(OWN.0, 5));
+    let Claim::First(ticket) = owner.claim(Signal::Traces, part(1, 0..4), 0) else {
+        panic!("it is new");
+    };
+    ticket.stored(0);
+    third.followed(Signal::Traces, part(1, 0..10), 0, first);
+    third.acknowledged(first.stream, 1, [0; 3]);
+    let claim = (first, Stage::Recovering);
+    assert_eq!(shards_beside(&owner, claim, 1), Some(4));
+    assert_eq!(shards_beside(&third, claim, 1), Some(0));
+    for dedupe in [&owner, &third] {
+        let cut = (first, Stage::Cut);
+        dedupe.recovered(Signal::Traces, part(1, 4..10), cut, StreamId(1), 1);
+        // The seal names those that are there as a whole.
+        dedupe.settle(first.stream, |_, _| false);
+        assert!(dedupe.recovering().is_empty());
+    }
+    let claim = (second, Stage::Recovering);
+    let third_says = third.recovered(Signal::Traces, part(1, 0..4), claim, StreamId(1), 2);
+    assert!(matches!(third_says, Recovered::Known(known) if known.is_empty()));
+    // The first one's owner comes back, and may not append what is there.
+    let again = (first, Stage::Reserved);
+    assert_eq!(shards_beside(&third, again, 3), None);
+    third.settle(second.stream, |_, _| true);
+    assert_eq!(shards_beside(&third, again, 3), Some(10));
+    let claim = third.claim(Signal::Traces, part(1, 4..10), 3);
+    assert!(matches!(claim, Claim::Stored));
+}

@@ -401,6 +401,10 @@ fn what_a_seal_says_of_a_signal_is_what_was_found_of_it_and_a_gap_is_planned() {
     assert_eq!(settled(Metrics), ranges(&[(1, 2), (5, 5)]));
     assert_eq!(settled(Logs), ranges(&[(1, 2), (8, 8)]));
 
+    driven.recovery.left_out(Traces, 3);
+    let settled = |signal| driven.recovery.settled(signal);
+    assert_eq!(settled(Traces), ranges(&[(1, 2), (7, 7)]), "3 is elsewhere");
+
     let f1 = node(
         Holder::Journal(1),
         &[(Traces, 3), (Metrics, 4), (Traces, 5)],

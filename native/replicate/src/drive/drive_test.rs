@@ -170,9 +170,9 @@ struct Found(Mutex<Vec<Frame>>);
 
 #[async_trait]
 impl Sink for Found {
-    async fn take(&self, frame: Frame) -> Result<()> {
+    async fn take(&self, frame: Frame) -> Result<bool> {
         self.0.lock().push(frame);
-        Ok(())
+        Ok(true)
     }
 
     async fn plan(&self, _: Signal, _: &Ranges) -> Result<()> {

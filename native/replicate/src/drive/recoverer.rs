@@ -25,11 +25,11 @@ const TICK: Duration = Duration::from_millis(100);
 #[async_trait]
 pub trait Sink: Send + Sync {
     /// Takes a record; of one signal they come in the order of the sequence. Waits while there is no
-    /// room.
+    /// room. False where something of it was left out, because it is stored elsewhere.
     ///
     /// # Errors
     /// Ends the recovery for now.
-    async fn take(&self, frame: Frame) -> Result<()>;
+    async fn take(&self, frame: Frame) -> Result<bool>;
 
     /// Writes to the metadata group, at the recovery's epoch, what is kept of a signal; see
     /// [`Recovery::plan`].
@@ -97,8 +97,11 @@ impl Recoverer {
                 }
             }
             while let Some(frame) = recovery.take() {
-                let labels = by_signal(frame.header().signal);
-                sink.take(frame).await?;
+                let header = *frame.header();
+                let labels = by_signal(header.signal);
+                if !sink.take(frame).await? {
+                    recovery.left_out(header.signal, header.sequence);
+                }
                 self.metrics.replica_recovered.get_or_create(&labels).inc();
                 moved = self.clock.monotonic();
             }

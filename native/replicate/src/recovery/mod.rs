@@ -127,6 +127,8 @@ pub struct Recovery {
     passed: BySignal,
     /// By signal, what was put into `ready` ever.
     given: [Ranges; 3],
+    /// By signal, of those what is not there as a whole.
+    left_out: [Ranges; 3],
     /// By signal, what is kept of the stream.
     proposed: [Option<Ranges>; 3],
     /// And whether that is known to be promised, or needs no promise.
@@ -157,6 +159,7 @@ impl Recovery {
             complete: [false; 3],
             passed: [0; 3],
             given: Default::default(),
+            left_out: Default::default(),
             proposed: Default::default(),
             planned: [false; 3],
             calls: Vec::new(),

@@ -98,6 +98,16 @@ impl Recovery {
     /// What the seal says of a signal: its sequences that are in the tables. Behind its beginning, where
     /// they may be anybody's, all others between them are of records that are kept too.
     pub fn settled(&self, signal: Signal) -> Ranges {
-        self.proposed[signal.index()].clone().unwrap_or_default()
+        let mut settled = self.proposed[signal.index()].clone().unwrap_or_default();
+        for (first, last) in self.left_out[signal.index()].iter() {
+            settled.remove_range(first, last);
+        }
+        settled
+    }
+
+    /// A record that was given out is not in the tables as a whole, because it is stored elsewhere too: the
+    /// seal does not name it.
+    pub fn left_out(&mut self, signal: Signal, sequence: u64) {
+        self.left_out[signal.index()].insert(sequence);
     }
 }
