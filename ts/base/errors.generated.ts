@@ -77,6 +77,11 @@ export type ErrorCode =
   | 'QUERY_SESSION'
   | 'QUERY_CONSISTENCY'
   | 'QUERY_FAILED'
+  | 'TRACEQL_SYNTAX'
+  | 'TRACEQL_TYPE'
+  | 'TRACEQL_REGEX'
+  | 'TRACEQL_UNSUPPORTED'
+  | 'TRACEQL_TOO_LARGE'
   | 'TRACE_ID'
   | 'TRACE_NOT_FOUND'
   | 'INTERNAL'
@@ -148,6 +153,11 @@ export const ERRORS: Record<ErrorCode, { kind: ErrorKind; fix: string }> = {
   QUERY_SESSION: { kind: 'invalid', fix: 'Send back an otlake-session value exactly as an answer gave it.' },
   QUERY_CONSISTENCY: { kind: 'invalid', fix: 'Ask for strong, session or eventual.' },
   QUERY_FAILED: { kind: 'internal', fix: 'Report the statement and the message.' },
+  TRACEQL_SYNTAX: { kind: 'invalid', fix: 'Correct the query at the place that the message names; docs/traceql.md has the language.' },
+  TRACEQL_TYPE: { kind: 'invalid', fix: 'Compare values of one kind, and give functions what they take; docs/traceql.md has the types.' },
+  TRACEQL_REGEX: { kind: 'invalid', fix: 'Correct the regular expression: RE2\'s syntax, without backreferences and looking around.' },
+  TRACEQL_UNSUPPORTED: { kind: 'invalid', fix: 'Ask without what the message names; docs/traceql.md has what is there.' },
+  TRACEQL_TOO_LARGE: { kind: 'exhausted', fix: 'Ask with a smaller query; docs/traceql.md has the limits.' },
   TRACE_ID: { kind: 'invalid', fix: 'A trace id is 32 hexadecimal digits, not all zero.' },
   TRACE_NOT_FOUND: { kind: 'not_found', fix: 'No span of this trace is stored: check the id and the retention.' },
   INTERNAL: { kind: 'internal', fix: 'Report the message and what led to it.' },

@@ -160,6 +160,11 @@ codes! {
     QuerySession = "QUERY_SESSION", Invalid, "Send back an otlake-session value exactly as an answer gave it.";
     QueryConsistency = "QUERY_CONSISTENCY", Invalid, "Ask for strong, session or eventual.";
     QueryFailed = "QUERY_FAILED", Internal, "Report the statement and the message.";
+    TraceqlSyntax = "TRACEQL_SYNTAX", Invalid, "Correct the query at the place that the message names; docs/traceql.md has the language.";
+    TraceqlType = "TRACEQL_TYPE", Invalid, "Compare values of one kind, and give functions what they take; docs/traceql.md has the types.";
+    TraceqlRegex = "TRACEQL_REGEX", Invalid, "Correct the regular expression: RE2's syntax, without backreferences and looking around.";
+    TraceqlUnsupported = "TRACEQL_UNSUPPORTED", Invalid, "Ask without what the message names; docs/traceql.md has what is there.";
+    TraceqlTooLarge = "TRACEQL_TOO_LARGE", Exhausted, "Ask with a smaller query; docs/traceql.md has the limits.";
     TraceId = "TRACE_ID", Invalid, "A trace id is 32 hexadecimal digits, not all zero.";
     TraceNotFound = "TRACE_NOT_FOUND", NotFound, "No span of this trace is stored: check the id and the retention.";
     Internal = "INTERNAL", Internal, "Report the message and what led to it.";
