@@ -14,10 +14,18 @@ const adapters: { name: string; listen: Listen }[] = [{ name: 'node:http', liste
 if (uws) adapters.push({ name: 'uWebSockets.js', listen: uws })
 
 // uWebSockets.js takes ten seconds and more to close what stands still.
-describe.each(adapters)('$name', { timeout: 40_000 }, ({ listen }) => {
+describe.each(adapters)('$name', { timeout: 40_000 }, ({ name, listen }) => {
   let server: HttpServer | undefined
+  /** What came over connections that began HTTP/2. */
+  let handed: string[] = []
+  const onHttp2 = (socket: Socket) => {
+    socket.on('error', () => undefined)
+    socket.on('data', (chunk) => handed.push(String(chunk)))
+    socket.resume()
+  }
   const start = async (handler: Handler, limits: Partial<HttpLimits> = {}) => {
-    server = await listen('127.0.0.1:0', handler, { ...HTTP_LIMITS, ...limits })
+    handed = []
+    server = await listen('127.0.0.1:0', handler, { ...HTTP_LIMITS, ...limits }, onHttp2)
     return `http://${server.address}`
   }
 
@@ -254,6 +262,52 @@ describe.each(adapters)('$name', { timeout: 40_000 }, ({ listen }) => {
     }
     expect([length, pauses]).toEqual([chunk.length, 3])
   })
+
+  test.runIf(name === 'node:http')('what begins HTTP/2 is handed over whole', async () => {
+    const url = await start(async (_req, res) => {
+      res.head(200, {})
+      res.end('one')
+    })
+    const begin = 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nmore'
+    for (const parts of [[begin], ['PR', 'I * HTTP', '/2.0\r\n\r\nSM\r\n\r\nmore']]) {
+      handed = []
+      const socket = await opened(url)
+      for (const part of parts) {
+        socket.write(part)
+        await new Promise((resolve) => setTimeout(resolve, 20))
+      }
+      await vi.waitFor(() => expect(handed.join('')).toBe(begin))
+      socket.destroy()
+    }
+    // Methods that begin alike are HTTP/1.1, also when their first letters come alone.
+    handed = []
+    const socket = await opened(url)
+    let received = ''
+    socket.on('data', (chunk) => {
+      received += chunk
+    })
+    for (const part of ['PR', 'OPFIND / HTTP/1.1\r\nhost: x\r\n\r\n']) {
+      socket.write(part)
+      await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+    await vi.waitFor(() => expect(received).toContain('one'))
+    expect(handed).toEqual([])
+    socket.destroy()
+  })
+
+  test.runIf(name === 'node:http')(
+    'a connection that was handed over ends with the server',
+    async () => {
+      const url = await start(async (_req, res) => res.end())
+      const socket = await opened(url)
+      socket.write('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
+      await vi.waitFor(() => expect(handed.join('')).toContain('SM'))
+      const closing = server?.close(100)
+      server = undefined
+      await closed(socket)
+      await closing
+    },
+  )
 
   test('a taken port is an error with its code', async () => {
     const url = await start(async (_req, res) => res.end())

@@ -1,13 +1,14 @@
-/** The HTTP port on node:http. */
+/** The HTTP port on node:http. It can hand over connections that begin HTTP/2. */
 
-import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import type { AddressInfo } from 'node:net'
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo, Socket } from 'node:net'
 import {
   bodyTooLarge,
   HTTP_LIMITS,
   type HttpRequest,
   type HttpResponse,
   type Listen,
+  type OnHttp2,
   portTaken,
   SLICE_BYTES,
   slices,
@@ -20,7 +21,7 @@ const CHECK_MS = 1000
 /** How long the whole of a request may take; bodies are small here. */
 const REQUEST_MS = 60_000
 
-export const listenNode: Listen = async (address, handler, limits = HTTP_LIMITS) => {
+export const listenNode: Listen = async (address, handler, limits = HTTP_LIMITS, onHttp2) => {
   const { host, port } = splitAddress(address)
   const options = {
     headersTimeout: limits.headersMs,
@@ -32,6 +33,16 @@ export const listenNode: Listen = async (address, handler, limits = HTTP_LIMITS)
     handler(nodeRequest(incoming), response).catch(() => response.abort())
   })
   server.maxConnections = limits.connections
+  // The server knows nothing of these: those that sent nothing yet, and those handed over.
+  const waiting = new Set<Socket>()
+  const handed = new Set<Socket>()
+  if (onHttp2) {
+    tellApart(server, waiting, limits.headersMs, (socket) => {
+      handed.add(socket)
+      socket.once('close', () => handed.delete(socket))
+      onHttp2(socket)
+    })
+  }
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error) => reject(portTaken(address, error)))
     server.listen(port, host, resolve)
@@ -43,11 +54,54 @@ export const listenNode: Listen = async (address, handler, limits = HTTP_LIMITS)
     async close(graceMs) {
       const closed = new Promise<void>((resolve) => server.close(() => resolve()))
       server.closeIdleConnections()
-      const timer = setTimeout(() => server.closeAllConnections(), graceMs)
+      for (const socket of waiting) socket.destroy()
+      const timer = setTimeout(() => {
+        server.closeAllConnections()
+        for (const socket of handed) socket.destroy()
+      }, graceMs)
       await closed
       clearTimeout(timer)
     },
   }
+}
+
+/** What a client that speaks HTTP/2 begins with (RFC 9113, 3.4); no method of HTTP/1.1 begins so. */
+const HTTP2_BEGINS = Buffer.from('PRI * HTTP/2.0')
+
+/**
+ * Looks at what comes first on each connection of `server`, and hands over those that begin HTTP/2. The
+ * others go on as if nobody had looked: what was read is put back. `waiting` has those that sent too
+ * little so far.
+ */
+function tellApart(server: Server, waiting: Set<Socket>, limitMs: number, onHttp2: OnHttp2): void {
+  const listeners = server.listeners('connection') as ((socket: Socket) => void)[]
+  server.removeAllListeners('connection')
+  server.on('connection', (socket: Socket) => {
+    // Until the server has the connection, nobody else watches over it.
+    const late = setTimeout(() => socket.destroy(), limitMs)
+    let head: Buffer = Buffer.alloc(0)
+    const look = (chunk: Buffer) => {
+      head = Buffer.concat([head, chunk])
+      const compared = head.subarray(0, HTTP2_BEGINS.length)
+      const mayBe = compared.equals(HTTP2_BEGINS.subarray(0, compared.length))
+      if (mayBe && compared.length < HTTP2_BEGINS.length) return
+      stop()
+      socket.pause()
+      socket.unshift(head)
+      if (mayBe) onHttp2(socket)
+      else for (const listener of listeners) listener.call(server, socket)
+      socket.resume()
+    }
+    const end = () => socket.destroy()
+    const ignore = () => undefined
+    const stop = () => {
+      clearTimeout(late)
+      waiting.delete(socket)
+      socket.off('data', look).off('end', end).off('error', ignore).off('close', stop)
+    }
+    waiting.add(socket)
+    socket.on('data', look).on('end', end).on('error', ignore).on('close', stop)
+  })
 }
 
 function nodeRequest(incoming: IncomingMessage): HttpRequest {

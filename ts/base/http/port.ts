@@ -4,6 +4,7 @@
  * holds both to the same promises.
  */
 
+import type { Socket } from 'node:net'
 import { OtlakeError } from '../errors.js'
 
 export interface HttpRequest {
@@ -53,7 +54,19 @@ export interface HttpLimits {
 
 export const HTTP_LIMITS: HttpLimits = { connections: 4096, headersMs: 10_000, stallMs: 60_000 }
 
-export type Listen = (address: string, handler: Handler, limits?: HttpLimits) => Promise<HttpServer>
+/** Takes over a connection whose client began HTTP/2 by itself; nothing was read from it. */
+export type OnHttp2 = (socket: Socket) => void
+
+/**
+ * Listens on `HOST:PORT`. With `onHttp2` the port has HTTP/2, too, where the adapter can tell: one
+ * that cannot answers such a client with an error of HTTP/1.1, or closes.
+ */
+export type Listen = (
+  address: string,
+  handler: Handler,
+  limits?: HttpLimits,
+  onHttp2?: OnHttp2,
+) => Promise<HttpServer>
 
 /** Splits `HOST:PORT`; an IPv6 host stands in brackets. */
 export function splitAddress(address: string): { host: string; port: number } {

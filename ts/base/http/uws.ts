@@ -1,6 +1,7 @@
 /**
  * The HTTP port on uWebSockets.js, an optional peer: the package is large, and only a node with
- * many HTTP clients gains from it.
+ * many HTTP clients gains from it. It speaks HTTP/1.1 alone, and nobody can look at its connections
+ * first: `onHttp2` is never called.
  */
 
 import { STATUS_CODES } from 'node:http'
