@@ -176,14 +176,18 @@ test('another version of the wire is told apart', () => {
   expect(new Wire('c', ring(key)).decode(bytes)).toBe('version')
 })
 
-test('the generated code is what the protocol file says: run `npm run generate:proto`', () => {
+test('the generated code is what the protocol files say: run `npm run generate:proto`', () => {
   const root = fileURLToPath(new URL('../..', import.meta.url))
   const out = mkdtempSync(join(tmpdir(), 'otlake-proto-'))
   try {
     const script = join(root, 'scripts/generate-proto.mjs')
     execFileSync(process.execPath, [script, '--out', out], { stdio: 'pipe' })
-    const file = 'ts/cluster/generated/v1/gossip_pb.ts'
-    expect(readFileSync(join(root, file), 'utf8')).toBe(readFileSync(join(out, file), 'utf8'))
+    for (const file of [
+      'ts/cluster/generated/v1/gossip_pb.ts',
+      'ts/query/tempo/generated/tempo_pb.ts',
+    ]) {
+      expect(readFileSync(join(root, file), 'utf8')).toBe(readFileSync(join(out, file), 'utf8'))
+    }
   } finally {
     rmSync(out, { recursive: true })
   }

@@ -10,6 +10,7 @@
 import { OtlakeError } from '../base/errors.js'
 import type { NativeCluster, NativeClusterConfig } from './cluster.js'
 import { loadNative, manifest } from './loader.js'
+import type { Answer } from './traceql.js'
 
 export type Signal = 'traces' | 'metrics' | 'logs'
 export type Durability = 'fsync' | 'relaxed'
@@ -227,6 +228,11 @@ export interface Engine {
     session: string | null,
     encoding: 'json' | 'protobuf',
   ): Buffer | null
+  /** TraceQL, `traceql.ts`: a request's JSON text gives the JSON of a message of Tempo's. */
+  searchTraces(request: string): Promise<Answer>
+  traceTags(request: string): Promise<Answer>
+  traceTagValues(request: string): Promise<Answer>
+  traceMetrics(request: string): Promise<Answer>
   tail(request: TailRequest): ByteStream
   flush(): Promise<void>
   runJob(job: string): Promise<JobReport>

@@ -5,7 +5,7 @@
  * |---|---|---|
  * | storage, processor | the engine | |
  * | gateway | OTLP/gRPC, OTLP/HTTP | the engine |
- * | query | HTTP APIs, Flight SQL | the engine |
+ * | query | HTTP APIs (of Tempo, also gRPC on their port), Flight SQL | the engine |
  * | storage | regular jobs | the engine, control calls |
  * | all | control calls, health | the engine |
  *
@@ -17,7 +17,7 @@ import { Counter, collectDefaultMetrics, Registry } from 'prom-client'
 import { type Clock, systemClock } from '../base/clock.js'
 import { OtlakeError } from '../base/errors.js'
 import { listenNode } from '../base/http/node.js'
-import type { HttpServer, Listen } from '../base/http/port.js'
+import { HTTP_LIMITS, type HttpServer, type Listen } from '../base/http/port.js'
 import { loadUws } from '../base/http/uws.js'
 import { JobsPart } from '../jobs/jobs.js'
 import { type Engine, type LogEvent, openEngine, packageVersion } from '../native/binding.js'
@@ -25,6 +25,8 @@ import { asked } from '../query/access.js'
 import { type Route, router, sendJson } from '../query/answers.js'
 import { queryRoutes } from '../query/api.js'
 import { type Addresses, pageRoute } from '../query/page.js'
+import { tempoRoutes } from '../query/tempo/routes.js'
+import { TempoStreaming } from '../query/tempo/streaming.js'
 import { FlightPart, OtlpPart } from '../receive/servers.js'
 import { clusterCalls } from './cluster/calls.js'
 import { ClusterMetrics } from './cluster/metrics.js'
@@ -99,6 +101,7 @@ class HttpPart implements Part {
     private readonly config: NodeConfig,
     private readonly routes: () => Route[],
     private readonly observe: (path: string, status: number) => void,
+    private readonly streaming: TempoStreaming,
   ) {}
 
   get address(): string | null {
@@ -108,7 +111,11 @@ class HttpPart implements Part {
   async start(): Promise<void> {
     if (this.config.listen.http === null) return
     const listen = await adapter(this.config.http.adapter)
-    this.#server = await listen(this.config.listen.http, router(this.routes(), this.observe))
+    const handler = router(this.routes(), this.observe)
+    this.streaming.start()
+    this.#server = await listen(this.config.listen.http, handler, HTTP_LIMITS, (socket) =>
+      this.streaming.inject(socket),
+    )
   }
 
   /** Aborted when the server begins to stop. */
@@ -118,7 +125,8 @@ class HttpPart implements Part {
 
   async stop(): Promise<void> {
     this.#stopping.abort()
-    await this.#server?.close(this.config.graceMs)
+    const { graceMs } = this.config
+    await Promise.all([this.streaming.stop(graceMs), this.#server?.close(graceMs)])
   }
 }
 
@@ -156,7 +164,7 @@ export class Node {
   constructor(
     readonly config: NodeConfig,
     private readonly log: Logger,
-    clock: Clock = systemClock,
+    private readonly clock: Clock = systemClock,
     native: NativeSide = {},
   ) {
     const engine = () => this.#storage.engine
@@ -210,6 +218,11 @@ export class Node {
       config,
       () => this.#routes(),
       (route, status) => requests.inc({ route, status }),
+      new TempoStreaming(engine, {
+        tokens: config.tokens,
+        clock,
+        isReady: () => this.#cluster?.hasJoined !== false,
+      }),
     )
     this.#control = new ControlPart({
       listen: cluster ? null : config.listen.cluster,
@@ -322,6 +335,12 @@ export class Node {
         tokens,
         maxBodyBytes: http.maxBodyBytes,
         stopping: this.#http.stopping,
+      }).map((route) => this.#amongOthers(route)),
+      ...tempoRoutes(this.engine, {
+        tokens,
+        clock: this.clock,
+        version: packageVersion(),
+        isReady: () => this.state === 'running' && (this.#cluster?.isReady ?? true),
       }).map((route) => this.#amongOthers(route)),
       {
         method: 'GET',

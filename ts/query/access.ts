@@ -13,19 +13,22 @@ export interface Asked {
   partial: boolean
 }
 
+/** What has headers: a request over HTTP, or a call's metadata. */
+export type Headed = Pick<HttpRequest, 'header'>
+
 /**
  * Reads `authorization`, `x-scope-orgid`, `otlake-consistency`, `otlake-session` and
  * `otlake-partial`. With tokens configured the token decides the tenant; without, the header does, and no header means every
  * tenant. Throws `OTLP_UNAUTHENTICATED`.
  */
-export function asked(request: HttpRequest, tokens: readonly Token[]): Asked {
+export function asked(request: Headed, tokens: readonly Token[]): Asked {
   const session = request.header('otlake-session') ?? null
   const consistency = request.header('otlake-consistency') ?? (session === null ? null : 'session')
   const partial = request.header('otlake-partial')?.toLowerCase() === 'true'
   return { tenant: tenantOf(request, tokens), consistency, session, partial }
 }
 
-function tenantOf(request: HttpRequest, tokens: readonly Token[]): string | null {
+function tenantOf(request: Headed, tokens: readonly Token[]): string | null {
   if (tokens.length === 0) return request.header('x-scope-orgid') ?? null
   return tokenTenant(request.header('authorization'), tokens)
 }

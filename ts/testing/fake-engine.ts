@@ -19,6 +19,7 @@ import type {
   TailRequest,
 } from '../native/binding.js'
 import type { NativeCluster, NativeClusterConfig } from '../native/cluster.js'
+import type { Answer, TraceqlEngine } from '../native/traceql.js'
 
 /** Chunks that a test pushes; the reader waits for those that are not there yet. */
 export class FakeStream implements ByteStream {
@@ -68,7 +69,7 @@ function checked(id: string): string {
   throw new OtlakeError('TRACE_ID', `\`${id}\` is no trace id`)
 }
 
-export class FakeEngine implements Engine {
+export class FakeEngine implements Engine, TraceqlEngine {
   readonly queries: QueryRequest[] = []
   readonly tails: TailRequest[] = []
   readonly traceCalls: unknown[][] = []
@@ -76,11 +77,17 @@ export class FakeEngine implements Engine {
   /** Every stream that was given out, in order. */
   readonly streams: FakeStream[] = []
   /** Traces by id, those that are large as their chunks. */
-  readonly traces = new Map<string, Buffer | string[]>()
+  readonly traces = new Map<string, Buffer | (Buffer | string)[]>()
+  /** What those that are large may lack. */
+  partialTraces: string | null = null
   /** Those of them that are known already. */
   readonly knownTraces = new Set<string>()
   /** What the next query streams; a test may throw from it, too. */
   answer: (request: QueryRequest) => FakeStream = () => new FakeStream(['{"columns":[],"rows":[]}'])
+  /** What was asked of the calls of TraceQL, in order, read from its JSON. */
+  readonly traceql: { call: keyof TraceqlEngine; request: Record<string, unknown> }[] = []
+  /** What they answer, the JSON of a message; a test may throw from it, too. */
+  traceqlAnswer: (call: keyof TraceqlEngine) => Partial<Answer> = () => ({})
   flushes = 0
   /** The jobs that were run, in order. */
   readonly jobs: string[] = []
@@ -127,13 +134,32 @@ export class FakeEngine implements Engine {
     this.traceCalls.push(asked)
     const body = this.traces.get(checked(asked[0]))
     if (body === undefined) return null
-    return Array.isArray(body) ? this.#give(new FakeStream(body)) : body
+    if (!Array.isArray(body)) return body
+    const stream = this.#give(new FakeStream(body))
+    stream.partial = this.partialTraces
+    return stream
   }
 
   knownTrace(...[id]: Parameters<Engine['knownTrace']>): Buffer | null {
     this.#open()
     const body = this.knownTraces.has(checked(id)) ? this.traces.get(id) : undefined
     return body instanceof Buffer ? body : null
+  }
+
+  async searchTraces(request: string): Promise<Answer> {
+    return this.#traceql('searchTraces', request)
+  }
+
+  async traceTags(request: string): Promise<Answer> {
+    return this.#traceql('traceTags', request)
+  }
+
+  async traceTagValues(request: string): Promise<Answer> {
+    return this.#traceql('traceTagValues', request)
+  }
+
+  async traceMetrics(request: string): Promise<Answer> {
+    return this.#traceql('traceMetrics', request)
   }
 
   tail(request: TailRequest): ByteStream {
@@ -184,6 +210,12 @@ export class FakeEngine implements Engine {
   async close(): Promise<void> {
     this.#open()
     this.#closed = true
+  }
+
+  #traceql(call: keyof TraceqlEngine, request: string): Answer {
+    this.#open()
+    this.traceql.push({ call, request: JSON.parse(request) })
+    return { json: '{}', session: null, partial: null, ...this.traceqlAnswer(call) }
   }
 
   #give(stream: FakeStream): FakeStream {

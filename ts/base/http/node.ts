@@ -88,8 +88,13 @@ function tellApart(server: Server, waiting: Set<Socket>, limitMs: number, onHttp
       stop()
       socket.pause()
       socket.unshift(head)
-      if (mayBe) onHttp2(socket)
-      else for (const listener of listeners) listener.call(server, socket)
+      if (mayBe) {
+        // Whoever takes it over lets it flow; what comes before must not be lost.
+        socket.allowHalfOpen = false
+        onHttp2(socket)
+        return
+      }
+      for (const listener of listeners) listener.call(server, socket)
       socket.resume()
     }
     const end = () => socket.destroy()

@@ -54,7 +54,7 @@ export interface HttpLimits {
 
 export const HTTP_LIMITS: HttpLimits = { connections: 4096, headersMs: 10_000, stallMs: 60_000 }
 
-/** Takes over a connection whose client began HTTP/2 by itself; nothing was read from it. */
+/** Takes over a connection whose client began HTTP/2 by itself; it is paused, with nothing taken. */
 export type OnHttp2 = (socket: Socket) => void
 
 /**
