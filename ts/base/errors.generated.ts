@@ -84,6 +84,7 @@ export type ErrorCode =
   | 'TRACEQL_TOO_LARGE'
   | 'TRACE_ID'
   | 'TRACE_NOT_FOUND'
+  | 'TRACEQL_REQUEST'
   | 'INTERNAL'
 
 export const ERRORS: Record<ErrorCode, { kind: ErrorKind; fix: string }> = {
@@ -160,5 +161,6 @@ export const ERRORS: Record<ErrorCode, { kind: ErrorKind; fix: string }> = {
   TRACEQL_TOO_LARGE: { kind: 'exhausted', fix: 'Ask with a smaller query; docs/traceql.md has the limits.' },
   TRACE_ID: { kind: 'invalid', fix: 'A trace id is 32 hexadecimal digits, not all zero.' },
   TRACE_NOT_FOUND: { kind: 'not_found', fix: 'No span of this trace is stored: check the id and the retention.' },
+  TRACEQL_REQUEST: { kind: 'invalid', fix: 'Correct what the message names: a limit, the times, the step or the scope.' },
   INTERNAL: { kind: 'internal', fix: 'Report the message and what led to it.' },
 }

@@ -167,6 +167,7 @@ codes! {
     TraceqlTooLarge = "TRACEQL_TOO_LARGE", Exhausted, "Ask with a smaller query; docs/traceql.md has the limits.";
     TraceId = "TRACE_ID", Invalid, "A trace id is 32 hexadecimal digits, not all zero.";
     TraceNotFound = "TRACE_NOT_FOUND", NotFound, "No span of this trace is stored: check the id and the retention.";
+    TraceqlRequest = "TRACEQL_REQUEST", Invalid, "Correct what the message names: a limit, the times, the step or the scope.";
     Internal = "INTERNAL", Internal, "Report the message and what led to it.";
 }
 
