@@ -32,6 +32,7 @@ function page(at: Addresses, version: string): string {
     ['OTLP/gRPC', at.otlpGrpc],
     ['OTLP/HTTP', at.otlpHttp && `http://${at.otlpHttp}`],
     ['SQL, traces, health, metrics', at.http && `http://${at.http}`],
+    ['Grafana, data source Tempo', at.http && `http://${at.http}/tempo`],
     ['Arrow Flight SQL', at.flight && `grpc://${at.flight}`],
   ]
   const table = rows

@@ -2,19 +2,19 @@
 
 import type { PlainSpan, PlainTrace } from './plain.js'
 
+/** A span's numbers in the nested set: all below it lie between the first two. */
+export interface Nested {
+  left: number
+  right: number
+  parent: number
+}
+
 export class Structure {
   readonly #byId: Map<string, PlainSpan>
-  readonly #nested = new Map<PlainSpan, { left: number; right: number; parent: number }>()
+  #nested: Map<PlainSpan, Nested> | undefined
 
   constructor(readonly spans: PlainTrace) {
     this.#byId = new Map(spans.map((span) => [span.spanId, span]))
-    let next = 1
-    const walk = (span: PlainSpan, parent: number) => {
-      const left = next++
-      for (const child of this.children(span)) walk(child, left)
-      this.#nested.set(span, { left, right: next++, parent })
-    }
-    for (const span of spans) if (span.parentId === null) walk(span, -1)
   }
 
   /** The span without a parent that starts first. */
@@ -52,7 +52,20 @@ export class Structure {
   }
 
   /** The numbers of the nested set: 1 is the first root's, and -1 stands for no parent. */
-  nested(span: PlainSpan): { left: number; right: number; parent: number } {
+  nested(span: PlainSpan): Nested {
+    this.#nested ??= this.#number()
     return this.#nested.get(span) ?? { left: 0, right: 0, parent: 0 }
+  }
+
+  #number(): Map<PlainSpan, Nested> {
+    const numbers = new Map<PlainSpan, Nested>()
+    let next = 1
+    const walk = (span: PlainSpan, parent: number) => {
+      const left = next++
+      for (const child of this.children(span)) walk(child, left)
+      numbers.set(span, { left, right: next++, parent })
+    }
+    for (const span of this.spans) if (span.parentId === null) walk(span, -1)
+    return numbers
   }
 }
