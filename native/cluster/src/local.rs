@@ -102,7 +102,7 @@ impl Local {
     ) -> Result<Ack> {
         let mut known = 0;
         let elsewhere = match &self.moved {
-            Some(moved) => moved.stored(signal, &mark).await,
+            Some(moved) => moved.stored(signal, &mark).await?,
             None => Elsewhere::default(),
         };
         if !elsewhere.shards.is_empty() {
@@ -120,7 +120,10 @@ impl Local {
                         accepted: known,
                         rejected: 0,
                         message: None,
-                        session: Some(elsewhere.session),
+                        session: joined(
+                            Some(self.processor.session().to_string()),
+                            &elsewhere.session,
+                        ),
                     });
                 }
             }

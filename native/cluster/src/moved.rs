@@ -4,8 +4,8 @@
 //! moved meanwhile, the new owner asks the one before whether it has stored the request, and where
 //! that one is not reached, everybody: those that held its copies know. What is asked costs a way there and
 //! back, and only as long as a request can still come that was sent before the move. Nobody is waited for
-//! who does not answer: what is not in files of its stream is held against what was stored anew
-//! when that is recovered.
+//! who is not reached: what is not in files of its stream is held against what was stored anew
+//! when that is recovered. One that is only slow is: the request has to come again.
 //!
 //! ```text
 //! question  signal:u8 request:u128                                                     little-endian
@@ -120,11 +120,14 @@ impl Moved {
     }
 
     /// Which of these shards others have stored of the request, where they have moved here.
-    pub(crate) async fn stored(&self, signal: Signal, mark: &Slice) -> Elsewhere {
+    ///
+    /// # Errors
+    /// `INGEST_OVERLOADED`, `PEER_TIMEOUT`, `PEER_OVERLOADED` where one of them does not say yet.
+    pub(crate) async fn stored(&self, signal: Signal, mark: &Slice) -> Result<Elsewhere> {
         let nodes = self.who_knows(signal, &mark.shards);
         let peers = self.peers.get().and_then(Weak::upgrade);
         let Some(peers) = peers.filter(|_| !nodes.is_empty()) else {
-            return Elsewhere::default();
+            return Ok(Elsewhere::default());
         };
         let mut question = Vec::with_capacity(QUESTION_BYTES);
         question.push(signal as u8);
@@ -143,9 +146,14 @@ impl Moved {
             answers.extend(ask(rest.collect()).await);
         }
         let mut elsewhere = Elsewhere::default();
+        let mut unsaid = None;
         for answer in answers {
             let (shards, position) = match answer {
                 Ok(answer) => answer,
+                Err(error) if will_say(&error) => {
+                    unsaid = Some(error);
+                    continue;
+                }
                 Err(error) => {
                     tracing::debug!(
                         target: "otlake::cluster", %error, "a node does not say what it has stored"
@@ -163,7 +171,10 @@ impl Moved {
             }
             elsewhere.session.push_str(&position.to_string());
         }
-        elsewhere
+        match unsaid.filter(|_| elsewhere.shards != mark.shards) {
+            Some(error) => Err(error),
+            None => Ok(elsewhere),
+        }
     }
 
     /// The nodes that may have stored these shards a short while ago.
@@ -195,6 +206,14 @@ impl Moved {
         }
         nodes
     }
+}
+
+/// Whether the node is there, and tells when it is asked again.
+fn will_say(error: &Error) -> bool {
+    matches!(
+        error.code,
+        Code::IngestOverloaded | Code::PeerTimeout | Code::PeerOverloaded
+    )
 }
 
 fn answered(answer: &[u8]) -> Result<(ShardSet, Position)> {

@@ -76,10 +76,14 @@ async fn i3_a_request_that_is_sent_again_before_while_or_after_it_is_recovered_i
         let body = spans(first..first + 10);
         let ack = nodes.deliver("n1", Signal::Traces, body).await;
         assert_eq!(ack.accepted, 10);
+        if first == 0 {
+            nodes["n1"].processor.flush().await.expect("a flush");
+        }
     }
     let stream = nodes["n1"].cluster.stream();
     nodes.owner = "n2";
     nodes.vanish("n1").await;
+    // It is in files, whether anybody was told that it is acknowledged or not.
     let before = nodes.deliver("n3", Signal::Traces, spans(0..10)).await;
     let (_, within) = tokio::join!(
         nodes.recover("n3", stream),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::try_join_all;
-use otlake_base::{Code, Error, Position, Result, ShardSet, Signal, StreamId, Table};
+use otlake_base::{Code, Error, FIRST_EPOCH, Position, Result, ShardSet, Signal, StreamId, Table};
 use otlake_flush::{LiveBatch, memory_bytes};
 use otlake_log::{Appender, Record};
 use tokio::sync::oneshot;
@@ -77,7 +77,7 @@ impl Processor {
     /// The shards of a request that are stored here, when what is being stored of it has come to its end.
     ///
     /// # Errors
-    /// `INGEST_OVERLOADED` where it does not.
+    /// `INGEST_OVERLOADED` where it does not, or where that is not known yet.
     pub async fn stored_of(&self, signal: Signal, request: u128) -> Result<ShardSet> {
         let hash = ContentHash::of_request(request);
         let wait = async {
@@ -89,7 +89,41 @@ impl Processor {
             let what = "the request is being stored at the same time";
             Error::new(Code::IngestOverloaded, what)
         })?;
+        let undecided = self.dedupe.undecided(signal, Content::whole(hash));
+        self.decide(signal, &undecided).await?;
         Ok(self.dedupe.stored(signal, hash))
+    }
+
+    /// Finds out whether the tables have these records, of which this node holds copies.
+    ///
+    /// # Errors
+    /// `INGEST_OVERLOADED` where their owner may still bring them there; `TABLE_…`.
+    pub(crate) async fn decide(&self, signal: Signal, copies: &[Position]) -> Result<()> {
+        if copies.is_empty() {
+            return Ok(());
+        }
+        let tables = signal
+            .tables()
+            .iter()
+            .map(|table| self.tables.handle(*table));
+        let snapshots = try_join_all(tables.map(|table| table.refresh())).await?;
+        for position in copies {
+            let mut standings = snapshots
+                .iter()
+                .map(|snapshot| snapshot.standing(position.stream));
+            if standings
+                .clone()
+                .all(|stands| stands.watermark >= position.sequence)
+            {
+                self.dedupe.decided(signal, *position, true);
+            } else if standings.all(|stands| stands.epoch > FIRST_EPOCH) {
+                self.dedupe.decided(signal, *position, false);
+            } else {
+                let what = "another node may have stored the request: that is not known yet";
+                return Err(Error::new(Code::IngestOverloaded, what));
+            }
+        }
+        Ok(())
     }
 
     /// This node holds a copy of another's record, or is about to.

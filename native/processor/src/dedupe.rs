@@ -35,7 +35,7 @@
 //! ```
 
 use std::collections::hash_map::Entry as Slot;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,6 +45,8 @@ use otlake_base::disk::{Disk, create_folders, existing_above, read};
 use otlake_base::{Code, Error, Metrics, Position, Result, ShardSet, Signal, StreamId};
 use parking_lot::Mutex;
 use tokio::sync::watch;
+
+use crate::copies::Copies;
 
 const MAGIC: [u8; 8] = *b"OTLAKDUP";
 /// The version without sets of shards, which is written as long as there are none.
@@ -123,6 +125,9 @@ pub(crate) enum Claim {
     InFlight(watch::Receiver<()>),
     /// A record of the same content is being appended anew: whether it will be there is not known yet.
     Reserved,
+    /// This node holds copies of records with the same content, of which it is not known whether they are
+    /// stored.
+    Undecided(Vec<Position>),
 }
 
 /// How far a record that is recovered has come.
@@ -191,13 +196,6 @@ struct Earlier {
     position: Position,
     shards: ShardSet,
     received: u64,
-}
-
-/// A record of another node, of which this node holds a copy.
-struct Followed {
-    content: Content,
-    received: u64,
-    acknowledged: bool,
 }
 
 /// The windows of all signals.
@@ -286,13 +284,25 @@ impl Dedupe {
         let window = &self.windows[signal.index()];
         let mut state = window.state.lock();
         // What is neither acknowledged nor sealed for long is none of the window's (I5).
-        if window.limits.nanos > 0 && state.followed.len() < window.limits.requests {
-            state.followed.entry(position).or_insert(Followed {
-                content,
-                received,
-                acknowledged: false,
-            });
+        if window.limits.nanos > 0 && state.copies.len() < window.limits.requests {
+            state.copies.take(position, content, received);
         }
+    }
+
+    /// Of a record of which this node holds a copy it is known that the tables have it, or that they are
+    /// fenced without it.
+    pub(crate) fn decided(&self, signal: Signal, position: Position, is_in_tables: bool) {
+        let mut state = self.windows[signal.index()].state.lock();
+        match is_in_tables {
+            true => state.acknowledge(position.stream, position.sequence),
+            false => state.copies.pass(position),
+        }
+    }
+
+    /// Records of which this node holds copies, and that may be this content or not be stored at all.
+    pub(crate) fn undecided(&self, signal: Signal, content: Content) -> Vec<Position> {
+        let state = self.windows[signal.index()].state.lock();
+        state.copies.undecided(content)
     }
 
     /// Copies of another node's stream that this node holds: they are acknowledged up to here, and by
@@ -302,7 +312,7 @@ impl Dedupe {
             let window = &self.windows[signal.index()];
             let mut state = window.state.lock();
             state.acknowledge(stream, upto);
-            state.release_followed(stream, released[signal.index()], window.limits);
+            state.release_copies(stream, released[signal.index()], window.limits);
         }
     }
 
@@ -343,7 +353,7 @@ impl Dedupe {
             streams.extend(recovering.map(|each| each.position.stream));
             let earlier = state.earlier.values().flatten();
             streams.extend(earlier.map(|each| each.position.stream));
-            streams.extend(state.followed.keys().map(|position| position.stream));
+            streams.extend(state.copies.streams());
         }
         streams
     }
@@ -392,7 +402,7 @@ struct State {
     /// When they were received, oldest first.
     doubts: VecDeque<(u64, ContentHash)>,
     /// Records of other nodes' streams that are not in the tables yet, as far as this node holds copies.
-    followed: BTreeMap<Position, Followed>,
+    copies: Copies,
     /// Contents of records that are recovered, here or elsewhere, and which records.
     claimed: HashMap<ContentHash, Vec<Claimed>>,
     /// When, oldest first.
@@ -537,16 +547,9 @@ impl State {
                 }
             });
         }
-        let followed: Vec<Position> = self.followed_of(stream, u64::MAX);
-        for position in followed {
-            let Some(Followed {
-                content, received, ..
-            }) = self.followed.remove(&position)
-            else {
-                continue;
-            };
+        for (position, copy) in self.copies.remove(stream, u64::MAX) {
             if was_kept(position) {
-                kept.push((content.hash, content.shards, received));
+                kept.push((copy.content.hash, copy.content.shards, copy.received));
             }
         }
         // In the order in which the window forgets.
@@ -570,40 +573,24 @@ impl State {
         }
     }
 
-    fn followed_of(&self, stream: StreamId, upto: u64) -> Vec<Position> {
-        let at = |sequence| Position { stream, sequence };
-        let of = self.followed.range(at(0)..=at(upto));
-        of.map(|(position, _)| *position).collect()
-    }
-
     /// From here on these are told as stored. As long as the tables do not have them they can be recovered, and
     /// are not beside themselves.
     fn acknowledge(&mut self, stream: StreamId, upto: u64) {
-        for position in self.followed_of(stream, upto) {
-            if let Some(followed) = self.followed.get_mut(&position)
-                && !followed.acknowledged
-            {
-                followed.acknowledged = true;
-                let (content, received) = (followed.content, followed.received);
-                self.claim_for(content, (position, Stage::Stored), received);
-            }
+        for (position, copy) in self.copies.acknowledge(stream, upto) {
+            self.claim_for(copy.content, (position, Stage::Stored), copy.received);
         }
     }
 
     /// The tables have these: nobody recovers them any more.
-    fn release_followed(&mut self, stream: StreamId, upto: u64, limits: WindowLimits) {
-        for position in self.followed_of(stream, upto) {
-            let Some(followed) = self.followed.remove(&position) else {
-                continue;
-            };
-            let content = followed.content;
-            if let Slot::Occupied(mut claimed) = self.claimed.entry(content.hash) {
+    fn release_copies(&mut self, stream: StreamId, upto: u64, limits: WindowLimits) {
+        for (position, copy) in self.copies.remove(stream, upto) {
+            if let Slot::Occupied(mut claimed) = self.claimed.entry(copy.content.hash) {
                 claimed.get_mut().retain(|each| each.position != position);
                 if claimed.get().is_empty() {
                     claimed.remove();
                 }
             }
-            self.take_in(content, followed.received, limits);
+            self.take_in(copy.content, copy.received, limits);
         }
     }
 
@@ -766,6 +753,10 @@ impl Window {
         }
         if state.is_reserved(content, now) {
             return Claim::Reserved;
+        }
+        let undecided = state.copies.undecided(content);
+        if !undecided.is_empty() {
+            return Claim::Undecided(undecided);
         }
         let known = content.shards.both(&known);
         if !known.is_empty() {

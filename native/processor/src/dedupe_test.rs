@@ -551,6 +551,10 @@ fn i2_i3_a_copy_is_known_as_stored_once_it_is_acknowledged_and_recovered_all_the
         matches!(claim, Claim::Stored)
     };
     assert!(!is_stored(&dedupe, 1), "its owner may have refused it");
+    let claim = dedupe.claim(Signal::Traces, part(1, 5..15), 1);
+    assert!(matches!(claim, Claim::Undecided(of) if of == [record(7, 1)]));
+    let claim = dedupe.claim(Signal::Traces, part(1, 10..15), 1);
+    assert!(matches!(claim, Claim::First(_)), "other shards");
     dedupe.acknowledged(StreamId(7), 2, [0; 3]);
     assert!(is_stored(&dedupe, 1) && is_stored(&dedupe, 2) && !is_stored(&dedupe, 3));
     let beside = |sequence| shards_beside(&dedupe, (record(7, sequence), Stage::Recovering), 1);
@@ -596,4 +600,25 @@ fn i2_what_was_left_out_of_a_record_is_not_beside_the_one_for_which_it_was() {
     assert_eq!(shards_beside(&third, again, 3), Some(10));
     let claim = third.claim(Signal::Traces, part(1, 4..10), 3);
     assert!(matches!(claim, Claim::Stored));
+}
+
+#[test]
+fn i2_i3_a_copy_that_the_tables_lack_when_they_are_fenced_is_held_against_what_is_stored_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let dedupe = long_window(folder.path());
+    for (number, sequence) in [(1, 1), (2, 2)] {
+        let content = part(number, 0..10);
+        dedupe.followed(Signal::Traces, content, 0, record(7, sequence));
+    }
+    dedupe.decided(Signal::Traces, record(7, 1), true);
+    dedupe.decided(Signal::Traces, record(7, 2), false);
+    let claim = |number| dedupe.claim(Signal::Traces, part(number, 0..10), 1);
+    assert!(matches!(claim(1), Claim::Stored));
+    let Claim::First(ticket) = claim(2) else {
+        panic!("it can be stored");
+    };
+    ticket.stored(1);
+    let recovered = (record(7, 2), Stage::Recovering);
+    let known = dedupe.recovered(Signal::Traces, part(2, 0..10), recovered, OWN, 2);
+    assert!(matches!(known, Recovered::Known(known) if known.len() == 10));
 }

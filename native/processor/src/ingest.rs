@@ -315,6 +315,7 @@ impl Processor {
                     let what = "a record of the same request is being stored anew";
                     return Err(Error::new(Code::IngestOverloaded, what));
                 }
+                Claim::Undecided(copies) => self.decide(signal, &copies).await?,
                 // The sender goes with the entry: an error is the sign that the first one ended,
                 // well or badly, which the next claim tells.
                 Claim::InFlight(mut ended) => while ended.changed().await.is_ok() {},
