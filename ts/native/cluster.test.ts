@@ -16,8 +16,14 @@ test('metadata of a node that knows nothing yet is empty', () => {
     config: {},
     services: {},
   })
-  const nothing = { stream: '', followers: [], degraded: false, pending: 0, fenced: null }
-  expect(readReplication('{}')).toEqual(nothing)
+  expect(readReplication('{}')).toEqual({
+    stream: '',
+    followers: [],
+    degraded: false,
+    pending: 0,
+    overdue: 0,
+    fenced: null,
+  })
 })
 
 test('the followers of a stream are known whether told for each signal or for all', () => {

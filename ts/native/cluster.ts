@@ -16,6 +16,12 @@ export interface SignalQuorum {
 
 export type ClusterQuorum = Record<'spans' | 'metrics' | 'logs', SignalQuorum>
 
+/** How one signal of a tenant is replicated, where that is not as for others. */
+export interface TenantQuorum extends SignalQuorum {
+  tenant: string
+  signal: 'spans' | 'metrics' | 'logs'
+}
+
 export interface NativeClusterConfig {
   /** This node's name, the same over restarts. */
   name: string
@@ -25,6 +31,8 @@ export interface NativeClusterConfig {
   /** 32 bytes that the peers prove to each other; null: they do not. */
   secret: Buffer | null
   quorum: ClusterQuorum
+  /** One for each tenant and signal. */
+  tenants: TenantQuorum[]
   allowDegraded: boolean
 }
 
@@ -127,6 +135,8 @@ export interface ReplicationStatus {
   degraded: boolean
   /** Records that wait for their copies. */
   pending: number
+  /** Records that are readable, and wait for the copies that their tenants ask for. */
+  overdue: number
   /** The epoch at which others took the stream over: nothing more is acknowledged; null: none. */
   fenced: number | null
 }
@@ -161,6 +171,7 @@ export function readReplication(text: string): ReplicationStatus {
     followers: given.followers ?? [],
     degraded: given.degraded ?? false,
     pending: given.pending ?? 0,
+    overdue: given.overdue ?? 0,
     fenced: given.fenced ?? null,
   }
 }

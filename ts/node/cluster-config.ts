@@ -7,16 +7,15 @@ import { isIP } from 'node:net'
 import { z } from 'zod'
 import { splitAddress } from '../base/http/port.js'
 import { isAddress } from '../cluster/messages.js'
-import { MAX_WEIGHT, SIGNALS, type Signal } from '../cluster/ring.js'
+import { MAX_WEIGHT } from '../cluster/ring.js'
 import { DEFAULT_SETTINGS, MAX_CLUSTER_BYTES, MAX_KEYS, MAX_SEEDS } from '../cluster/settings.js'
-import type { ClusterQuorum } from '../native/cluster.js'
+import type { ClusterQuorum, TenantQuorum } from '../native/cluster.js'
+import { QUORUM_SETTINGS, quorumConfig } from './quorum-config.js'
 import { address, count, flag, invalid, list, type Setting } from './setting-schemas.js'
 
 /** The port of the peers' connections where `listen.peer` says nothing. */
 export const DEFAULT_PEER_PORT = 4322
 const KEY_BYTES = 32
-/** Copies of a record, its owner's included. */
-const MAX_COPIES = 7
 /** Nodes that vote in the metadata group, at most. */
 const VOTERS = [1, 3, 5] as const
 
@@ -28,20 +27,6 @@ const nodeName = z
     /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/,
     'is 1 to 64 letters, digits, dots, hyphens or underscores',
   )
-const copies = count.max(MAX_COPIES)
-
-/** What each signal is replicated to, as the issue of acknowledgements has it. */
-const QUORUM: ClusterQuorum = {
-  spans: { copies: 3, acks: 2, timeoutMs: 5000 },
-  metrics: { copies: 2, acks: 2, timeoutMs: 3000 },
-  logs: { copies: 2, acks: 1, timeoutMs: 1000 },
-}
-
-const ofSignals = (
-  path: (signal: Signal) => string,
-  setting: (signal: Signal) => Setting,
-): Record<string, Setting> =>
-  Object.fromEntries(SIGNALS.map((signal) => [path(signal), setting(signal)]))
 
 export const CLUSTER_SETTINGS: Record<string, Setting> = {
   'listen.peer': {
@@ -126,30 +111,7 @@ export const CLUSTER_SETTINGS: Record<string, Setting> = {
     schema: flag,
     default: true,
   },
-  ...ofSignals(
-    (signal) => `cluster.copies.${signal}`,
-    (signal) => ({
-      about: `Copies of ${signal} before they are in files, the owner's included`,
-      schema: copies,
-      default: QUORUM[signal].copies,
-    }),
-  ),
-  ...ofSignals(
-    (signal) => `cluster.acks.${signal}`,
-    (signal) => ({
-      about: `Copies of ${signal} on stable storage before a success is sent`,
-      schema: copies,
-      default: QUORUM[signal].acks,
-    }),
-  ),
-  ...ofSignals(
-    (signal) => `cluster.timeouts.${signal}_ms`,
-    (signal) => ({
-      about: `How long ${signal} wait for their copies before the client is told to retry`,
-      schema: count,
-      default: QUORUM[signal].timeoutMs,
-    }),
-  ),
+  ...QUORUM_SETTINGS,
   'cluster.allow_degraded': {
     about: 'Whether fewer copies than asked for are enough while fewer nodes are there; counted',
     schema: flag,
@@ -216,6 +178,8 @@ export interface ClusterConfig {
   weight: number
   rejoin: boolean
   quorum: ClusterQuorum
+  /** Of tenants that have quorums of their own, by signal. */
+  tenants: TenantQuorum[]
   allowDegraded: boolean
   replaceAfterMs: number
   rebalance: { shards: number; intervalMs: number }
@@ -297,7 +261,7 @@ export function clusterConfig(get: <T>(path: string) => T): ClusterConfig | null
     zone: get('cluster.zone'),
     weight: get('cluster.weight'),
     rejoin: get('cluster.rejoin'),
-    quorum: quorum(get),
+    ...quorumConfig(get),
     allowDegraded: get('cluster.allow_degraded'),
     replaceAfterMs: get('cluster.replace_after_ms'),
     rebalance: {
@@ -322,19 +286,4 @@ export function clusterConfig(get: <T>(path: string) => T): ClusterConfig | null
     )
   }
   return config
-}
-
-function quorum(get: <T>(path: string) => T): ClusterQuorum {
-  const of = (signal: Signal) => {
-    const wanted = get<number>(`cluster.copies.${signal}`)
-    const acks = get<number>(`cluster.acks.${signal}`)
-    if (acks > wanted) {
-      throw invalid(
-        `cluster.acks.${signal}`,
-        `there are only ${wanted} copies; lower it, or raise \`cluster.copies.${signal}\``,
-      )
-    }
-    return { copies: wanted, acks, timeoutMs: get<number>(`cluster.timeouts.${signal}_ms`) }
-  }
-  return { spans: of('spans'), metrics: of('metrics'), logs: of('logs') }
 }

@@ -179,6 +179,66 @@ test('a cluster has the replication of the design, and its peers listen beside i
   })
 })
 
+test('a tenant has the numbers that its entries give, and those of the signal else', () => {
+  const tenants = [
+    { tenant: 'billing', acks: 2, timeout_ms: 900 },
+    { tenant: 'billing', signal: 'spans', copies: 5, acks: 3 },
+    { tenant: 'sandbox', signal: 'metrics', acks: '1' },
+  ]
+  const of = (tenant: string, signal: string, copies: number, acks: number, timeoutMs: number) => ({
+    tenant,
+    signal,
+    copies,
+    acks,
+    timeoutMs,
+  })
+  const expected = [
+    of('billing', 'spans', 5, 3, 900),
+    of('billing', 'metrics', 2, 2, 900),
+    of('billing', 'logs', 2, 2, 900),
+    of('sandbox', 'metrics', 2, 1, 3000),
+  ]
+  expect(clusterOf({ 'cluster.tenants': tenants })?.tenants).toEqual(expected)
+  const env = {
+    OTLAKE_CLUSTER_TENANTS: JSON.stringify(tenants),
+    OTLAKE_CLUSTER_BOOTSTRAP: 'true',
+    OTLAKE_STORAGE_TABLES: '/t',
+  }
+  expect(loadConfig({ env }).cluster?.tenants).toEqual(expected)
+  const yaml = `
+storage: { tables: /t }
+cluster:
+  bootstrap: true
+  tenants:
+    - { tenant: sandbox, signal: metrics, acks: 1 }
+`
+  expect(loadConfig({ file: file(yaml) }).cluster?.tenants).toEqual(expected.slice(3))
+  expect(clusterOf({})?.tenants).toEqual([])
+})
+
+test.each([
+  [[{ tenant: 'a', signal: 'traces', acks: 1 }], '`cluster.tenants.0.signal`'],
+  [[{ tenant: 'a', signal: 'spans' }], '`cluster.tenants.0`: changes nothing'],
+  [[{ tenant: 'a', acks: 8 }], '`cluster.tenants.0.acks`'],
+  [[{ tenant: 'a', timeout: 8 }], '`cluster.tenants.0`'],
+  [[{ tenant: '', acks: 1 }], '`cluster.tenants.0.tenant`'],
+  [[{ tenant: 'a', acks: 3 }], 'metrics of tenant `a` have 2 copies and need 3'],
+  [[{ tenant: 'a', copies: 1 }], 'spans of tenant `a` have 1 copies and need 2'],
+  [
+    [
+      { tenant: 'a', signal: 'logs', acks: 2 },
+      { tenant: 'a', signal: 'logs', copies: 3 },
+    ],
+    '`cluster.tenants.1`: tenant `a` has another entry of logs',
+  ],
+  ['{"tenant":"a"}', '`cluster.tenants`'],
+  ['not JSON', '`cluster.tenants`'],
+])('quorums of tenants %j are refused with what is wrong', (tenants, said) => {
+  const { code, message } = refusal({ flags: { ...IN_A_CLUSTER, 'cluster.tenants': tenants } })
+  expect(code).toBe('CONFIG_INVALID')
+  expect(message).toContain(said)
+})
+
 test('begin a cluster is said by flag, file and variable', () => {
   const tables = { 'storage.tables': '/t' }
   for (const bootstrap of [true, 'true']) {

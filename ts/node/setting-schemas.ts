@@ -47,14 +47,15 @@ export const tokens = z.array(
 
 export const days = z.coerce.number().int().nonnegative().max(36_500)
 /** What the environment and the command line give as JSON. */
-export const tenantRetention = z.preprocess(
-  (value) => {
+export const json = <T extends z.ZodType>(schema: T) =>
+  z.preprocess((value) => {
     try {
       return typeof value === 'string' ? JSON.parse(value) : value
     } catch {
       return value
     }
-  },
+  }, schema)
+export const tenantRetention = json(
   z.array(
     z.strictObject({
       tenant: z.string().min(1).max(64),

@@ -78,6 +78,9 @@ pub struct Metrics {
     pub replica_pending: Gauge,
     /// Requests whose quorum was not met in time; each is acknowledged late or refused, by `signal`.
     pub replica_timeouts: Family<Labels, Counter>,
+    /// Records that were readable before they had the copies that their tenants ask for, because others
+    /// that ask for fewer waited behind them, by `signal`.
+    pub replica_overdue: Family<Labels, Counter>,
     /// Requests acknowledged with fewer copies than is set, as was allowed, by `signal`.
     pub replica_degraded: Family<Labels, Counter>,
     /// Times that this node learnt that another has fenced its stream.
@@ -283,6 +286,11 @@ impl Metrics {
             replica_timeouts: add!(
                 "replica_timeouts",
                 "Requests whose quorum was not met in time",
+                counters()
+            ),
+            replica_overdue: add!(
+                "replica_overdue_records",
+                "Records readable before they had the copies that their tenants ask for",
                 counters()
             ),
             replica_degraded: add!(

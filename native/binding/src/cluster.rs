@@ -10,9 +10,9 @@ use napi::Status;
 use napi::bindgen_prelude::{BigInt, Buffer};
 use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi_derive::napi;
-use otlake_base::{Code, Error, Result, StreamId};
+use otlake_base::{Code, Error, Result, Signal, StreamId};
 use otlake_cluster::{Cluster, ClusterConfig, ViewMember, ViewRule};
-use otlake_replicate::Quorum;
+use otlake_replicate::{Quorum, Quorums};
 use tokio::runtime::Handle;
 
 use crate::failure::{Failure, Outcome};
@@ -46,6 +46,21 @@ pub struct ClusterQuorum {
     pub logs: SignalQuorum,
 }
 
+/// How one signal of a tenant is replicated, where that is not as for others.
+#[napi(object, use_nullable = true)]
+pub struct TenantQuorum {
+    /// The tenant.
+    pub tenant: String,
+    /// `spans`, `metrics` or `logs`.
+    pub signal: String,
+    /// Copies, the owner's included.
+    pub copies: u32,
+    /// Copies that are fsynced before a success is sent.
+    pub acks: u32,
+    /// How long they are waited for, in milliseconds.
+    pub timeout_ms: f64,
+}
+
 /// What a node of a cluster is started with.
 #[napi(object, use_nullable = true)]
 pub struct NativeClusterConfig {
@@ -59,6 +74,8 @@ pub struct NativeClusterConfig {
     pub secret: Option<Buffer>,
     /// Copies and acknowledgements.
     pub quorum: ClusterQuorum,
+    /// Those of tenants that ask for something else; one for each tenant and signal.
+    pub tenants: Vec<TenantQuorum>,
     /// Whether fewer acknowledgements are taken where there are too few nodes.
     pub allow_degraded: bool,
 }
@@ -75,25 +92,44 @@ impl NativeClusterConfig {
                 Error::new(Code::ConfigInvalid, what)
             })
         });
-        let quorum = |of: &SignalQuorum| Quorum {
-            copies: of.copies as usize,
-            acks: of.acks as usize,
-            timeout: Duration::from_millis(of.timeout_ms as u64),
+        let quorum = |copies: u32, acks: u32, timeout_ms: f64| Quorum {
+            copies: copies as usize,
+            acks: acks as usize,
+            timeout: Duration::from_millis(timeout_ms as u64),
         };
+        let general = |of: &SignalQuorum| quorum(of.copies, of.acks, of.timeout_ms);
+        let mut quorums = Quorums::from([
+            general(&self.quorum.spans),
+            general(&self.quorum.metrics),
+            general(&self.quorum.logs),
+        ]);
+        for of in &self.tenants {
+            let own = quorum(of.copies, of.acks, of.timeout_ms);
+            quorums = quorums.with(signal(&of.signal)?, of.tenant.as_str().into(), own);
+        }
         Ok(ClusterConfig {
             name: self.name.as_str().into(),
             cluster: self.cluster.as_str().into(),
             listen: records::address(&self.listen)?,
             secret: secret.transpose()?,
-            quorum: [
-                quorum(&self.quorum.spans),
-                quorum(&self.quorum.metrics),
-                quorum(&self.quorum.logs),
-            ],
+            quorums,
             allow_degraded: self.allow_degraded,
             data_dir: data_dir.into(),
             disk: otlake_base::disk::real(),
         })
+    }
+}
+
+/// A signal as shards and TypeScript name it.
+fn signal(name: &str) -> Result<Signal> {
+    match name {
+        "spans" => Ok(Signal::Traces),
+        "metrics" => Ok(Signal::Metrics),
+        "logs" => Ok(Signal::Logs),
+        _ => {
+            let what = format!("`{name}` is no signal: it is spans, metrics or logs");
+            Err(Error::new(Code::ConfigInvalid, what))
+        }
     }
 }
 

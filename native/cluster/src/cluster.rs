@@ -220,7 +220,8 @@ impl Cluster {
         let stream = self.stream();
         let record = state.streams.get(&stream).cloned();
         // From here on nothing is acknowledged: what is in the live rows now is all there will be.
-        self.replicator.fence(FIRST_EPOCH + 1);
+        // Of that some may wait for its copies still, and is acknowledged when it is in files.
+        self.replicator.end(FIRST_EPOCH + 1);
         processor.flush().await?;
         let Some(record) = record.filter(|record| record.state == StreamState::Open) else {
             return Ok(());

@@ -1,7 +1,7 @@
 //! Acknowledgements, drains and locks of real nodes, over their sockets.
 
 use otlake_base::{Code, Signal, Table};
-use otlake_replicate::Quorum;
+use otlake_replicate::{Quorum, Quorums};
 
 use crate::requests::{logs, spans};
 use crate::testing::{Nodes, eventually, once, retried};
@@ -36,6 +36,40 @@ async fn i1_what_is_acknowledged_has_its_quorum_and_without_one_it_is_refused_be
     }
     let after = (owner.processor.stats(), owner.processor.live().figures());
     assert_eq!(before, after, "nothing of it is in the log, or in memory");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i1_a_tenant_that_asks_for_three_copies_is_refused_where_two_nodes_are_left_and_others_are_not()
+ {
+    let strict = Quorum {
+        acks: 3,
+        ..Quorum::DEFAULTS[0]
+    };
+    let quorums = Quorums::default().with(Signal::Traces, "strict".into(), strict);
+    let mut nodes = Nodes::start(quorums).await;
+    let deliver = async |nodes: &Nodes, numbers: std::ops::Range<u64>| {
+        let send = || nodes.send_for("strict", "n2", Signal::Traces, spans(numbers.clone()));
+        retried(send).await
+    };
+    assert_eq!(deliver(&nodes, 0..10).await.accepted, 10);
+    let copies =
+        ["n2", "n3"].map(|node| nodes[node].cluster.status()["journal"]["records"].clone());
+    assert_eq!(copies, [1, 1], "each has it");
+    nodes.vanish("n3").await;
+    eventually("the follower is known to be away", || async {
+        let status = nodes["n1"].cluster.status();
+        let followers = status["followers"].as_array().expect("a list");
+        followers
+            .iter()
+            .any(|follower| follower["connected"] == false)
+    })
+    .await;
+    let refused = nodes
+        .send_for("strict", "n2", Signal::Traces, spans(10..20))
+        .await;
+    assert_eq!(refused.expect_err("two are left").code, Code::ClusterQuorum);
+    let ack = nodes.deliver("n2", Signal::Traces, spans(20..30)).await;
+    assert_eq!(ack.accepted, 10);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

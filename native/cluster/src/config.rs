@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use otlake_base::Disk;
-use otlake_replicate::Quorum;
+use otlake_replicate::Quorums;
 
 /// Every setting of a cluster's node.
 #[derive(Clone)]
@@ -18,8 +18,8 @@ pub struct ClusterConfig {
     pub listen: SocketAddr,
     /// What the nodes prove to each other; none: they do not.
     pub secret: Option<[u8; 32]>,
-    /// Copies and acknowledgements, by signal.
-    pub quorum: [Quorum; 3],
+    /// Copies and acknowledgements, by signal and tenant.
+    pub quorums: Quorums,
     /// Whether fewer acknowledgements are taken where there are too few nodes.
     pub allow_degraded: bool,
     /// The node's own data folder.

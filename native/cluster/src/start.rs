@@ -44,9 +44,7 @@ impl Cluster {
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Result<Arc<Cluster>> {
-        for quorum in &config.quorum {
-            quorum.check()?;
-        }
+        config.quorums.check()?;
         let (journal, log_dir) = (JournalConfig::new(config.replicas_dir()), config.log_dir());
         let (disk, journal_clock) = (Arc::clone(&config.disk), Arc::clone(&clock));
         let journal_metrics = Arc::clone(&metrics);
@@ -113,7 +111,7 @@ impl Cluster {
             let plain = Arc::clone(&log);
             replicator = Replicator::start(
                 ReplicatorConfig {
-                    quorum: config.quorum,
+                    quorums: config.quorums.clone(),
                     allow_degraded: config.allow_degraded,
                     ..ReplicatorConfig::default()
                 },

@@ -19,7 +19,7 @@ use otlake_base::{
 use otlake_processor::{Processor, ProcessorConfig};
 use otlake_reads::Reads;
 use otlake_receive::Ack;
-use otlake_replicate::Quorum;
+use otlake_replicate::{Quorum, Quorums};
 use otlake_route::SHARDS;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tempfile::TempDir;
@@ -56,7 +56,7 @@ pub(crate) struct Node {
 
 pub(crate) struct Nodes {
     root: TempDir,
-    quorum: [Quorum; 3],
+    quorums: Quorums,
     running: BTreeMap<&'static str, Node>,
     /// Where each listens, or has listened.
     addresses: BTreeMap<&'static str, SocketAddr>,
@@ -108,10 +108,10 @@ fn nowhere() -> SocketAddr {
 
 impl Nodes {
     /// Three nodes, ready to take requests, all of which `n1` owns.
-    pub(crate) async fn start(quorum: [Quorum; 3]) -> Nodes {
+    pub(crate) async fn start(quorums: impl Into<Quorums>) -> Nodes {
         let mut nodes = Nodes {
             root: TempDir::new().expect("a folder"),
-            quorum,
+            quorums: quorums.into(),
             running: BTreeMap::new(),
             addresses: BTreeMap::new(),
             parted: BTreeSet::new(),
@@ -179,7 +179,7 @@ impl Nodes {
             cluster: "test".into(),
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             secret: Some([7; 32]),
-            quorum: self.quorum,
+            quorums: self.quorums.clone(),
             allow_degraded: false,
             data_dir: folder,
             disk: real(),
@@ -270,9 +270,20 @@ impl Nodes {
 
     /// Sends a request to a node, once.
     pub(crate) async fn send(&self, at: &str, signal: Signal, body: Bytes) -> Result<Ack> {
+        self.send_for("default", at, signal, body).await
+    }
+
+    /// The same for another tenant.
+    pub(crate) async fn send_for(
+        &self,
+        tenant: &str,
+        at: &str,
+        signal: Signal,
+        body: Bytes,
+    ) -> Result<Ack> {
         let gateway = self[at].cluster.gateway();
         gateway
-            .ingest(signal, "default".into(), "library", 1, body)
+            .ingest(signal, tenant.into(), "library", 1, body)
             .await
     }
 

@@ -47,6 +47,7 @@ impl Cluster {
             "followers": followers.collect::<Vec<_>>(),
             "degraded": status.degraded,
             "pending": status.pending,
+            "overdue": status.overdue,
             "fenced": status.fenced,
             "journal": { "bytes": journal_bytes, "records": journal_records },
         })

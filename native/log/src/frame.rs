@@ -225,12 +225,16 @@ impl Frame {
         [&self.head, &self.payload]
     }
 
+    /// Whose record it is; None where the tenant is no text.
+    pub fn tenant(&self) -> Option<&str> {
+        std::str::from_utf8(&self.head[FRAME_BYTES..]).ok()
+    }
+
     /// The record; None where the tenant is no text.
     pub fn record(&self) -> Option<Record> {
-        let tenant = std::str::from_utf8(&self.head[FRAME_BYTES..]).ok()?;
         Some(Record {
             signal: self.header.signal,
-            tenant: tenant.into(),
+            tenant: self.tenant()?.into(),
             received_unix_nano: self.header.received_unix_nano,
             payload: self.payload.clone(),
         })

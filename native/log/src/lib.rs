@@ -59,7 +59,7 @@ mod reader_test;
 #[cfg(test)]
 mod replay_test;
 
-pub use appender::Appender;
+pub use appender::{Appender, OnAcknowledged};
 pub use frame::Frame;
 pub use holding::whole_until;
 pub use log::{Durability, Log, LogConfig, OnDurable, OnFrame, Record};

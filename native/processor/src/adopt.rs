@@ -204,8 +204,8 @@ impl Processor {
         let pass = self.gate.enter()?;
         let log = self.log();
         let log = log.ok_or_else(|| Error::new(Code::IngestStopping, "the node is stopping"))?;
-        log.admit(record.signal)?;
         let (signal, tenant) = (record.signal, Arc::clone(&record.tenant));
+        log.admit(signal, &tenant)?;
         let received = record.received_unix_nano;
         let content = Content::of(&tenant, &otlake_decode::as_received(&record.payload));
         let (payload, of) = (record.payload.clone(), Arc::clone(&tenant));
@@ -218,20 +218,38 @@ impl Processor {
         let reservation = self.live.budget().reserve(bytes);
         let (sender, durable) = oneshot::channel();
         let (live, dedupe) = (Arc::clone(&self.live), Arc::clone(&self.dedupe));
+        let store = Arc::clone(&log);
         log.append(
             record,
             Box::new(move |outcome| {
-                if let Ok(position) = &outcome {
-                    let batch = LiveBatch::measured(*position, signal, tenant, rows, bytes);
-                    live.insert(batch, reservation);
-                    dedupe.appended_again(signal, content, received);
+                let position = match outcome {
+                    Ok(position) => position,
+                    Err(error) => {
+                        let _ = sender.send(Err(error));
+                        return;
+                    }
+                };
+                let batch = LiveBatch::measured(position, signal, tenant, rows, bytes);
+                live.insert(batch, reservation);
+                let is_overdue = store.is_overdue(position);
+                if is_overdue {
+                    dedupe.readable(signal, content, received);
                 }
-                let _ = sender.send(outcome);
+                let then = move |outcome: Result<()>| {
+                    if outcome.is_ok() {
+                        dedupe.appended_again(signal, content, received);
+                    }
+                    let _ = sender.send(outcome);
+                };
+                match is_overdue {
+                    true => store.when_acknowledged(position, Box::new(then)),
+                    false => then(Ok(())),
+                }
                 drop(pass);
             }),
         );
         let ended = |_| Error::new(Code::LogIo, "the log ended before it took the record");
-        durable.await.map_err(ended)?.map(|_| ())
+        durable.await.map_err(ended)?
     }
 
     /// Streams of earlier starts that the log still holds.

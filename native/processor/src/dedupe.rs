@@ -367,10 +367,16 @@ impl Dedupe {
         }
     }
 
+    /// A content is readable that is not acknowledged yet; see [`Ticket::readable`].
+    pub(crate) fn readable(&self, signal: Signal, content: Content, received: u64) {
+        self.windows[signal.index()].readable(content, received);
+    }
+
     /// Takes in a content that was appended anew, and is durable.
     pub(crate) fn appended_again(&self, signal: Signal, content: Content, received: u64) {
         let window = &self.windows[signal.index()];
         let mut state = window.state.lock();
+        state.readable.remove(&content.hash);
         state.remember(content, received, window.limits);
     }
 
@@ -397,6 +403,9 @@ struct State {
     entries: HashMap<ContentHash, Entry>,
     /// The stored ones, oldest first.
     order: VecDeque<(u64, ContentHash)>,
+    /// What is readable, and so can come into files, and is not acknowledged: the next start knows it as
+    /// stored, for the log may have forgotten it by then. With when it was received.
+    readable: HashMap<ContentHash, (ShardSet, u64)>,
     /// Records of earlier starts, in this node's log, whose streams are not settled.
     earlier: HashMap<ContentHash, Vec<Earlier>>,
     /// When they were received, oldest first.
@@ -773,6 +782,15 @@ impl Window {
         })
     }
 
+    fn readable(&self, content: Content, received: u64) {
+        if self.limits.nanos > 0 {
+            let mut state = self.state.lock();
+            state
+                .readable
+                .insert(content.hash, (content.shards, received));
+        }
+    }
+
     fn persist(&self) -> Result<()> {
         let _alone = self.writing.lock();
         let bytes = self.state.lock().encode();
@@ -789,10 +807,17 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
+    /// The content is readable, and can come into files, before it may be acknowledged. Who sends it
+    /// again goes on waiting; but the next start knows it as stored.
+    pub(crate) fn readable(&self, received: u64) {
+        self.window.readable(self.content, received);
+    }
+
     /// The content is durable.
     pub(crate) fn stored(mut self, received: u64) {
         self.open = false;
         let mut state = self.window.state.lock();
+        state.readable.remove(&self.content.hash);
         // Its sender goes, which tells those who wait.
         state.remember(self.content, received, self.window.limits);
         if self.window.limits.nanos == 0 {
@@ -808,6 +833,7 @@ impl Drop for Ticket {
         }
         let mut state = self.window.state.lock();
         let hash = self.content.hash;
+        state.readable.remove(&hash);
         let stored = state.entries.remove(&hash).map(|entry| entry.stored());
         if let Some(stored) = stored.filter(|stored| !stored.is_empty()) {
             state.entries.insert(hash, Entry::of(stored));
@@ -821,7 +847,9 @@ impl State {
             let shards = self.entries.get(hash)?.stored();
             (!shards.is_empty()).then_some((*received, *hash, shards))
         });
-        let stored: Vec<(u64, ContentHash, ShardSet)> = stored.collect();
+        let readable = self.readable.iter();
+        let readable = readable.map(|(hash, (shards, received))| (*received, *hash, *shards));
+        let stored: Vec<(u64, ContentHash, ShardSet)> = stored.chain(readable).collect();
         let is_part = |shards: &ShardSet| *shards != ShardSet::ALL;
         let version = match stored.iter().any(|(_, _, shards)| is_part(shards)) {
             true => WITH_SHARDS,

@@ -145,6 +145,37 @@ fn a_dropped_ticket_leaves_the_place_to_the_next() {
 }
 
 #[test]
+fn i3_what_is_readable_and_not_acknowledged_is_waited_for_and_known_to_the_next_start() {
+    let root = tempfile::tempdir().expect("a folder");
+    let dedupe = window(root.path(), &Metrics::new());
+    let claim = |number| match dedupe.claim(Signal::Traces, hash(number), 0) {
+        Claim::First(ticket) => ticket,
+        _ => panic!("{number} is known"),
+    };
+    let restarted = || {
+        dedupe.persist(Signal::Traces).expect("a file");
+        window(root.path(), &Metrics::new())
+    };
+    let (first, second) = (claim(1), claim(2));
+    first.readable(5);
+    // It may come into files at any time, after which the log forgets it.
+    let again = restarted();
+    assert!(is_known(&again, 1, 5) && !is_known(&again, 2, 5));
+    assert!(matches!(
+        dedupe.claim(Signal::Traces, hash(1), 0),
+        Claim::InFlight(_)
+    ));
+    second.readable(6);
+    drop(second);
+    assert!(!is_known(&restarted(), 2, 6), "it was refused after all");
+    first.stored(5);
+    assert!(is_known(&dedupe, 1, 5));
+    restarted();
+    let written = fs::read(root.path().join("traces.window")).expect("the file");
+    assert_eq!(decode(&written), Ok(vec![(hash(1), 5)]), "once");
+}
+
+#[test]
 fn a_window_survives_and_a_damaged_one_begins_empty() {
     let root = tempfile::tempdir().expect("a folder");
     let dedupe = window(root.path(), &Metrics::new());

@@ -171,7 +171,7 @@ impl Processor {
     ) -> Result<Ack> {
         let pass = self.gate.enter()?;
         if let Some(log) = self.log() {
-            log.admit(signal)?;
+            log.admit(signal, &tenant)?;
         }
         let estimate = body.len().saturating_mul(BYTES_PER_BODY_BYTE);
         let budget = self.live.budget();
@@ -228,7 +228,7 @@ impl Processor {
             return Err(error);
         }
         let content = Content::of(&tenant, &otlake_decode::as_received(&body));
-        let patience = log.patience(signal);
+        let patience = log.patience(signal, &tenant);
         let claim = self.claim(signal, content, received_unix_nano);
         let claimed = within(patience, claim).await;
         let claimed = match claimed.inspect_err(|_| log.late(signal)).flatten() {
@@ -260,22 +260,41 @@ impl Processor {
         };
         let (sender, durable) = oneshot::channel();
         let live = Arc::clone(&self.live);
+        let store = Arc::clone(&log);
         log.append(
             record,
             Box::new(move |outcome| {
-                match &outcome {
-                    Ok(position) => {
-                        // Less always fits.
-                        let _ = reservation.try_resize(bytes);
-                        let batch = LiveBatch::measured(*position, signal, tenant, tables, bytes);
-                        live.insert(batch, reservation);
-                        ticket.stored(received_unix_nano);
-                        entry.acknowledged();
-                    }
-                    Err(error) => entry.refused(error.code),
-                }
                 // The client may be gone; what is durable is stored all the same.
-                let _ = sender.send(outcome);
+                let position = match outcome {
+                    Ok(position) => position,
+                    Err(error) => {
+                        entry.refused(error.code);
+                        let _ = sender.send(Err(error));
+                        return;
+                    }
+                };
+                // Less always fits.
+                let _ = reservation.try_resize(bytes);
+                let batch = LiveBatch::measured(position, signal, tenant, tables, bytes);
+                live.insert(batch, reservation);
+                let is_overdue = store.is_overdue(position);
+                if is_overdue {
+                    ticket.readable(received_unix_nano);
+                }
+                let then = move |outcome: Result<()>| {
+                    match &outcome {
+                        Ok(()) => {
+                            ticket.stored(received_unix_nano);
+                            entry.acknowledged();
+                        }
+                        Err(error) => entry.refused(error.code),
+                    }
+                    let _ = sender.send(outcome.map(|()| position));
+                };
+                match is_overdue {
+                    true => store.when_acknowledged(position, Box::new(then)),
+                    false => then(Ok(())),
+                }
                 drop(pass);
             }),
         );

@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use otlake_base::{Code, Error, Position, Result, Signal, StreamId};
-use otlake_log::{Appender, Log, OnDurable, Record};
+use otlake_log::{Appender, Log, OnAcknowledged, OnDurable, Record};
 
 /// The log, and what stands before it.
 pub(crate) struct Store {
@@ -55,20 +55,28 @@ impl Appender for Store {
         self.log.stream()
     }
 
-    fn admit(&self, signal: Signal) -> Result<()> {
-        self.appender().admit(signal)
+    fn admit(&self, signal: Signal, tenant: &str) -> Result<()> {
+        self.appender().admit(signal, tenant)
     }
 
     fn append(&self, record: Record, on_durable: OnDurable) {
         self.appender().append(record, on_durable);
     }
 
+    fn is_overdue(&self, position: Position) -> bool {
+        self.appender().is_overdue(position)
+    }
+
+    fn when_acknowledged(&self, position: Position, then: OnAcknowledged) {
+        self.appender().when_acknowledged(position, then);
+    }
+
     fn last_durable(&self) -> u64 {
         self.appender().last_durable()
     }
 
-    fn patience(&self, signal: Signal) -> Option<Duration> {
-        self.appender().patience(signal)
+    fn patience(&self, signal: Signal, tenant: &str) -> Option<Duration> {
+        self.appender().patience(signal, tenant)
     }
 
     fn late(&self, signal: Signal) {

@@ -117,7 +117,7 @@ impl FromStr for Member {
 pub struct Copies {
     /// Who holds them besides the owner.
     pub followers: Vec<Member>,
-    /// Fsynced copies that an acknowledgement needs, the owner's among them.
+    /// The fewest fsynced copies with which any tenant's record is acknowledged, the owner's among them.
     pub acks: usize,
 }
 

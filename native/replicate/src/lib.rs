@@ -8,7 +8,8 @@
 //! Recoverer: Recovery --Fence, Fetch--> Follower, owner's log  (calls)
 //! ```
 //!
-//! - `ranges`: sets of sequences. `ensemble`: who holds copies. `message`: what is said.
+//! - `ranges`: sets of sequences. `ensemble`: who holds copies. `quorums`: how many a record needs, by
+//!   signal and tenant. `message`: what is said.
 //! - `owner`, `follower`, `recovery`: the protocol, without I/O. A message or the time goes in;
 //!   messages, writes and completions come out.
 //! - `journal`: the copies on disk. `drive`: what connects the protocol to log, journal and wire.
@@ -37,6 +38,9 @@
 //!   epoch, and a recovery raises that of each table before it reads the watermark.
 //! - **What an owner that comes back appends anew** is told by the seal, and a recovery that dies
 //!   midway has told it before it passed a gap (`recovery/plan.rs`).
+//! - **Tenants want different quorums** of one stream (`quorums.rs`): each record is acknowledged by its
+//!   own tenant's; a recovery counts on the fewest acknowledgements that anyone asks for, and a record
+//!   whose quorum is late does not hold up those behind it that ask for less (`owner/overdue.rs`).
 //! - **A proposal comes late, or twice**: ensembles are numbered, and the metadata group takes each
 //!   number once (`ensemble.rs`).
 //! - **Messages of an older link**: owners pass them over. What reaches a follower late is harmless:
@@ -56,10 +60,12 @@ pub mod follower;
 pub mod journal;
 pub mod message;
 pub mod owner;
+mod quorums;
 mod ranges;
 pub mod recovery;
 
 pub use ensemble::{Copies, Ensemble, Ensembles, Member, Quorum};
+pub use quorums::{MAX_TENANT_QUORUMS, Quorums};
 pub use ranges::Ranges;
 
 #[cfg(test)]
@@ -70,10 +76,16 @@ mod follower_test;
 #[cfg(test)]
 mod message_test;
 #[cfg(test)]
+mod owner_driven;
+#[cfg(test)]
 mod owner_test;
+#[cfg(test)]
+mod quorums_test;
 #[cfg(test)]
 mod ranges_test;
 #[cfg(test)]
 mod recovery_test;
+#[cfg(test)]
+mod tenants_test;
 #[cfg(test)]
 mod testing;

@@ -1,178 +1,11 @@
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use otlake_base::{Code, Metrics, Signal};
+use otlake_base::{Code, Signal};
 
+use crate::Ranges;
 use crate::message::{Held, Holder, Message, Refusal};
-use crate::owner::{Output, Owner, OwnerConfig, Proposed};
-use crate::testing::{STREAM, frame, ms, name, names};
-use crate::{Ensemble, Quorum, Ranges};
-
-/// An owner, and what it has wanted.
-struct Driven {
-    owner: Owner,
-    now: Duration,
-    done: Vec<(u64, Result<(), Code>)>,
-    sent: Vec<(Arc<str>, Message)>,
-    proposed: Vec<Ensemble>,
-    reads: Vec<(Arc<str>, u64, u64)>,
-    wanted: Vec<Arc<str>>,
-    links: BTreeMap<Arc<str>, u64>,
-    next: u64,
-}
-
-impl Driven {
-    fn new(allow_degraded: bool, cache_bytes: usize) -> Driven {
-        let config = OwnerConfig {
-            stream: STREAM,
-            quorum: Quorum::DEFAULTS,
-            allow_degraded,
-            window_bytes: 1 << 20,
-            cache_bytes,
-        };
-        Driven {
-            owner: Owner::new(config, Arc::new(Metrics::strict())),
-            now: ms(1000),
-            done: Vec::new(),
-            sent: Vec::new(),
-            proposed: Vec::new(),
-            reads: Vec::new(),
-            wanted: Vec::new(),
-            links: BTreeMap::new(),
-            next: 1,
-        }
-    }
-
-    /// Registered, with spans on f1 and f2, metrics on f1, logs on f2.
-    fn registered() -> Driven {
-        let mut driven = Driven::new(false, 1 << 20);
-        driven.follow([&["f1", "f2"], &["f1"], &["f2"]]);
-        driven.greet("f1", 1);
-        driven.greet("f2", 2);
-        driven.commit();
-        assert!(driven.owner.ready());
-        driven
-    }
-
-    fn take(&mut self) {
-        for output in self.owner.outputs() {
-            match output {
-                Output::Done { sequence, outcome } => {
-                    self.done
-                        .push((sequence, outcome.map_err(|error| error.code)));
-                }
-                Output::Send { to, message, .. } => self.sent.push((to, message)),
-                Output::Propose(ensemble) => self.proposed.push(ensemble),
-                Output::Read { to, from, upto } => self.reads.push((to, from, upto)),
-                Output::Connect(name) => self.wanted.push(name),
-                Output::Disconnect(name) => self.wanted.retain(|other| *other != name),
-                Output::Fenced(_) => {}
-            }
-        }
-    }
-
-    fn follow(&mut self, desired: [&[&str]; 3]) {
-        self.owner.follow(desired.map(names), self.now);
-        self.take();
-    }
-
-    fn hear(&mut self, from: &str, message: Message) {
-        let link = self.links.get(from).copied().unwrap_or(0);
-        self.owner.received(&name(from), link, message, self.now);
-        self.take();
-    }
-
-    /// Opens a link, over which the follower tells that its journal holds these.
-    fn greet_with(&mut self, from: &str, journal: u128, held: Ranges) {
-        let link = self.links.values().max().copied().unwrap_or(0) + 1;
-        self.links.insert(name(from), link);
-        self.owner.connected(&name(from), link, self.now);
-        self.hear(
-            from,
-            Message::Held(Held {
-                stream: STREAM,
-                holder: Holder::Journal(journal),
-                epoch: 0,
-                released: [0; 3],
-                ranges: [held, Ranges::default(), Ranges::default()],
-            }),
-        );
-    }
-
-    fn greet(&mut self, from: &str, journal: u128) {
-        self.greet_with(from, journal, Ranges::default());
-    }
-
-    fn commit(&mut self) {
-        self.owner.settled(Proposed::Committed, self.now);
-        self.take();
-    }
-
-    fn append(&mut self, signal: Signal) -> u64 {
-        let sequence = self.next;
-        self.next += 1;
-        self.owner.appended(frame(signal, sequence), self.now);
-        self.take();
-        sequence
-    }
-
-    fn durable(&mut self, from: &str, journal: u128, first: u64, last: u64) {
-        let ranges = Ranges::of(first, last);
-        let stream = STREAM;
-        self.hear(
-            from,
-            Message::Durable {
-                stream,
-                journal,
-                ranges,
-            },
-        );
-    }
-
-    fn alive(&mut self, from: &str, journal: u128) {
-        self.knows(from, journal, [0; 3]);
-    }
-
-    fn knows(&mut self, from: &str, journal: u128, released: [u64; 3]) {
-        let (stream, sent) = (STREAM, self.now.as_nanos() as u64);
-        self.hear(
-            from,
-            Message::Alive {
-                stream,
-                journal,
-                sent,
-                released,
-            },
-        );
-    }
-
-    fn wait(&mut self, millis: u64) {
-        for _ in 0..millis / 50 {
-            self.now += ms(50);
-            self.owner.tick(self.now);
-            self.take();
-        }
-    }
-
-    fn acknowledged(&self) -> Vec<u64> {
-        let ok = self.done.iter().filter(|(_, outcome)| outcome.is_ok());
-        ok.map(|(sequence, _)| *sequence).collect()
-    }
-
-    /// Sequences that were sent to a follower, in order, since the last call.
-    fn sent_to(&mut self, to: &str) -> Vec<u64> {
-        let mut sequences = Vec::new();
-        self.sent.retain(|(name, message)| match message {
-            Message::Append { frames, .. } if &**name == to => {
-                sequences.extend(frames.iter().map(|frame| frame.header().sequence));
-                false
-            }
-            _ => true,
-        });
-        sequences
-    }
-}
+use crate::owner_driven::Driven;
+use crate::testing::{STREAM, frame, ms, name};
 
 #[test]
 fn i1_a_record_is_done_with_its_quorum_and_not_before_those_ahead_of_it() {
@@ -328,12 +161,8 @@ fn i9_a_fenced_owner_refuses_what_is_pending_and_acknowledges_nothing_after() {
     let fenced = Err(Code::ClusterFenced);
     assert_eq!(driven.done, [(1, fenced), (2, fenced)]);
     assert_eq!(
-        driven
-            .owner
-            .admit(Signal::Logs, driven.now)
-            .unwrap_err()
-            .code,
-        Code::ClusterFenced
+        driven.admits("default", Signal::Logs),
+        Err(Code::ClusterFenced)
     );
 }
 
@@ -341,7 +170,7 @@ fn i9_a_fenced_owner_refuses_what_is_pending_and_acknowledges_nothing_after() {
 fn a_request_is_refused_at_once_where_too_few_nodes_can_hold_it() {
     let mut driven = Driven::new(false, 1 << 20);
     assert!(
-        driven.owner.admit(Signal::Logs, driven.now).is_err(),
+        driven.admits("default", Signal::Logs).is_err(),
         "not registered"
     );
     driven.follow([&["f1", "f2"], &["f1"], &["f2"]]);
@@ -349,17 +178,15 @@ fn a_request_is_refused_at_once_where_too_few_nodes_can_hold_it() {
     driven.greet("f2", 2);
     driven.commit();
     for signal in Signal::ALL {
-        driven.owner.admit(signal, driven.now).unwrap();
+        driven.admits("default", signal).unwrap();
     }
-    let link = driven.links[&name("f1")];
-    driven.owner.disconnected(&name("f1"), link);
-    driven.owner.admit(Signal::Traces, driven.now).unwrap();
-    let error = driven.owner.admit(Signal::Metrics, driven.now).unwrap_err();
-    assert_eq!(error.code, Code::ClusterQuorum);
-    let link = driven.links[&name("f2")];
-    driven.owner.disconnected(&name("f2"), link);
+    driven.leave("f1");
+    driven.admits("default", Signal::Traces).unwrap();
+    let error = driven.admits("default", Signal::Metrics);
+    assert_eq!(error, Err(Code::ClusterQuorum));
+    driven.leave("f2");
     for signal in Signal::ALL {
-        assert!(driven.owner.admit(signal, driven.now).is_err());
+        assert!(driven.admits("default", signal).is_err());
     }
 }
 
@@ -431,8 +258,7 @@ fn i5_memory_is_bounded_and_a_follower_that_lags_is_read_to_from_the_log() {
     driven.greet("f1", 1);
     driven.greet("f2", 2);
     driven.commit();
-    let link = driven.links[&name("f2")];
-    driven.owner.disconnected(&name("f2"), link);
+    driven.leave("f2");
     for sequence in 1..=50 {
         driven.append(Signal::Traces);
         driven.durable("f1", 1, sequence, sequence);
@@ -464,10 +290,7 @@ fn with_too_few_nodes_fewer_acknowledgements_are_proposed_only_where_that_is_all
             if allowed { 1 } else { 2 }
         );
         driven.commit();
-        assert_eq!(
-            driven.owner.admit(Signal::Traces, driven.now).is_ok(),
-            allowed
-        );
+        assert_eq!(driven.admits("default", Signal::Traces).is_ok(), allowed);
         driven.append(Signal::Traces);
         assert_eq!(driven.acknowledged().len(), usize::from(allowed));
         assert_eq!(driven.owner.status().degraded, allowed);

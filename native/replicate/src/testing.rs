@@ -23,9 +23,17 @@ pub fn ms(millis: u64) -> Duration {
 
 /// A record's frame, as its owner's log makes it.
 pub fn frame_of(stream: StreamId, signal: Signal, sequence: u64, bytes: usize) -> Frame {
+    framed("default", stream, signal, sequence, bytes)
+}
+
+pub fn frame_for(tenant: &str, signal: Signal, sequence: u64) -> Frame {
+    framed(tenant, STREAM, signal, sequence, 100)
+}
+
+fn framed(tenant: &str, stream: StreamId, signal: Signal, sequence: u64, bytes: usize) -> Frame {
     let record = Record {
         signal,
-        tenant: "default".into(),
+        tenant: tenant.into(),
         received_unix_nano: 7,
         payload: Bytes::from(vec![sequence as u8 | 1; bytes]),
     };

@@ -28,6 +28,8 @@ pub struct Report {
     pub acknowledged: u64,
     /// Requests that were refused.
     pub refused: u64,
+    /// Records that were readable before they had their tenant's quorum.
+    pub overdue: u64,
     /// Bits that were flipped.
     pub flipped: u64,
     /// Jobs that were run to their end.
@@ -59,6 +61,7 @@ impl Report {
         self.crashes += other.crashes;
         self.acknowledged += other.acknowledged;
         self.refused += other.refused;
+        self.overdue += other.overdue;
         self.flipped += other.flipped;
         self.jobs += other.jobs;
         self.merged += other.merged;

@@ -11,6 +11,7 @@ import { PEER_ADDRESS, toNodeRegisters, wireRegister } from '../../cluster/node-
 import type { Transport } from '../../cluster/transport.js'
 import { packageVersion } from '../../native/binding.js'
 import type { ClusterConfig } from '../cluster-config.js'
+import { mostAsked } from '../quorum-config.js'
 
 const SECRET_BYTES = 32
 
@@ -55,7 +56,8 @@ export function startGossip(options: GossipOptions): Membership {
 }
 
 export function controllerSettings(config: ClusterConfig): ControllerSettings {
-  const { spans, metrics, logs } = config.quorum
+  // Who follows follows for all tenants.
+  const { spans, metrics, logs } = mostAsked(config.quorum, config.tenants)
   return {
     copies: { spans: spans.copies, metrics: metrics.copies, logs: logs.copies },
     acks: { spans: spans.acks, metrics: metrics.acks, logs: logs.acks },

@@ -35,6 +35,7 @@ import { type ClusterConfig, hostPort, isWildcard } from '../cluster-config.js'
 import type { Check, CheckState } from '../health.js'
 import type { Part } from '../lifecycle.js'
 import type { Logger } from '../node.js'
+import { mostAsked } from '../quorum-config.js'
 import { keepKnown, reporting } from './chores.js'
 import { isGivenAway, isLast } from './drain.js'
 import { controllerSettings, secretOf, startGossip } from './gossip.js'
@@ -162,6 +163,7 @@ export class ClusterPart implements Part {
       round: this.round,
       self: this.membership.self.name,
       quorum: config.quorum,
+      tenants: config.tenants,
       allowDegraded: config.allowDegraded,
       conflict: this.#conflict,
       isRegistered: this.#isRegistered,
@@ -204,6 +206,7 @@ export class ClusterPart implements Part {
       listen: config.peer,
       secret: secretOf(config),
       quorum: config.quorum,
+      tenants: config.tenants,
       allowDegraded: config.allowDegraded,
     })
     this.#membership = this.#gossip(name, this.#native)
@@ -419,7 +422,8 @@ export class ClusterPart implements Part {
 
   get #isGivenAway(): boolean {
     const { config } = this.#options
-    return this.round === null || isGivenAway(this.round, this.membership.self.name, config.quorum)
+    const most = mostAsked(config.quorum, config.tenants)
+    return this.round === null || isGivenAway(this.round, this.membership.self.name, most)
   }
 
   #monotonic(): number {

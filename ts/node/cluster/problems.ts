@@ -2,13 +2,14 @@
 
 import { isPresent } from '../../cluster/controller/situation.js'
 import { SIGNALS } from '../../cluster/ring.js'
-import type { ClusterQuorum } from '../../native/cluster.js'
+import type { ClusterQuorum, TenantQuorum } from '../../native/cluster.js'
 import type { Round } from './reconciler.js'
 
 export interface Place {
   readonly round: Round
   readonly self: string
   readonly quorum: ClusterQuorum
+  readonly tenants: readonly TenantQuorum[]
   readonly allowDegraded: boolean
   /** The address of another node of the same name. */
   readonly conflict: string | null
@@ -60,16 +61,31 @@ export function problems(place: Place): string[] {
   return found
 }
 
-/** Signals that cannot be acknowledged. */
-function lacking({ round, quorum, self }: Place): string[] {
+/** Tenants that are named in one problem, at most. */
+const NAMED = 5
+
+/** Signals that cannot be acknowledged: to anybody, or to some tenants. */
+function lacking({ round, quorum, tenants, self }: Place): string[] {
   const present = new Set(round.members.filter(isPresent).map(({ name }) => name))
   return SIGNALS.flatMap((signal) => {
     const followers = round.decision.view.followers[signal].filter((name) => present.has(name))
     const copies = 1 + followers.filter((name) => name !== self).length
+    const own = tenants.filter((tenant) => tenant.signal === signal)
+    const refused = (whose: string, acks: number) =>
+      `${whose} are refused: ${acks} copies are needed and ${copies} can be had; start more nodes`
+    const found: string[] = []
     const { acks } = quorum[signal]
-    if (copies >= acks) return []
-    return [
-      `${signal} are refused: ${acks} copies are needed and ${copies} can be had; start more nodes`,
-    ]
+    if (copies < acks) {
+      const others = own.some((tenant) => tenant.acks <= copies)
+      found.push(refused(others ? `${signal} of most tenants` : signal, acks))
+    }
+    const lacks = own.filter((tenant) => tenant.acks > copies && !(copies < acks && tenant.acks <= acks))
+    for (const needed of new Set(lacks.map((tenant) => tenant.acks))) {
+      const names = lacks.filter((tenant) => tenant.acks === needed).map(({ tenant }) => tenant)
+      const more = names.length > NAMED ? ` and ${names.length - NAMED} more` : ''
+      const whose = `${signal} of tenant ${names.slice(0, NAMED).join(', ')}${more}`
+      found.push(refused(whose, needed))
+    }
+    return found
   })
 }

@@ -54,6 +54,7 @@ beforeEach(async () => {
   native = (await group.start(null, {
     ...config,
     quorum: QUORUM,
+    tenants: [],
     allowDegraded: false,
   })) as FakeNative
   const random = new SeededRandom(1)
@@ -167,6 +168,7 @@ test('problems are told in words: no group, no leader, no copies, strangers', as
       round: rounds.at(-1) as Round,
       self: 'a',
       quorum: QUORUM,
+      tenants: [],
       allowDegraded: false,
       conflict: null,
       isRegistered: true,
@@ -183,6 +185,20 @@ test('problems are told in words: no group, no leader, no copies, strangers', as
   time.run(2 * RECONCILE_MS)
   expect(said()).toContain('spans are refused: 2 copies are needed and 1 can be had')
   expect(said()).not.toContain('logs are refused')
+  const own = (tenant: string, signal: 'spans' | 'logs', acks: number) => ({
+    tenant,
+    signal,
+    copies: 3,
+    acks,
+    timeoutMs: 1,
+  })
+  const strict = ['p', 'q', 'r', 's', 't', 'u'].map((tenant) => own(tenant, 'logs', 3))
+  const tenants = [own('lax', 'spans', 1), own('same', 'spans', 2), ...strict]
+  expect(said({ tenants }).split('\n')).toEqual([
+    'spans of most tenants are refused: 2 copies are needed and 1 can be had; start more nodes',
+    'metrics are refused: 2 copies are needed and 1 can be had; start more nodes',
+    'logs of tenant p, q, r, s, t and 1 more are refused: 3 copies are needed and 1 can be had; start more nodes',
+  ])
   expect(said({ allowDegraded: true })).toBe('')
   expect(said({ conflict: '10.0.0.9:1' })).toContain('10.0.0.9:1 is called a, too')
   expect(said({ isRegistered: false, lastError: 'it says no' })).toContain('it says no')

@@ -107,6 +107,7 @@ export function clusterStatus(part: ClusterPart, cluster: string): ClusterStatus
       followers: [],
       degraded: false,
       pending: 0,
+      overdue: 0,
       fenced: null,
     },
     shards: { owned: owned.get(membership.self.name) ?? 0, left: round?.decision.left ?? 0 },

@@ -195,7 +195,7 @@ export class FakeNative implements NativeCluster {
       connected: this.group.running.has(name),
     }))
     const { stream, fenced } = this
-    return JSON.stringify({ stream, followers, degraded: false, pending: 0, fenced })
+    return JSON.stringify({ stream, followers, degraded: false, pending: 0, overdue: 0, fenced })
   }
 
   async close(): Promise<void> {

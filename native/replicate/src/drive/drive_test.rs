@@ -245,7 +245,7 @@ async fn i2_what_was_acknowledged_is_recovered_byte_for_byte_without_its_owner()
         .await
         .unwrap_err();
     assert_eq!(error.code, Code::ClusterFenced);
-    assert!(owner.replicator.admit(Signal::Traces).is_err());
+    assert!(owner.replicator.admit(Signal::Traces, "default").is_err());
     // When the tables hold the stream, its copies go.
     let members = names(&["b", "c"]);
     assert!(recoverer.forget(&members, stream).await.is_empty());

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use otlake_base::metrics::by_signal;
 use otlake_base::{Clock, Metrics, Position, Result, Signal, StreamId};
-use otlake_log::{Appender, Log, OnDurable, Record, StreamReader};
+use otlake_log::{Appender, Log, OnAcknowledged, OnDurable, Record, StreamReader};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -18,9 +18,10 @@ use super::links::Links;
 use super::service::{blocking, busy};
 use super::streams::pick;
 use super::wire::Wire;
-use crate::ensemble::{Ensemble, Quorum};
+use crate::ensemble::Ensemble;
 use crate::message::Message;
 use crate::owner::{Owner, OwnerConfig, OwnerStatus, Proposed};
+use crate::quorums::Quorums;
 
 /// How often the owner is told the time.
 const TICK: Duration = Duration::from_millis(50);
@@ -46,8 +47,8 @@ pub trait Registry: Send + Sync + 'static {
 /// How a node replicates what it writes.
 #[derive(Clone, Debug)]
 pub struct ReplicatorConfig {
-    /// By signal.
-    pub quorum: [Quorum; 3],
+    /// By signal and tenant.
+    pub quorums: Quorums,
     /// Whether fewer acknowledgements are taken where there are too few nodes.
     pub allow_degraded: bool,
     /// Bytes that may be under way to one follower.
@@ -59,7 +60,7 @@ pub struct ReplicatorConfig {
 impl Default for ReplicatorConfig {
     fn default() -> Self {
         ReplicatorConfig {
-            quorum: Quorum::DEFAULTS,
+            quorums: Quorums::default(),
             allow_degraded: false,
             window_bytes: otlake_base::limits::REPLICA_WINDOW_BYTES,
             cache_bytes: otlake_base::limits::REPLICA_CACHE_BYTES,
@@ -71,6 +72,8 @@ pub(super) struct State {
     pub(super) owner: Owner,
     /// Who is told of each record that is not done.
     pub(super) waiting: VecDeque<(u64, OnDurable)>,
+    /// Who is told of each overdue one, from when they ask.
+    pub(super) overdue: HashMap<u64, Option<OnAcknowledged>>,
 }
 
 /// Told of releases of streams that this node does not write.
@@ -80,7 +83,7 @@ pub type OnRelease = Box<dyn Fn(Signal, Position) + Send + Sync>;
 pub struct Replicator {
     pub(super) this: Weak<Replicator>,
     pub(super) log: Arc<Log>,
-    quorum: [Quorum; 3],
+    quorums: Quorums,
     pub(super) state: Mutex<State>,
     /// Held by whoever does what the owner wants, in order.
     pub(super) working: Mutex<()>,
@@ -113,10 +116,10 @@ impl Replicator {
         metrics: Arc<Metrics>,
     ) -> Result<Arc<Replicator>> {
         log.begin()?;
-        let quorum = config.quorum;
+        let quorums = config.quorums;
         let owner_config = OwnerConfig {
             stream: log.stream(),
-            quorum,
+            quorums: quorums.clone(),
             allow_degraded: config.allow_degraded,
             window_bytes: config.window_bytes,
             cache_bytes: config.cache_bytes,
@@ -125,10 +128,11 @@ impl Replicator {
         let replicator = Arc::new_cyclic(|this: &Weak<Replicator>| Replicator {
             this: Weak::clone(this),
             log,
-            quorum,
+            quorums,
             state: Mutex::new(State {
                 owner,
                 waiting: VecDeque::new(),
+                overdue: HashMap::new(),
             }),
             working: Mutex::new(()),
             links: Links::new(wire, Weak::clone(this)),
@@ -167,6 +171,11 @@ impl Replicator {
     /// Another node has fenced the stream.
     pub fn fence(&self, epoch: u64) {
         self.with(|owner, _| owner.fence(epoch));
+    }
+
+    /// This node ends its stream in good order; see [`Owner::end`].
+    pub fn end(&self, epoch: u64) {
+        self.with(|owner, _| owner.end(epoch));
     }
 
     /// Changes to the epoch at which another node has fenced the stream: then nothing is
@@ -225,7 +234,8 @@ impl Replicator {
         }
     }
 
-    /// Ends links and ticks; what is pending is not answered any more.
+    /// Ends links and ticks; what is pending is not answered any more. What is readable already is, when
+    /// it comes into files.
     pub fn close(&self) {
         if let Some(ticking) = self.ticking.lock().take() {
             ticking.abort();
@@ -271,9 +281,9 @@ impl Appender for Replicator {
         self.log.stream()
     }
 
-    fn admit(&self, signal: Signal) -> Result<()> {
+    fn admit(&self, signal: Signal, tenant: &str) -> Result<()> {
         let now = self.clock.monotonic();
-        self.state.lock().owner.admit(signal, now)
+        self.state.lock().owner.admit(signal, tenant, now)
     }
 
     fn append(&self, record: Record, on_durable: OnDurable) {
@@ -298,16 +308,30 @@ impl Appender for Replicator {
         );
     }
 
+    fn is_overdue(&self, position: Position) -> bool {
+        self.state.lock().overdue.contains_key(&position.sequence)
+    }
+
+    fn when_acknowledged(&self, position: Position, then: OnAcknowledged) {
+        {
+            let mut state = self.state.lock();
+            if let Some(told) = state.overdue.get_mut(&position.sequence) {
+                *told = Some(then);
+                return;
+            }
+        }
+        then(Ok(()));
+    }
+
     fn last_durable(&self) -> u64 {
         self.last_done.load(Ordering::Acquire)
     }
 
-    fn patience(&self, signal: Signal) -> Option<Duration> {
-        let own = self.quorum[signal.index()];
-        // One that needs no other node waits for those before it alone.
-        let longest = self.quorum.iter().map(|quorum| quorum.timeout).max();
+    fn patience(&self, signal: Signal, tenant: &str) -> Option<Duration> {
+        let own = self.quorums.of(signal, tenant);
         Some(match own.acks {
-            1 => longest.unwrap_or(own.timeout),
+            // One that needs no other node waits for those before it alone.
+            1 => self.quorums.longest_timeout(),
             _ => own.timeout,
         })
     }

@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use otlake_base::{Position, Result};
+use otlake_log::OnDurable;
 
-use super::replicator::Replicator;
+use super::replicator::{Replicator, State};
 use super::service::blocking;
 use crate::ensemble::Ensemble;
 use crate::owner::{Output, Proposed};
@@ -15,6 +16,20 @@ use crate::owner::{Output, Proposed};
 const CATCHUP_BYTES: usize = 2 * 1024 * 1024;
 /// How long a read of the log that failed waits.
 const READ_RETRY: Duration = Duration::from_millis(500);
+
+impl State {
+    /// Who waits for a record, where it is the next.
+    fn next_waiting(&mut self, sequence: u64) -> Option<OnDurable> {
+        let is_next = self
+            .waiting
+            .front()
+            .is_some_and(|(first, _)| *first == sequence);
+        is_next
+            .then(|| self.waiting.pop_front())
+            .flatten()
+            .map(|(_, waiting)| waiting)
+    }
+}
 
 impl Replicator {
     /// Does what the owner wants. Another thread that is at it does this one's, too.
@@ -42,6 +57,7 @@ impl Replicator {
 
     fn act(&self, output: Output) {
         match output {
+            Output::Overdue { sequence } => self.overdue(sequence),
             Output::Done { sequence, outcome } => self.done(sequence, outcome),
             Output::Send { to, link, message } => self.links.send(&to, link, message),
             Output::Connect(name) => self.links.open(name, &self.runtime),
@@ -61,23 +77,41 @@ impl Replicator {
         }
     }
 
-    fn done(&self, sequence: u64, outcome: Result<()>) {
+    /// Makes a record readable whose quorum is late. Whoever stores it asks when it is acknowledged.
+    fn overdue(&self, sequence: u64) {
         let waiting = {
             let mut state = self.state.lock();
-            match state.waiting.front() {
-                Some((first, _)) if *first == sequence => state.waiting.pop_front(),
-                _ => None,
+            let waiting = state.next_waiting(sequence);
+            if waiting.is_some() {
+                state.overdue.insert(sequence, None);
+            }
+            waiting
+        };
+        if let Some(on_durable) = waiting {
+            on_durable(Ok(self.reached(sequence)));
+        }
+    }
+
+    fn done(&self, sequence: u64, outcome: Result<()>) {
+        let (overdue, waiting) = {
+            let mut state = self.state.lock();
+            match state.overdue.remove(&sequence) {
+                Some(told) => (told, None),
+                None => (None, state.next_waiting(sequence)),
             }
         };
-        let Some((_, on_durable)) = waiting else {
-            return;
-        };
+        match (overdue, waiting) {
+            (Some(told), _) => told(outcome),
+            (None, Some(on_durable)) => on_durable(outcome.map(|()| self.reached(sequence))),
+            (None, None) => {}
+        }
+    }
+
+    /// Whoever sees a position also sees that everything up to it is readable.
+    fn reached(&self, sequence: u64) -> Position {
+        self.last_done.store(sequence, Ordering::Release);
         let stream = self.log.stream();
-        on_durable(outcome.map(|()| {
-            // Whoever sees the position also sees that it has its quorum (I1).
-            self.last_done.store(sequence, Ordering::Release);
-            Position { stream, sequence }
-        }));
+        Position { stream, sequence }
     }
 
     fn read(&self, to: Arc<str>, from: u64, upto: u64) {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use otlake_base::Signal;
 
-use super::{Output, Owner, Proposal};
+use super::{Kept, Output, Owner, Proposal};
 use crate::ensemble::{Copies, Ensemble, Member};
 
 /// How long a new set of followers may take to be reached before it is proposed without the rest.
@@ -118,8 +118,12 @@ impl Owner {
         let current = self.ensembles.current();
         let mut signals: [Copies; 3] = Default::default();
         for signal in Signal::ALL {
-            let quorum = &self.config.quorum[signal.index()];
-            let desired = self.desired[signal.index()].iter().take(quorum.copies - 1);
+            // As many as the tenant needs that asks for most; what a recovery counts on is the least.
+            let (copies, acks) = (
+                self.config.quorums.copies(signal),
+                self.config.quorums.fewest_acks(signal),
+            );
+            let desired = self.desired[signal.index()].iter().take(copies - 1);
             let mut followers = Vec::new();
             let mut missing = false;
             for name in desired {
@@ -143,9 +147,11 @@ impl Owner {
                 return None;
             }
             followers.sort();
+            // One that is named twice would be counted twice.
+            followers.dedup();
             let acks = match self.config.allow_degraded {
-                true => quorum.acks.min(followers.len() + 1),
-                false => quorum.acks,
+                true => acks.min(followers.len() + 1),
+                false => acks,
             };
             let copies = Copies { followers, acks };
             let too_few = copies.followers.len() + 1 < acks;
@@ -158,11 +164,22 @@ impl Owner {
         Some(signals)
     }
 
-    /// The acknowledgements that a record needs in its ensemble.
-    fn acks_of(&self, sequence: u64, signal: Signal) -> usize {
-        let of = self.ensembles.0.iter().rev();
-        let mut of = of.filter(|ensemble| ensemble.first_sequence <= sequence);
-        of.next().map_or(1, |ensemble| ensemble.of(signal).acks)
+    /// The committed ensemble that a record belongs to.
+    pub(super) fn ensemble_of(&self, sequence: u64) -> Option<&Ensemble> {
+        let mut of = self.ensembles.0.iter().rev();
+        of.find(|ensemble| ensemble.first_sequence <= sequence)
+    }
+
+    /// The copies that a record is to have in other copies of its signal before it belongs to those: as
+    /// many as it was acknowledged with, or is readable with where it is overdue.
+    fn copies_to_keep(&self, sequence: u64, kept: &Kept, others: &Copies) -> usize {
+        let its_own = self.ensemble_of(sequence).map(|of| of.of(kept.signal));
+        let needed = |copies: &Copies| match self.overdue.contains(&sequence) {
+            true => copies.acks,
+            false => self.needed(&kept.quorum, copies),
+        };
+        // With fewer acknowledgements than it was done with, its earlier ensemble stays.
+        needed(others).max(its_own.map_or(1, needed))
     }
 
     /// The lowest sequence from which on every record that is done has its quorum among these.
@@ -174,8 +191,7 @@ impl Owner {
                 break;
             };
             let copies = &signals[kept.signal.index()];
-            // With fewer acknowledgements than it was done with, its earlier ensemble stays.
-            let acks = copies.acks.max(self.acks_of(sequence, kept.signal));
+            let acks = self.copies_to_keep(sequence, kept, copies);
             let is_released = sequence <= self.released[kept.signal.index()];
             if !is_released && self.confirmed(copies, sequence) + 1 < acks {
                 return first;

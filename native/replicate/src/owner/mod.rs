@@ -4,16 +4,18 @@
 //! - `cursor.rs`: what is known of one follower.
 //! - `send.rs`: what is sent to it, and again.
 //! - `quorum.rs`: when a record is done.
+//! - `overdue.rs`: records whose quorum is late, and that hold up nobody.
 //! - `change.rs`: when the ensemble changes.
 //! - `status.rs`: to whom links are wanted, and how replication stands.
 
 mod change;
 mod cursor;
+mod overdue;
 mod quorum;
 mod send;
 mod status;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,14 +30,15 @@ pub use self::status::{FollowerStatus, OwnerStatus};
 use crate::Ranges;
 use crate::ensemble::{Ensemble, Ensembles, Quorum};
 use crate::message::{BySignal, Held, Holder, Message, Refusal};
+use crate::quorums::Quorums;
 
 /// How an owner replicates.
 #[derive(Clone, Debug)]
 pub struct OwnerConfig {
     /// The stream.
     pub stream: StreamId,
-    /// By signal.
-    pub quorum: [Quorum; 3],
+    /// By signal and tenant.
+    pub quorums: Quorums,
     /// Whether, with too few followers, an ensemble with fewer acknowledgements is proposed.
     pub allow_degraded: bool,
     /// Bytes that may be under way to one follower (I5).
@@ -70,7 +73,14 @@ pub enum Output {
         /// The last one.
         upto: u64,
     },
-    /// A record has its quorum, or never will; in the order of the sequence.
+    /// A record's quorum is late, and those behind it need not wait for it: it is readable from now on,
+    /// in the order of the sequence, and not acknowledged. `Done` comes when it has its quorum, or the
+    /// tables have the record, or it never will.
+    Overdue {
+        /// The record.
+        sequence: u64,
+    },
+    /// A record has its quorum, or never will; in the order of the sequence but for overdue ones.
     Done {
         /// The record.
         sequence: u64,
@@ -86,6 +96,8 @@ pub enum Output {
 /// A record that the tables do not hold yet.
 struct Kept {
     signal: Signal,
+    /// What its tenant asks for.
+    quorum: Quorum,
     bytes: usize,
     appended: Duration,
     /// In memory, until every follower has it or memory is short.
@@ -110,8 +122,9 @@ pub struct Owner {
     kept: VecDeque<Kept>,
     base: u64,
     released: BySignal,
-    /// Every record up to here is done.
+    /// Every record up to here is done, or overdue.
     done: u64,
+    overdue: BTreeSet<u64>,
     /// Bytes of records that are not done.
     pending_bytes: usize,
     cached_bytes: usize,
@@ -147,6 +160,7 @@ impl Owner {
             base: 1,
             released: [0; 3],
             done: 0,
+            overdue: BTreeSet::new(),
             pending_bytes: 0,
             cached_bytes: 0,
             cached_from: 1,
@@ -184,7 +198,7 @@ impl Owner {
         (self.cached_bytes, flying.max().unwrap_or(0))
     }
 
-    /// The last record that is done; 0 at first.
+    /// The last record that is done, or overdue; 0 at first.
     pub fn done(&self) -> u64 {
         self.done
     }
@@ -209,8 +223,10 @@ impl Owner {
         let sequence = frame.header().sequence;
         debug_assert_eq!(sequence, self.last() + 1, "the log answers in order");
         let signal = frame.header().signal;
+        let tenant = frame.tenant().unwrap_or_default();
         self.kept.push_back(Kept {
             signal,
+            quorum: self.config.quorums.of(signal, tenant),
             bytes: frame.bytes(),
             appended: now,
             frame: None,
@@ -351,17 +367,21 @@ impl Owner {
             self.metrics.replica_fenced.inc();
             self.outputs.push(Output::Fenced(epoch));
         }
+        self.refuse_overdue(epoch);
         self.refuse_pending(epoch);
     }
 
+    /// This node ends its stream in good order, at an epoch that nobody has given: nothing is
+    /// acknowledged any more but what is readable already and comes into files.
+    pub fn end(&mut self, epoch: u64) {
+        let overdue = std::mem::take(&mut self.overdue);
+        self.fence(epoch);
+        self.overdue = overdue;
+    }
+
     fn refuse_pending(&mut self, epoch: u64) {
-        let stream = self.config.stream;
         for sequence in self.done + 1..=self.last() {
-            let text = format!("stream {stream} is fenced at epoch {epoch}");
-            self.outputs.push(Output::Done {
-                sequence,
-                outcome: Err(Error::new(Code::ClusterFenced, text)),
-            });
+            self.refuse(sequence, epoch);
         }
         self.done = self.last();
         self.pending_bytes = 0;
@@ -371,10 +391,20 @@ impl Owner {
         (self.cached_bytes, self.cached_from) = (0, self.last() + 1);
     }
 
+    fn refuse(&mut self, sequence: u64, epoch: u64) {
+        let stream = self.config.stream;
+        let text = format!("stream {stream} is fenced at epoch {epoch}");
+        self.outputs.push(Output::Done {
+            sequence,
+            outcome: Err(Error::new(Code::ClusterFenced, text)),
+        });
+    }
+
     /// The tables hold everything of `signal` up to `upto`.
     pub fn release(&mut self, signal: Signal, upto: u64) {
         let released = &mut self.released[signal.index()];
         *released = (*released).max(upto);
+        self.complete_released(signal);
         while let Some(kept) = self.kept.front()
             && self.base <= self.released[kept.signal.index()]
             && self.base <= self.done
@@ -417,6 +447,7 @@ impl Owner {
             self.retry_proposal(now);
             self.consider(now);
             self.complete(now);
+            self.complete_overdue();
             self.send_all(now);
         }
         self.link(now);

@@ -30,10 +30,12 @@ pub struct FollowerStatus {
 pub struct OwnerStatus {
     /// Each follower.
     pub followers: Vec<FollowerStatus>,
-    /// Whether a signal is acknowledged with fewer copies than is set.
+    /// Whether anyone's records are acknowledged with fewer copies than is set.
     pub degraded: bool,
     /// Records that wait for their quorum.
     pub pending: u64,
+    /// Records that are readable meanwhile, because their quorum is late.
+    pub overdue: u64,
     /// The epoch at which another has fenced the stream.
     pub fenced: Option<u64>,
     /// The committed ensembles.
@@ -108,6 +110,7 @@ impl Owner {
                 .into_iter()
                 .any(|signal| self.is_degraded(signal)),
             pending: self.last() - self.done,
+            overdue: self.overdue.len() as u64,
             fenced: self.fenced,
             ensembles: self.ensembles.clone(),
         }

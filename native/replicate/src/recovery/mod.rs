@@ -7,7 +7,8 @@
 //!                                              `-> until then only what lies before the first gap
 //! ```
 //!
-//! An acknowledged record is on the owner's disk and on `acks - 1` followers of its ensemble. So
+//! An acknowledged record is on the owner's disk and on `acks - 1` followers of its ensemble at least:
+//! `acks` are the fewest of any tenant, for nobody knows whose a record was that is not there. So
 //! either the owner's log answers, whole; or so many followers of each ensemble that any `acks - 1`
 //! of them have one in common with those that answered. Then what nobody holds was never
 //! acknowledged, and a gap is passed over. Before, a gap may be a record that a member holds which

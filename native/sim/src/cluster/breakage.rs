@@ -8,6 +8,8 @@ pub enum Breakage {
     None,
     /// Success is sent at the owner's own fsync.
     AcknowledgeAtOne,
+    /// Success is sent to every tenant with as few fsyncs as the one asks for that asks for the fewest.
+    AcknowledgeByFewest,
     /// Members tell what they hold and go on taking the old epoch.
     SkipFencing,
     /// A commit has its rows and not its watermark.
@@ -28,8 +30,9 @@ pub enum Breakage {
 
 impl Breakage {
     /// All that break something.
-    pub const ALL: [Breakage; 9] = [
+    pub const ALL: [Breakage; 10] = [
         Breakage::AcknowledgeAtOne,
+        Breakage::AcknowledgeByFewest,
         Breakage::SkipFencing,
         Breakage::ForgetWatermark,
         Breakage::ConfirmBeforeSync,

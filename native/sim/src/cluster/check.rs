@@ -7,14 +7,13 @@ use otlake_base::StreamId;
 use otlake_base::invariant::Invariant;
 use otlake_log::Frame;
 
-use super::process::QUORUM;
 use super::world::World;
 
 /// An acknowledgement.
 #[derive(Clone, Copy, Debug)]
 pub struct Ack {
     pub position: (StreamId, u64),
-    /// Its ensemble needs the owner's fsync alone.
+    /// Its tenant asks for the owner's fsync alone.
     pub alone: bool,
     pub node: usize,
 }
@@ -37,6 +36,12 @@ pub struct Checks {
     pub refused: u64,
     pub reads: u64,
     pub incomplete_reads: u64,
+    /// Records that were readable before they had their quorum.
+    pub overdue: u64,
+    /// Where each record is fsynced besides its owner's log.
+    copies: BTreeMap<(StreamId, u64), BTreeSet<usize>>,
+    /// The first that was acknowledged with fewer copies than its tenant asks for.
+    too_few: Option<String>,
     twice: Vec<(u64, StreamId)>,
 }
 
@@ -45,6 +50,15 @@ impl Checks {
         self.positions.insert(position, (record, frame.clone()));
         if !self.appended.insert((position.0, record)) {
             self.twice.push((record, position.0));
+        }
+    }
+
+    /// A node's journal has fsynced these.
+    pub fn synced(&mut self, node: usize, frames: &[Frame]) {
+        for frame in frames {
+            let of = frame.position();
+            let copies = self.copies.entry((of.stream, of.sequence)).or_default();
+            copies.insert(node);
         }
     }
 }
@@ -64,16 +78,31 @@ impl World {
             let what = format!("record {record} is twice in stream {stream}");
             self.violated(Invariant::I3Once, what);
         }
+        self.check_copies(position, record);
         // Once a stream is sealed nothing of it is acknowledged that is not in it.
         if let Some(sealed) = self.checks.sealed_at.get(&stream).copied() {
             let signal = super::owning::signal_of(record).index();
             let is_held = self.tables.0[signal].rows.contains_key(&position);
-            let lease = QUORUM[signal].timeout;
+            let lease = self.quorum_of(record).timeout;
             let may_come_back = alone && self.now <= sealed + lease;
             if !is_held && !may_come_back {
                 let what = format!("record {record} is acknowledged after its stream was sealed");
                 self.violated(Invariant::I9Fenced, what);
             }
+        }
+    }
+
+    /// A record is acknowledged with as many fsyncs as its tenant asks for, or when it is in files. Told
+    /// at the end of the run, which so shows what comes of it.
+    fn check_copies(&mut self, position: (StreamId, u64), record: u64) {
+        let signal = super::owning::signal_of(record).index();
+        let copies = self.checks.copies.get(&position);
+        let count = 1 + copies.map_or(0, BTreeSet::len);
+        let acks = self.quorum_of(record).acks;
+        let is_in_files = self.tables.0[signal].rows.contains_key(&position);
+        if count < acks && !is_in_files && !self.allow_degraded {
+            let what = format!("record {record} is acknowledged with {count} fsyncs of {acks}");
+            self.checks.too_few.get_or_insert(what);
         }
     }
 
@@ -154,6 +183,9 @@ impl World {
     pub fn finish(&mut self) {
         for index in 0..self.nodes.len() {
             self.report.faults += self.nodes[index].disk.injected();
+        }
+        if let Some(what) = self.checks.too_few.take() {
+            self.violated(Invariant::I1DurableAck, what);
         }
         if !self.report.violations.is_empty() {
             return;

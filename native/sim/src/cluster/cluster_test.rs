@@ -14,6 +14,7 @@ fn i1_to_i10_hold_for_a_cluster_on_every_seed_and_it_comes_to_rest() {
     let report = &sum.report;
     assert!(report.acknowledged > 50_000, "{report:?}");
     assert!(report.crashes > 2_000 && report.faults > 1_000 && report.flipped > 100);
+    assert!(report.overdue > 1_000, "{report:?}");
 }
 
 #[test]
@@ -58,6 +59,12 @@ const LOST: [Invariant; 3] = [
 #[test]
 fn acknowledging_at_one_fsync_is_found() {
     found(Breakage::AcknowledgeAtOne, &LOST);
+}
+
+#[test]
+fn acknowledging_all_tenants_with_the_fewest_fsyncs_is_found_by_the_count_and_by_the_loss() {
+    found(Breakage::AcknowledgeByFewest, &[Invariant::I1DurableAck]);
+    found(Breakage::AcknowledgeByFewest, &LOST);
 }
 
 #[test]

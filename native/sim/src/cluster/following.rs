@@ -62,11 +62,14 @@ impl World {
             let queue = std::mem::take(&mut process.journal_queue);
             let (tickets, writes): (Vec<u64>, Vec<Write>) = queue.into_iter().unzip();
             let outcomes = process.journal.commit_each(&writes);
-            for (ticket, outcome) in tickets.into_iter().zip(outcomes) {
+            for ((ticket, write), outcome) in tickets.into_iter().zip(&writes).zip(outcomes) {
                 if let Err(error) = &outcome {
                     world.note(&[10, node as u64], || {
                         format!("n{node} journal refuses: {error}")
                     });
+                }
+                if let (Write::Frames(frames), Ok(())) = (write, &outcome) {
+                    world.checks.synced(node, frames);
                 }
                 process.follower.written(ticket, &outcome);
             }

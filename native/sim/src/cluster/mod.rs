@@ -15,6 +15,7 @@
 //! - `world`: time, events, nodes; `network`: what becomes of a packet.
 //! - `process`: what runs on a node; `owning`, `following`, `recovering`, `returning`, `flushing`:
 //!   its parts; `register`, `tables`: what all share.
+//! - `tenants`: the quorums that they ask for.
 //! - `clients`, `readers`: who uses it, and what must hold for them; `check`: what must hold at all.
 //! - `nemesis`: what goes wrong. `breakage`: what is broken on purpose.
 
@@ -32,6 +33,7 @@ mod recovering;
 mod register;
 mod returning;
 mod tables;
+mod tenants;
 mod world;
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use otlake_base::invariant::Invariant;
-use otlake_base::{Code, Kind, Signal};
+use otlake_base::{Code, Kind, Result, Signal};
 use otlake_log::Record;
 use otlake_replicate::owner::{Output, Proposed};
 
@@ -13,6 +13,7 @@ use super::Breakage;
 use super::flushing::Row;
 use super::process::{Asked, CACHE_BYTES, Process, Request, WINDOW_BYTES};
 use super::register::{Ask, Reply};
+use super::tenants::tenant_of;
 use super::world::{Event, World};
 
 /// How long the register may take to answer.
@@ -59,7 +60,8 @@ impl World {
             }
         }
         let now = self.local(node);
-        if let Err(error) = process.owner.admit(signal_of(record), now) {
+        let (signal, tenant) = (signal_of(record), tenant_of(record));
+        if let Err(error) = process.owner.admit(signal, tenant, now) {
             self.refuses(error.code);
             self.answer(client, attempt, None);
             return;
@@ -85,7 +87,7 @@ impl World {
         process.log.append(
             Record {
                 signal: signal_of(record),
-                tenant: "t".into(),
+                tenant: tenant_of(record).into(),
                 received_unix_nano: record,
                 payload: payload(record),
             },
@@ -128,6 +130,7 @@ impl World {
                         process.waiting.push_back((sequence, record));
                         let now = world.local(node);
                         if world.broken_by(Breakage::AcknowledgeAtOne) {
+                            world.reads_back(process, sequence, record);
                             world.acknowledge(process, sequence, record);
                         }
                         process.owner.appended(frame, now);
@@ -146,14 +149,33 @@ impl World {
         }
     }
 
-    /// A record is done: it is readable from now on, and whoever waits is told.
+    /// A record is readable from now on.
+    fn reads_back(&mut self, process: &mut Process, sequence: u64, record: u64) {
+        process.live[signal_of(record).index()].push_back(Row {
+            position: (process.stream, sequence),
+            record,
+            epoch: otlake_replicate::owner::FIRST_EPOCH,
+        });
+    }
+
+    /// The next record that waits; it must be this one.
+    fn next_waiting(&mut self, process: &mut Process, sequence: u64) -> Option<u64> {
+        let (first, record) = process.waiting.pop_front()?;
+        if first != sequence {
+            let what = format!("{sequence} is done before {first}");
+            self.violated(Invariant::I2NothingLost, what);
+        }
+        Some(record)
+    }
+
+    /// A record that is readable is done: whoever waits is told.
     fn acknowledge(&mut self, process: &mut Process, sequence: u64, record: u64) {
         let node = process.node;
         let position = (process.stream, sequence);
         let signal = signal_of(record);
         let status = process.owner.status();
         let current = status.ensembles.current();
-        let alone = current.is_none_or(|current| current.of(signal).acks == 1);
+        let alone = current.is_none_or(|current| self.acks_of(record, current.of(signal)) == 1);
         self.note(&[7, record, sequence], || {
             format!(
                 "n{node} acknowledges {record} at {sequence}{}",
@@ -162,11 +184,6 @@ impl World {
         });
         self.acknowledged(position, record, alone);
         self.may_lose_power(node);
-        process.live[signal.index()].push_back(Row {
-            position,
-            record,
-            epoch: otlake_replicate::owner::FIRST_EPOCH,
-        });
         self.nodes[node].stored.insert(record, position);
         if let Some(request) = process.requests.remove(&record) {
             for (client, attempt) in request.waiters {
@@ -206,24 +223,40 @@ impl World {
                             self.after(delay, Event::Restart(node, incarnation));
                         }
                     }
-                    Output::Done { sequence, outcome } => {
-                        let Some((first, record)) = process.waiting.pop_front() else {
-                            continue;
-                        };
-                        if first != sequence {
-                            let what = format!("{sequence} is done before {first}");
-                            self.violated(Invariant::I2NothingLost, what);
-                        }
-                        match outcome {
-                            Ok(()) if self.broken_by(Breakage::AcknowledgeAtOne) => {}
-                            Ok(()) => self.acknowledge(process, sequence, record),
-                            Err(error) => {
-                                self.refuses(error.code);
-                                self.fail_request(process, record);
+                    Output::Overdue { sequence } => {
+                        if let Some(record) = self.next_waiting(process, sequence) {
+                            self.note(&[18, record, sequence], || {
+                                format!("n{node} lets others pass {record} at {sequence}")
+                            });
+                            self.checks.overdue += 1;
+                            process.overdue.insert(sequence, record);
+                            if !self.broken_by(Breakage::AcknowledgeAtOne) {
+                                self.reads_back(process, sequence, record);
                             }
                         }
                     }
+                    Output::Done { sequence, outcome } => self.done(process, sequence, outcome),
                 }
+            }
+        }
+    }
+
+    fn done(&mut self, process: &mut Process, sequence: u64, outcome: Result<()>) {
+        let overdue = process.overdue.remove(&sequence);
+        let Some(record) = overdue.or_else(|| self.next_waiting(process, sequence)) else {
+            return;
+        };
+        match outcome {
+            Ok(()) if self.broken_by(Breakage::AcknowledgeAtOne) => {}
+            Ok(()) => {
+                if overdue.is_none() {
+                    self.reads_back(process, sequence, record);
+                }
+                self.acknowledge(process, sequence, record);
+            }
+            Err(error) => {
+                self.refuses(error.code);
+                self.fail_request(process, record);
             }
         }
     }

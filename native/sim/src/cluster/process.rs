@@ -5,9 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use otlake_base::{Result, StreamId};
+use otlake_base::{Result, Signal, StreamId};
 use otlake_log::{Durability, Frame, LogConfig, SteppedLog};
-use otlake_replicate::Quorum;
 use otlake_replicate::drive::OldStreams;
 use otlake_replicate::follower::Follower;
 use otlake_replicate::journal::{JournalConfig, JournalCore, Write};
@@ -18,6 +17,7 @@ use super::Breakage;
 use super::flushing::{Batch, Row};
 use super::network::Packet;
 use super::recovering::Task;
+use super::tenants::fewest;
 use super::world::{Event, World};
 use crate::disk::Fate;
 
@@ -31,19 +31,6 @@ pub const WINDOW_BYTES: usize = 2048;
 pub const CACHE_BYTES: usize = 4096;
 const SEGMENT_BYTES: u64 = 8192;
 const MAX_BYTES: u64 = 4 * 1024 * 1024;
-
-/// The quorums of the simulation: the defaults, with shorter time-outs.
-pub const QUORUM: [Quorum; 3] = [
-    Quorum {
-        timeout: Duration::from_secs(2),
-        ..Quorum::DEFAULTS[0]
-    },
-    Quorum {
-        timeout: Duration::from_secs(2),
-        ..Quorum::DEFAULTS[1]
-    },
-    Quorum::DEFAULTS[2],
-];
 
 /// A record on its way.
 pub struct Request {
@@ -78,6 +65,8 @@ pub struct Process {
     pub owner: Owner,
     /// Records whose quorum is awaited, in the order of the sequence.
     pub waiting: VecDeque<(u64, u64)>,
+    /// Records that are readable and wait for it still, by sequence.
+    pub overdue: BTreeMap<u64, u64>,
     pub requests: BTreeMap<u64, Request>,
     pub follower: Follower,
     pub journal: JournalCore,
@@ -164,7 +153,10 @@ impl World {
         let follower = Follower::new(identity, journal.reader().contents(), metrics);
         let config = OwnerConfig {
             stream,
-            quorum: QUORUM,
+            quorums: match self.broken_by(Breakage::AcknowledgeByFewest) {
+                true => fewest(&self.quorums),
+                false => self.quorums.clone(),
+            },
             allow_degraded: self.allow_degraded,
             window_bytes: WINDOW_BYTES,
             cache_bytes: CACHE_BYTES,
@@ -192,6 +184,7 @@ impl World {
             answers: Answers::default(),
             owner,
             waiting: VecDeque::new(),
+            overdue: BTreeMap::new(),
             requests: BTreeMap::new(),
             follower,
             journal,
@@ -293,9 +286,13 @@ impl World {
             .map(|other| Arc::clone(&self.nodes[other].name))
             .collect();
         let logs = names.get(1).or(names.first()).cloned();
+        let first = |signal| {
+            let count = self.quorums.copies(signal) - 1;
+            names.iter().take(count).cloned().collect()
+        };
         [
-            names.iter().take(2).cloned().collect(),
-            names.iter().take(1).cloned().collect(),
+            first(Signal::Traces),
+            first(Signal::Metrics),
             logs.into_iter().collect(),
         ]
     }

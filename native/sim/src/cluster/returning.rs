@@ -11,6 +11,7 @@ use otlake_log::StreamReader;
 use super::owning::{record_of, signal_of};
 use super::process::{Asked, Process, Request};
 use super::register::{Ask, StreamRecord, StreamState};
+use super::tenants::tenant_of;
 use super::world::World;
 
 impl World {
@@ -91,7 +92,10 @@ impl World {
             .retain(|(_, record)| !stored.contains_key(record));
         for (origin, record) in process.to_return.clone() {
             if process.requests.contains_key(&record)
-                || process.owner.admit(signal_of(record), now).is_err()
+                || process
+                    .owner
+                    .admit(signal_of(record), tenant_of(record), now)
+                    .is_err()
             {
                 continue;
             }

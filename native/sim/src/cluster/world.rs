@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use otlake_base::invariant::Invariant;
 use otlake_base::{Metrics, StreamId};
+use otlake_replicate::Quorums;
 
 use super::check::Checks;
 use super::clients::Client;
@@ -16,6 +17,7 @@ use super::process::Process;
 use super::readers::Reading;
 use super::register::{Ask, Register, Reply};
 use super::tables::Tables;
+use super::tenants::quorums_of;
 use super::{Breakage, Plan};
 use crate::chance::{Chance, draw};
 use crate::clock::SimClock;
@@ -152,6 +154,7 @@ pub struct World {
     pub healed: Option<Duration>,
     pub at_rest: bool,
     pub allow_degraded: bool,
+    pub quorums: Quorums,
     /// The longest that a journal's disk takes for a group, in milliseconds.
     pub journal_ms: u64,
     pub report: Report,
@@ -205,6 +208,7 @@ impl World {
             healed: None,
             at_rest: false,
             allow_degraded: chance.per_mille(150),
+            quorums: quorums_of(seed),
             journal_ms: if chance.per_mille(600) { 12 } else { 150 },
             report: Report::default(),
             chance,
@@ -389,6 +393,7 @@ impl World {
         self.report.operations = self.events;
         self.report.acknowledged = self.checks.acknowledged;
         self.report.refused = self.checks.refused;
+        self.report.overdue = self.checks.overdue;
         self.report
     }
 }
