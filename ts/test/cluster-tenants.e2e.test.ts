@@ -69,7 +69,10 @@ async function expectOnce(nodes: ClusterNodes, requests: Record<string, number>)
   for (const node of nodes.running) {
     for (const [tenant, sent] of Object.entries(requests)) {
       const found = await count(node, tenant, { 'x-scope-orgid': tenant })
-      expect(found, `${tenant} at ${node.name}`).toEqual({ rows: sent * SPANS, spans: sent * SPANS })
+      expect(found, `${tenant} at ${node.name}`).toEqual({
+        rows: sent * SPANS,
+        spans: sent * SPANS,
+      })
     }
   }
   expect(await nodes.violations()).toEqual([])

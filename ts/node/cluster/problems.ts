@@ -79,7 +79,9 @@ function lacking({ round, quorum, tenants, self }: Place): string[] {
       const others = own.some((tenant) => tenant.acks <= copies)
       found.push(refused(others ? `${signal} of most tenants` : signal, acks))
     }
-    const lacks = own.filter((tenant) => tenant.acks > copies && !(copies < acks && tenant.acks <= acks))
+    const lacks = own.filter(
+      (tenant) => tenant.acks > copies && !(copies < acks && tenant.acks <= acks),
+    )
     for (const needed of new Set(lacks.map((tenant) => tenant.acks))) {
       const names = lacks.filter((tenant) => tenant.acks === needed).map(({ tenant }) => tenant)
       const more = names.length > NAMED ? ` and ${names.length - NAMED} more` : ''

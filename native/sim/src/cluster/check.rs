@@ -6,6 +6,8 @@ use std::time::Duration;
 use otlake_base::StreamId;
 use otlake_base::invariant::Invariant;
 use otlake_log::Frame;
+use otlake_replicate::Ranges;
+use otlake_replicate::follower::Contents;
 
 use super::world::World;
 
@@ -55,11 +57,24 @@ impl Checks {
 
     /// A node's journal has fsynced these.
     pub fn synced(&mut self, node: usize, frames: &[Frame]) {
-        for frame in frames {
-            let of = frame.position();
-            let copies = self.copies.entry((of.stream, of.sequence)).or_default();
-            copies.insert(node);
+        for of in frames.iter().map(Frame::position) {
+            self.has_copy(node, (of.stream, of.sequence));
         }
+    }
+
+    /// A node's journal has found these when it was opened: also what it could not say when it wrote it.
+    pub fn found(&mut self, node: usize, contents: &BTreeMap<StreamId, Contents>) {
+        for (stream, of) in contents {
+            for (first, last) in of.ranges.iter().flat_map(Ranges::iter) {
+                for sequence in first..=last {
+                    self.has_copy(node, (*stream, sequence));
+                }
+            }
+        }
+    }
+
+    fn has_copy(&mut self, node: usize, position: (StreamId, u64)) {
+        self.copies.entry(position).or_default().insert(node);
     }
 }
 

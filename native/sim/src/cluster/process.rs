@@ -150,7 +150,9 @@ impl World {
                 .to_owned();
         }
         let metrics = Arc::clone(&self.metrics);
-        let follower = Follower::new(identity, journal.reader().contents(), metrics);
+        let contents = journal.reader().contents();
+        self.checks.found(node, &contents);
+        let follower = Follower::new(identity, contents, metrics);
         let config = OwnerConfig {
             stream,
             quorums: match self.broken_by(Breakage::AcknowledgeByFewest) {
