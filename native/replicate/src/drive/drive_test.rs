@@ -17,7 +17,15 @@ use crate::journal::JournalConfig;
 use crate::owner::Proposed;
 use crate::recovery::{Recovery, RecoveryConfig};
 use crate::testing::{name, names};
-use crate::{Ensemble, Ensembles, Ranges};
+use crate::{Ensemble, Ensembles, Quorum, Quorums, Ranges};
+
+/// A tenant whose spans need all three nodes.
+const STRICT: &str = "strict";
+const OF_STRICT: Quorum = Quorum {
+    copies: 3,
+    acks: 3,
+    timeout: Duration::from_millis(300),
+};
 
 /// The metadata group: streams with their epochs and ensembles.
 #[derive(Default)]
@@ -80,6 +88,7 @@ fn node(of: &str, dir: &Path, network: &MemoryNetwork, group: &Arc<Group>) -> No
     network.join(&name, Arc::clone(&service));
     let config = ReplicatorConfig {
         cache_bytes: 16 * 1024,
+        quorums: Quorums::default().with(Signal::Traces, STRICT.into(), OF_STRICT),
         ..ReplicatorConfig::default()
     };
     let replicator = Replicator::start(
@@ -252,6 +261,62 @@ async fn i2_what_was_acknowledged_is_recovered_byte_for_byte_without_its_owner()
     for node in &cluster.nodes {
         assert!(!node.service.holding().contains(&stream));
     }
+}
+
+/// Appends a record of a tenant that waits for all three nodes; resolves when it is readable, to what is
+/// told when it is acknowledged.
+async fn append_overdue(node: &Node) -> (Position, oneshot::Receiver<Result<()>>) {
+    let (sender, readable) = oneshot::channel();
+    let (told, acknowledged) = oneshot::channel();
+    let replicator = Arc::clone(&node.replicator);
+    let record = Record {
+        tenant: STRICT.into(),
+        ..record(Signal::Traces, "for all".into())
+    };
+    let on_durable = move |outcome: Result<Position>| {
+        let position = outcome.expect("it is readable");
+        assert!(replicator.is_overdue(position));
+        let then = move |outcome| {
+            let _ = told.send(outcome);
+        };
+        replicator.when_acknowledged(position, Box::new(then));
+        let _ = sender.send(position);
+    };
+    node.replicator.append(record, Box::new(on_durable));
+    (readable.await.expect("it is readable"), acknowledged)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i1_a_record_that_waits_for_more_nodes_lets_others_pass_and_is_told_when_it_has_them() {
+    let cluster = cluster().await;
+    let owner = &cluster.nodes[0];
+    let patience = |tenant| owner.replicator.patience(Signal::Traces, tenant);
+    assert_eq!(patience(STRICT), Some(OF_STRICT.timeout));
+    assert_eq!(patience("default"), Some(Duration::from_secs(5)));
+    cluster.network.cut(&name("c"));
+    let (position, mut acknowledged) = append_overdue(owner).await;
+    let behind = append(owner, Signal::Traces, "behind".into()).await;
+    assert_eq!(behind.expect("two have it").sequence, position.sequence + 1);
+    assert!(acknowledged.try_recv().is_err(), "two are not three");
+    assert!(owner.replicator.admit(Signal::Traces, STRICT).is_err());
+    cluster.network.heal(&name("c"));
+    acknowledged
+        .await
+        .expect("it is told")
+        .expect("all have it");
+    // It is there when it is in files, too; and nothing is once another has the stream.
+    cluster.network.cut(&name("c"));
+    let (in_files, acknowledged) = append_overdue(owner).await;
+    let (after, refused) = append_overdue(owner).await;
+    owner.replicator.release(Signal::Traces, in_files);
+    acknowledged
+        .await
+        .expect("it is told")
+        .expect("it is in files");
+    owner.replicator.fence(2);
+    let error = refused.await.expect("it is told").expect_err("fenced");
+    assert_eq!(error.code, Code::ClusterFenced);
+    assert_eq!(owner.replicator.last_durable(), after.sequence);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
