@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use otlake_base::{Code, Signal};
 use proptest::prelude::*;
 
+use crate::message::Message;
 use crate::owner::Proposed;
 use crate::owner_driven::Driven;
 use crate::testing::{ms, name};
@@ -109,11 +110,27 @@ fn held_up() -> Driven {
     driven
 }
 
+/// Up to where followers are told that everything is acknowledged.
+fn told(driven: &mut Driven) -> u64 {
+    driven.sent.clear();
+    driven.wait(250);
+    let mut beats = driven.sent.iter().filter_map(|(_, message)| match message {
+        Message::Beat { acknowledged, .. } => Some(*acknowledged),
+        _ => None,
+    });
+    beats.next_back().expect("a beat")
+}
+
 #[test]
 fn a_record_whose_quorum_is_late_lets_others_pass_and_is_acknowledged_when_it_has_it() {
     let mut driven = held_up();
     assert_eq!(driven.overdue, [1]);
     assert_eq!(driven.acknowledged(), [2]);
+    assert_eq!(
+        told(&mut driven),
+        0,
+        "followers take it for no resend's success"
+    );
     assert_eq!(driven.owner.status().overdue, 1);
     driven.append_for("default", Signal::Traces);
     driven.durable("f1", 1, 3, 3);
@@ -122,6 +139,7 @@ fn a_record_whose_quorum_is_late_lets_others_pass_and_is_acknowledged_when_it_ha
     driven.wait(100);
     assert_eq!(driven.acknowledged(), [2, 3, 1]);
     assert_eq!(driven.owner.status().overdue, 0);
+    assert_eq!(told(&mut driven), 3);
 }
 
 #[test]

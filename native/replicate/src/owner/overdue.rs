@@ -15,6 +15,12 @@ use super::{Kept, Output, Owner};
 use crate::ensemble::Ensemble;
 
 impl Owner {
+    /// Everything up to here is acknowledged: others may tell a resend of it as stored.
+    pub(super) fn acknowledged(&self) -> u64 {
+        let before = |first: &u64| first - 1;
+        self.overdue.first().map_or(self.done, before)
+    }
+
     /// Whether a record that lacks its quorum lets those behind it pass.
     pub(super) fn lets_pass(&self, sequence: u64, kept: &Kept, now: Duration) -> bool {
         let is_late = kept.appended + kept.quorum.timeout < now;

@@ -177,6 +177,7 @@ impl Owner {
             self.beat_at = now + BEAT;
         }
         let (stream, epoch, released) = (self.config.stream, self.epoch, self.released);
+        let acknowledged = self.acknowledged();
         let hello = self.hello();
         for (name, cursor) in &mut self.cursors {
             let Some(link) = cursor.link else { continue };
@@ -189,7 +190,7 @@ impl Owner {
                         epoch,
                         sent: u64::try_from(now.as_nanos()).unwrap_or(u64::MAX),
                         released,
-                        acknowledged: self.done,
+                        acknowledged,
                     },
                 });
             }
