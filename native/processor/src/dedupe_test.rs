@@ -586,6 +586,7 @@ fn i2_i3_a_copy_is_known_as_stored_once_it_is_acknowledged_and_recovered_all_the
     assert!(matches!(claim, Claim::Undecided(of) if of == [record(7, 1)]));
     let claim = dedupe.claim(Signal::Traces, part(1, 10..15), 1);
     assert!(matches!(claim, Claim::First(_)), "other shards");
+    drop(claim);
     dedupe.acknowledged(StreamId(7), 2, [0; 3]);
     assert!(is_stored(&dedupe, 1) && is_stored(&dedupe, 2) && !is_stored(&dedupe, 3));
     let beside = |sequence| shards_beside(&dedupe, (record(7, sequence), Stage::Recovering), 1);
