@@ -1,4 +1,5 @@
-//! Finds one key in an attribute column's JSON text, in one pass and without building a tree.
+//! Finds one key in an attribute column's JSON text, in one pass and without building a tree; and
+//! the elements of an array, likewise.
 //!
 //! The first entry whose key matches wins, as in OTLP. Text is unescaped only where it holds a
 //! backslash; everything else is borrowed from the column.
@@ -174,6 +175,38 @@ impl<'a> Iterator for Entries<'a> {
         let start = self.at;
         self.value()?;
         Some((name, self.json.get(start..self.at)?))
+    }
+}
+
+/// The elements of an array, each as raw JSON text. Ends at the first byte that is not JSON.
+pub struct Elements<'a>(Entries<'a>);
+
+impl<'a> Elements<'a> {
+    /// `None` where the text is not an array.
+    pub fn new(json: &'a str) -> Option<Self> {
+        let mut at = Entries { json, at: 0 };
+        at.space();
+        (at.peek()? == b'[').then_some(())?;
+        at.at += 1;
+        Some(Elements(at))
+    }
+}
+
+impl<'a> Iterator for Elements<'a> {
+    type Item = &'a str;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.space();
+        if self.0.peek()? == b',' {
+            self.0.at += 1;
+            self.0.space();
+        }
+        if self.0.peek()? == b']' {
+            return None;
+        }
+        let start = self.0.at;
+        self.0.value()?;
+        self.0.json.get(start..self.0.at)
     }
 }
 

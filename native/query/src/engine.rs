@@ -20,7 +20,10 @@ use datafusion::datasource::physical_plan::ParquetFileReaderFactory;
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::execution::{FunctionRegistry, SessionStateDefaults, TaskContext};
+use datafusion::execution::{
+    FunctionRegistry, SendableRecordBatchStream, SessionStateDefaults, TaskContext,
+};
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionConfig;
@@ -41,6 +44,7 @@ use crate::functions;
 use crate::limited::{Account, Limited, Started, within};
 use crate::memory::Share;
 use crate::reader::CheckedReaderFactory;
+use crate::reading::{ReadRequest, ReadResult, Reading};
 use crate::statement::{self, Parameters};
 use crate::syntax::{Ids, Syntax};
 use crate::table::LakeTable;
@@ -419,6 +423,55 @@ impl QueryEngine {
         within(self.config.timeout_ms, work).await
     }
 
+    /// Does `work` on what the engine reads for it: admitted, timed and counted as a query.
+    ///
+    /// # Errors
+    /// Those of `work`, and `QUERY_OVERLOADED`, `QUERY_TIMEOUT`, `QUERY_SESSION`,
+    /// `QUERY_INCOMPLETE` and others.
+    pub async fn read<T, F>(
+        &self,
+        request: ReadRequest,
+        work: impl FnOnce(Arc<Reading>) -> F,
+    ) -> Result<ReadResult<T>>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let timeout_ms = smaller(self.config.timeout_ms, request.timeout_ms);
+        let metrics = Arc::clone(&self.metrics);
+        let mut account = Account::new(request.kind, Arc::clone(&self.clock), metrics);
+        let pass = self.admission.enter().await;
+        let _pass = pass.inspect_err(|error| account.end(Some(error)))?;
+        let whole = async {
+            let batch_rows = self.batch_rows();
+            let as_query = QueryRequest {
+                tenant: request.tenant,
+                consistency: request.consistency,
+                partial: request.partial,
+                ..QueryRequest::default()
+            };
+            let (state, tables) = self.session(&as_query, &batch_rows)?;
+            let table = tables
+                .into_iter()
+                .find(|table| table.table() == request.table);
+            let table = table.ok_or_else(|| {
+                let message = format!("there is no table `{}`", request.table.name());
+                Error::new(Code::Internal, message)
+            })?;
+            table.gather(request.wanted).await?;
+            let reading = Arc::new(Reading::new(state, table, batch_rows));
+            let value = work(Arc::clone(&reading)).await?;
+            let (session, missing) = seen([reading.table()]);
+            Ok(ReadResult {
+                value,
+                session,
+                missing,
+            })
+        };
+        let result = within(timeout_ms, whole).await;
+        account.end(result.as_ref().err());
+        result
+    }
+
     /// The time of one query.
     pub(crate) fn timeout(&self) -> Duration {
         Duration::from_millis(self.config.timeout_ms)
@@ -434,11 +487,7 @@ impl QueryEngine {
         &self.sources
     }
 
-    async fn plan(
-        &self,
-        state: &SessionState,
-        sql: &str,
-    ) -> Result<datafusion::logical_expr::LogicalPlan> {
+    async fn plan(&self, state: &SessionState, sql: &str) -> Result<LogicalPlan> {
         statement::plan(state, sql).await.map_err(|mut error| {
             // DataFusion says which table there is not, but not which there are.
             if let Some(name) = error.message.strip_prefix("table '")
@@ -477,16 +526,7 @@ impl QueryEngine {
             });
             try_join_all(gatherings).await?;
         }
-        let mut plan = state.create_physical_plan(&logical).await.map_err(fail)?;
-        let rows = batch_rows.load(Ordering::Relaxed);
-        if rows < state.config().batch_size() {
-            // The files that it turned out to read have wide rows: every operator is to take
-            // fewer of them at a time.
-            *state.config_mut() = state.config().clone().with_batch_size(rows);
-            plan = state.create_physical_plan(&logical).await.map_err(fail)?;
-        }
-        let plan = yielding(plan).map_err(fail)?;
-        let stream = execute_stream(plan, state.task_ctx()).map_err(fail)?;
+        let stream = execute(&mut state, &logical, &batch_rows).await?;
         let (seen, missing) = seen(tables.iter().map(|table| &**table));
         Ok(Started {
             rows: stream,
@@ -539,6 +579,25 @@ impl QueryEngine {
         state.mark_start_execution();
         Ok((state, lake))
     }
+}
+
+/// Begins a plan in a session.
+pub(crate) async fn execute(
+    state: &mut SessionState,
+    logical: &LogicalPlan,
+    batch_rows: &AtomicUsize,
+) -> Result<SendableRecordBatchStream> {
+    let fail = |error| from_datafusion(&error);
+    let mut plan = state.create_physical_plan(logical).await.map_err(fail)?;
+    let rows = batch_rows.load(Ordering::Relaxed);
+    if rows < state.config().batch_size() {
+        // The files that it turned out to read have wide rows: every operator is to take
+        // fewer of them at a time.
+        *state.config_mut() = state.config().clone().with_batch_size(rows);
+        plan = state.create_physical_plan(logical).await.map_err(fail)?;
+    }
+    let plan = yielding(plan).map_err(fail)?;
+    execute_stream(plan, state.task_ctx()).map_err(fail)
 }
 
 /// What an answer may lack, as the header `otlake-partial` names it.

@@ -9,7 +9,7 @@ use otlake_base::{Code, Error};
 const HINT_NAMES: usize = 3;
 
 /// The code and message of an error from planning or running a query.
-pub(crate) fn from_datafusion(error: &DataFusionError) -> Error {
+pub fn from_datafusion(error: &DataFusionError) -> Error {
     match error {
         DataFusionError::Shared(inner) => from_datafusion(inner),
         DataFusionError::Context(_, inner) | DataFusionError::Diagnostic(_, inner) => {

@@ -9,9 +9,9 @@ use arrow::array::{
 };
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Int64Type};
-use datafusion::common::{Result, exec_err};
+use datafusion::common::{Result, ScalarValue, exec_err};
 use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility,
+    ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, lit,
 };
 
 use crate::attribute;
@@ -127,6 +127,17 @@ impl Function {
 /// Every function.
 pub(crate) fn all() -> impl Iterator<Item = ScalarUDF> {
     ALL.into_iter().map(Function::udf)
+}
+
+/// `attr_json(json, key)`: the value of an attribute as its JSON text; null where there is none.
+pub fn attribute_json(json: Expr, key: &str) -> Expr {
+    let key = lit(ScalarValue::Utf8View(Some(key.to_owned())));
+    Function::AttrJson.udf().call(vec![json, key])
+}
+
+/// `hex(bytes)`: lower-case hexadecimal text.
+pub fn hexadecimal(bytes: Expr) -> Expr {
+    Function::Hex.udf().call(vec![bytes])
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -269,7 +280,7 @@ fn keys(json: &StringViewArray) -> ArrayRef {
 }
 
 /// Lower-case hexadecimal text of bytes.
-pub(crate) fn to_hex(bytes: &[u8]) -> String {
+pub fn to_hex(bytes: &[u8]) -> String {
     let mut text = Vec::with_capacity(bytes.len() * 2);
     push_hex(bytes, &mut text);
     String::from_utf8(text).unwrap_or_default()

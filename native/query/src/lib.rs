@@ -1,5 +1,5 @@
 //! SQL over the lake: DataFusion on live batches and Parquet files, result formats, and the
-//! Flight SQL server. This is the only crate that names DataFusion; it sees storage through
+//! Flight SQL server. It and `traceql` alone name DataFusion; it sees storage through
 //! `base::TableSource` alone.
 //!
 //! - `engine`: sessions, limits, time-outs, cancellation.
@@ -9,6 +9,7 @@
 //! - `functions`, `attribute`: SQL functions, and the one-pass reader of attribute text.
 //! - `table`: a table of one moment and one tenant: live batches and pruned files.
 //! - `wanted`: what of live rows a statement needs of other nodes.
+//! - `reading`: plans of other crates over one table of one moment.
 //! - `reader`: Parquet files, each byte checked before it is used.
 //! - `trace`: a trace by its id, past the planner.
 //! - `memory`: what one query may hold of what all may hold.
@@ -25,7 +26,7 @@
 //! ```
 
 mod admission;
-mod attribute;
+pub mod attribute;
 mod engine;
 mod error;
 mod flight;
@@ -37,6 +38,7 @@ mod memory;
 pub mod pieces;
 mod plain;
 mod reader;
+mod reading;
 mod statement;
 mod syntax;
 mod table;
@@ -44,7 +46,10 @@ mod trace;
 mod wanted;
 
 pub use engine::{BatchStream, QueryConfig, QueryEngine, QueryRequest, QueryResult, named};
+pub use error::from_datafusion;
 pub use flight::{FlightConfig, FlightServer, Token};
+pub use functions::{attribute_json, hexadecimal, to_hex};
+pub use reading::{FileTimes, ReadRequest, ReadResult, Reading};
 pub use trace::TraceForm;
 
 #[cfg(test)]
