@@ -95,6 +95,39 @@ pub const TRACE_ANSWERS_BYTES: usize = 16 * 1024 * 1024;
 pub const FOOTERS_BYTES: usize = 96 * 1024 * 1024;
 /// How long a query waits for others to end, in milliseconds.
 pub const QUERY_QUEUE_MS: u64 = 5_000;
+/// Spansets, `{ … }`, of one TraceQL query (I5).
+pub const TRACEQL_CONDITIONS: usize = 63;
+/// Spansets within each other in a TraceQL query (I5).
+pub const TRACEQL_DEPTH: usize = 32;
+/// A regular expression of a TraceQL query once it is compiled, in bytes (I5).
+pub const TRACEQL_REGEX_BYTES: usize = 1024 * 1024;
+/// Traces that one search shows.
+pub const TRACEQL_SEARCH_TRACES: usize = 10_000;
+/// Spans of a spanset that one search shows.
+pub const TRACEQL_SEARCH_SPANS: usize = 10_000;
+/// Traces in which what a TraceQL query needs was found somewhere (I5).
+pub const TRACEQL_TRACES: usize = 4_000_000;
+/// Traces whose spans are looked at at once, where a query needs whole traces (I5).
+pub const TRACEQL_CHUNK_TRACES: usize = 16_384;
+/// Spans that are looked at at once, where a query needs whole traces (I5).
+pub const TRACEQL_SPANS: usize = 4_000_000;
+/// How far before and behind the spans that match a trace's other spans are looked for, in
+/// milliseconds.
+pub const TRACEQL_TRACE_AROUND_MS: u64 = 3_600_000;
+/// Rows of files of the newest part that is searched first; each older part has twice as many.
+pub const TRACEQL_WINDOW_ROWS: u64 = 524_288;
+/// Keys of attributes, or values of one, that one answer tells.
+pub const TRACEQL_TAGS: usize = 100_000;
+/// Series of one TraceQL query (I5).
+pub const TRACEQL_SERIES: usize = 10_000;
+/// Steps of one TraceQL query over a range (I5).
+pub const TRACEQL_STEPS: usize = 11_000;
+/// Values of all series of one TraceQL query (I5).
+pub const TRACEQL_SAMPLES: usize = 2_000_000;
+/// Exemplars of one TraceQL query.
+pub const TRACEQL_EXEMPLARS: usize = 1_000;
+/// Values of attributes that `compare` tells apart (I5).
+pub const TRACEQL_COMPARED: usize = 500_000;
 /// Live batches that a slow `tail` may fall behind before some are skipped.
 pub const TAIL_BATCHES: usize = 256;
 /// Bytes of those batches, for all tails together; a batch beyond it is skipped (I5).
