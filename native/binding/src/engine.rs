@@ -195,6 +195,17 @@ impl Engine {
             .ok_or_else(|| Error::new(Code::HandleClosed, "the store was closed"))
     }
 
+    /// What answers queries, and whether other nodes have a part in it.
+    pub fn asking(&self) -> Result<(Arc<QueryEngine>, bool)> {
+        let open = self.opened()?;
+        Ok((Arc::clone(&open.queries), open.reads.is_joined()))
+    }
+
+    /// Where queries run.
+    pub fn asking_runtime(&self) -> &Handle {
+        &self.asking
+    }
+
     pub async fn ingest(
         &self,
         signal: &str,

@@ -12,6 +12,7 @@
 //! - `servers.rs`: the OTLP receiver and the Flight SQL server as handles.
 //! - `export.rs`: the rows of an answer as OTLP.
 //! - `trace.rs`: a trace as OTLP, part by part.
+//! - `traceql.rs`: TraceQL, JSON in and out.
 //! - `byte_stream.rs`: results that the consumer pulls, chunk by chunk.
 //! - `verification.rs`: the check of a data folder.
 //! - `log_sink.rs`: what the native module has to say, into the node's log.
@@ -26,6 +27,7 @@ mod log_sink;
 mod records;
 mod servers;
 mod trace;
+mod traceql;
 mod verification;
 
 use std::collections::HashMap;
@@ -42,6 +44,7 @@ use records::{
     Stats, StoreConfig, TailRequest,
 };
 use servers::{FlightServer, Receiver};
+use traceql::{Asked, TraceqlAnswer};
 
 /// napi's own runtime only carries promises; the work runs on the engine's.
 #[napi_derive::module_init]
@@ -179,6 +182,30 @@ impl Engine {
             session.as_deref(),
             &encoding,
         )?)
+    }
+
+    /// The newest traces with spansets of a TraceQL query.
+    #[napi]
+    pub async fn search_traces(&self, request: String) -> Result<TraceqlAnswer> {
+        Ok(self.0.traceql(Asked::Traces, request).await?)
+    }
+
+    /// The keys of attributes, by scope.
+    #[napi]
+    pub async fn trace_tags(&self, request: String) -> Result<TraceqlAnswer> {
+        Ok(self.0.traceql(Asked::Tags, request).await?)
+    }
+
+    /// The values of an attribute or an intrinsic.
+    #[napi]
+    pub async fn trace_tag_values(&self, request: String) -> Result<TraceqlAnswer> {
+        Ok(self.0.traceql(Asked::TagValues, request).await?)
+    }
+
+    /// Series of spans over time; without a step one value of each.
+    #[napi]
+    pub async fn trace_metrics(&self, request: String) -> Result<TraceqlAnswer> {
+        Ok(self.0.traceql(Asked::Metrics, request).await?)
     }
 
     /// Follows a table: one JSON object a line for each row acknowledged from now on.
