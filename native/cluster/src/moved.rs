@@ -5,7 +5,7 @@
 //! that one is not reached, everybody: those that held its copies know. What is asked costs a way there and
 //! back, and only as long as a request can still come that was sent before the move. Nobody is waited for
 //! who is not reached: what is not in files of its stream is held against what was stored anew
-//! when that is recovered. One that is only slow is: the request has to come again.
+//! when that is recovered. An earlier owner that is only slow is: the request has to come again.
 //!
 //! ```text
 //! question  signal:u8 request:u128                                                     little-endian
@@ -68,6 +68,14 @@ struct Earlier {
     until: Duration,
 }
 
+/// Who is asked about a part of a request.
+struct Knowing {
+    /// Earlier owners of its shards.
+    owners: BTreeSet<Arc<str>>,
+    /// They, and where some are not known or not reached all others.
+    nodes: BTreeSet<Arc<str>>,
+}
+
 impl Earlier {
     fn counts(&self, now: Duration) -> bool {
         now < self.until.saturating_add(HORIZON)
@@ -116,7 +124,7 @@ impl Moved {
 
     /// Whether anybody is asked about any shard of the signal.
     pub(crate) fn asks(&self, signal: Signal) -> bool {
-        !self.who_knows(signal, &ShardSet::ALL).is_empty()
+        !self.who_knows(signal, &ShardSet::ALL).nodes.is_empty()
     }
 
     /// Which of these shards others have stored of the request, where they have moved here.
@@ -124,7 +132,7 @@ impl Moved {
     /// # Errors
     /// `INGEST_OVERLOADED`, `PEER_TIMEOUT`, `PEER_OVERLOADED` where one of them does not say yet.
     pub(crate) async fn stored(&self, signal: Signal, mark: &Slice) -> Result<Elsewhere> {
-        let nodes = self.who_knows(signal, &mark.shards);
+        let Knowing { owners, nodes } = self.who_knows(signal, &mark.shards);
         let peers = self.peers.get().and_then(Weak::upgrade);
         let Some(peers) = peers.filter(|_| !nodes.is_empty()) else {
             return Ok(Elsewhere::default());
@@ -136,21 +144,24 @@ impl Moved {
         let ask = |nodes: Vec<Arc<str>>| {
             join_all(nodes.into_iter().map(|node| {
                 let (peers, question) = (&peers, question.clone());
-                async move { answered(&peers.call(&node, STORED, question, TIMEOUT).await?) }
+                async move {
+                    let answer = peers.call(&node, STORED, question, TIMEOUT).await;
+                    (node, answer.and_then(|answer| answered(&answer)))
+                }
             }))
         };
         let mut answers = ask(nodes.iter().cloned().collect()).await;
-        if answers.iter().any(Result::is_err) {
+        if answers.iter().any(|(_, answer)| answer.is_err()) {
             let others = self.state.lock().view.others(&self.name);
             let rest = others.into_iter().filter(|other| !nodes.contains(other));
             answers.extend(ask(rest.collect()).await);
         }
         let mut elsewhere = Elsewhere::default();
         let mut unsaid = None;
-        for answer in answers {
+        for (node, answer) in answers {
             let (shards, position) = match answer {
                 Ok(answer) => answer,
-                Err(error) if will_say(&error) => {
+                Err(error) if will_say(&error, owners.contains(&node)) => {
                     unsaid = Some(error);
                     continue;
                 }
@@ -178,42 +189,46 @@ impl Moved {
     }
 
     /// The nodes that may have stored these shards a short while ago.
-    fn who_knows(&self, signal: Signal, shards: &ShardSet) -> BTreeSet<Arc<str>> {
+    fn who_knows(&self, signal: Signal, shards: &ShardSet) -> Knowing {
         let now = self.clock.monotonic();
         let state = self.state.lock();
         let others = state.view.others(&self.name);
         let owners = &state.view.owners[signal.index()];
-        let mut nodes = BTreeSet::new();
+        let (mut earlier_owners, mut is_unknown) = (BTreeSet::new(), false);
         for (shard, earlier) in state.earlier[signal.index()].iter().enumerate() {
             if !shards.contains(shard) {
                 continue;
             }
             // Where its owner is not reached: what comes here in its place came there before.
-            let mut is_unknown = owners[shard] != self.name;
+            is_unknown |= owners[shard] != self.name;
             for each in earlier.iter().filter(|each| each.counts(now)) {
                 match &each.owner {
                     Some(owner) if *owner == self.name => {}
                     Some(owner) if others.contains(owner) => {
-                        nodes.insert(Arc::clone(owner));
+                        earlier_owners.insert(Arc::clone(owner));
                     }
                     _ => is_unknown = true,
                 }
             }
-            if is_unknown {
-                nodes.extend(others);
-                break;
-            }
         }
-        nodes
+        let mut nodes = earlier_owners.clone();
+        if is_unknown {
+            nodes.extend(others);
+        }
+        Knowing {
+            owners: earlier_owners,
+            nodes,
+        }
     }
 }
 
-/// Whether the node is there, and tells when it is asked again.
-fn will_say(error: &Error) -> bool {
-    matches!(
-        error.code,
-        Code::IngestOverloaded | Code::PeerTimeout | Code::PeerOverloaded
-    )
+/// Whether it is worth while to ask the node again: it said so itself, or it is slow and had the shard.
+fn will_say(error: &Error, is_owner: bool) -> bool {
+    match error.code {
+        Code::IngestOverloaded => true,
+        Code::PeerTimeout | Code::PeerOverloaded => is_owner,
+        _ => false,
+    }
 }
 
 fn answered(answer: &[u8]) -> Result<(ShardSet, Position)> {

@@ -13,7 +13,6 @@
 //!  <data>/dedupe/<signal>.window          what a resend is told by
 //! ```
 //!
-//! - `copies`: of the resends those that other nodes have stored, of which this node holds copies.
 //! - `adopt`: records of streams that other nodes wrote, or earlier starts of this one.
 //! - `config`: what a node is opened with.
 //! - `data_dir`: the folder and its lock.
@@ -30,7 +29,6 @@
 
 mod adopt;
 mod config;
-mod copies;
 mod data_dir;
 mod dedupe;
 mod follower;

@@ -15,13 +15,13 @@ use std::collections::{BTreeMap, HashMap};
 
 use otlake_base::{Position, StreamId};
 
-use crate::dedupe::{Content, ContentHash};
+use super::content::{Content, ContentHash};
 
 /// A record of another node.
 #[derive(Clone, Copy)]
-pub(crate) struct Copy {
-    pub(crate) content: Content,
-    pub(crate) received: u64,
+pub(super) struct Copy {
+    pub(super) content: Content,
+    pub(super) received: u64,
     stands: Stands,
 }
 
@@ -35,22 +35,22 @@ enum Stands {
 
 /// The copies of one signal.
 #[derive(Default)]
-pub(crate) struct Copies {
+pub(super) struct Copies {
     by_position: BTreeMap<Position, Copy>,
     undecided: HashMap<ContentHash, Vec<Position>>,
 }
 
 impl Copies {
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.by_position.len()
     }
 
-    pub(crate) fn streams(&self) -> impl Iterator<Item = StreamId> {
+    pub(super) fn streams(&self) -> impl Iterator<Item = StreamId> {
         self.by_position.keys().map(|position| position.stream)
     }
 
     /// Takes one in that is undecided; one that is known stays as it is.
-    pub(crate) fn take(&mut self, position: Position, content: Content, received: u64) {
+    pub(super) fn take(&mut self, position: Position, content: Content, received: u64) {
         self.by_position.entry(position).or_insert_with(|| {
             let of = self.undecided.entry(content.hash).or_default();
             of.push(position);
@@ -63,7 +63,7 @@ impl Copies {
     }
 
     /// Everything of a stream up to here is acknowledged; gives those that were not before.
-    pub(crate) fn acknowledge(&mut self, stream: StreamId, upto: u64) -> Vec<(Position, Copy)> {
+    pub(super) fn acknowledge(&mut self, stream: StreamId, upto: u64) -> Vec<(Position, Copy)> {
         let mut told = Vec::new();
         for position in self.of(stream, upto) {
             self.decide(position);
@@ -78,7 +78,7 @@ impl Copies {
     }
 
     /// The tables are fenced without this one: from now on it is held against what is stored anew.
-    pub(crate) fn pass(&mut self, position: Position) {
+    pub(super) fn pass(&mut self, position: Position) {
         self.decide(position);
         if let Some(copy) = self.by_position.get_mut(&position) {
             copy.stands = Stands::Recoverable;
@@ -86,7 +86,7 @@ impl Copies {
     }
 
     /// Takes those of a stream out up to here.
-    pub(crate) fn remove(&mut self, stream: StreamId, upto: u64) -> Vec<(Position, Copy)> {
+    pub(super) fn remove(&mut self, stream: StreamId, upto: u64) -> Vec<(Position, Copy)> {
         let positions = self.of(stream, upto).into_iter();
         positions
             .filter_map(|position| {
@@ -97,7 +97,7 @@ impl Copies {
     }
 
     /// Those of which it is not known whether they are acknowledged, and that have a shard of this content.
-    pub(crate) fn undecided(&self, content: Content) -> Vec<Position> {
+    pub(super) fn undecided(&self, content: Content) -> Vec<Position> {
         let Some(positions) = self.undecided.get(&content.hash) else {
             return Vec::new();
         };
