@@ -23,6 +23,7 @@ const FIXED = {
     'MAX_HEADER_BYTES',
     'HANDSHAKE_GRACE',
   ],
+  'native/decode/src/json/jaeger.rs': ['MAX_PROCESSES'],
   'native/peer/src/config.rs': [
     'MAX_MESSAGE_BYTES',
     'MAX_CALLS',

@@ -128,6 +128,9 @@ export interface QueryRequest {
   memoryBytes: number | null
 }
 
+/** How a trace is written: OTLP's `TracesData`, as JSON too, or a trace of Jaeger's query API in JSON. */
+export type TraceEncoding = 'json' | 'protobuf' | 'jaeger'
+
 export interface TailRequest {
   table: string
   tenant: string | null
@@ -217,7 +220,7 @@ export interface Engine {
     tenant: string | null,
     consistency: string | null,
     session: string | null,
-    encoding: 'json' | 'protobuf',
+    encoding: TraceEncoding,
     partial: boolean | null,
   ): Promise<Buffer | ByteStream | null>
   /** What `trace` answered before, where it would again; null does not tell that there is none. */
@@ -226,7 +229,7 @@ export interface Engine {
     tenant: string | null,
     consistency: string | null,
     session: string | null,
-    encoding: 'json' | 'protobuf',
+    encoding: TraceEncoding,
   ): Buffer | null
   /** TraceQL, `traceql.ts`: a request's JSON text gives the JSON of a message of Tempo's. */
   searchTraces(request: string): Promise<Answer>

@@ -1,11 +1,12 @@
-//! A trace as OTLP, part by part: whatever its size, no more of it is in memory than its reader
+//! A trace as OTLP or Jaeger has it, part by part: whatever its size, no more of it is in memory than its reader
 //! waits for.
 
 use arrow::array::RecordBatch;
 use futures::{StreamExt, stream};
 use otlake_base::{Code, Consistency, Error, Missing, Result, Session, Signal, Table};
+use otlake_decode::json::Jaeger;
 use otlake_query::pieces::fitting;
-use otlake_query::{BatchStream, QueryEngine, TraceForm};
+use otlake_query::{BatchStream, QueryEngine, TraceEncoding, TraceForm};
 
 use crate::byte_stream::Chunks;
 
@@ -41,20 +42,21 @@ const TAIL: &[u8] = b"]}";
 /// # Errors
 /// `TRACE_ID`, `QUERY_FORMAT`.
 pub fn form(trace_id: &str, tenant: Option<String>, encoding: &str) -> Result<TraceForm> {
-    let json = match encoding {
-        "json" => true,
-        "protobuf" => false,
+    let encoding = match encoding {
+        "json" => TraceEncoding::Json,
+        "protobuf" => TraceEncoding::Protobuf,
+        "jaeger" => TraceEncoding::Jaeger,
         other => {
             return Err(Error::new(
                 Code::QueryFormat,
-                format!("`{other}` is neither `json` nor `protobuf`"),
+                format!("`{other}` is none of `json`, `protobuf` and `jaeger`"),
             ));
         }
     };
     Ok(TraceForm {
         trace_id: parse_trace_id(trace_id)?,
         tenant,
-        json,
+        encoding,
     })
 }
 
@@ -88,7 +90,8 @@ pub async fn look_up(
         .trace(form.trace_id, form.tenant.as_deref(), consistency, partial)
         .await?;
     let (seen, missing) = (found.session, found.missing);
-    let answer = encode(found.stream, form.json).await?;
+    let frame = Frame::of(&form);
+    let answer = encode(found.stream, frame).await?;
     if let (Some(Answer::Whole(answer)), Some(moment)) = (&answer, moment) {
         queries.keep_trace(form, moment, answer);
     }
@@ -99,13 +102,39 @@ pub async fn look_up(
     }))
 }
 
-/// The spans as one `TracesData`, protobuf or JSON; `None` where there are none.
-async fn encode(rows: BatchStream, json: bool) -> Result<Option<Answer>> {
+/// What stands around the parts, and what was kept of them.
+enum Frame {
+    Protobuf,
+    Json,
+    Jaeger([u8; 16], Box<Jaeger>),
+}
+
+impl Frame {
+    fn of(form: &TraceForm) -> Frame {
+        match form.encoding {
+            TraceEncoding::Protobuf => Frame::Protobuf,
+            TraceEncoding::Json => Frame::Json,
+            TraceEncoding::Jaeger => Frame::Jaeger(form.trace_id, Box::default()),
+        }
+    }
+
+    fn tail(&self) -> Option<Vec<u8>> {
+        match self {
+            // Messages one after the other are one message: repeated fields go on.
+            Frame::Protobuf => None,
+            Frame::Json => Some(TAIL.to_vec()),
+            Frame::Jaeger(_, jaeger) => Some(jaeger.tail()),
+        }
+    }
+}
+
+/// The spans as one trace; `None` where there are none.
+async fn encode(rows: BatchStream, frame: Frame) -> Result<Option<Answer>> {
     let mut parts = Parts {
         rows,
         next: None,
         drained: false,
-        json,
+        frame,
         begun: false,
         ended: false,
     };
@@ -129,7 +158,7 @@ struct Parts {
     next: Option<RecordBatch>,
     /// No more rows come.
     drained: bool,
-    json: bool,
+    frame: Frame,
     begun: bool,
     ended: bool,
 }
@@ -143,8 +172,9 @@ impl Parts {
             Ok(spans) if !spans.is_empty() => self.part(&spans),
             Ok(_) => {
                 self.ended = true;
-                // Protobuf needs no end, and no span is no trace.
-                return (self.begun && self.json).then(|| Ok(TAIL.to_vec()));
+                // No span is no trace.
+                let tail = self.frame.tail().filter(|_| self.begun);
+                return tail.map(Ok);
             }
             Err(error) => Err(error),
         };
@@ -189,20 +219,30 @@ impl Parts {
         Ok(gathered)
     }
 
-    fn part(&self, spans: &[(Table, RecordBatch)]) -> Result<Vec<u8>> {
+    fn part(&mut self, spans: &[(Table, RecordBatch)]) -> Result<Vec<u8>> {
         let protobuf = otlake_decode::encode::encode(spans)?;
-        if !self.json {
-            // Messages one after the other are one message: repeated fields go on.
-            return Ok(protobuf);
+        let mut part = match &mut self.frame {
+            Frame::Protobuf => return Ok(protobuf),
+            Frame::Json => {
+                let whole = otlake_decode::json::from_protobuf(Signal::Traces, &protobuf)?;
+                let inner = whole
+                    .strip_prefix(HEAD)
+                    .and_then(|whole| whole.strip_suffix(TAIL))
+                    .ok_or_else(|| {
+                        Error::new(Code::Internal, "a trace's JSON has another frame")
+                    })?;
+                let before: &[u8] = if self.begun { b"," } else { HEAD };
+                [before, inner].concat()
+            }
+            Frame::Jaeger(trace_id, jaeger) => {
+                let spans = jaeger.spans(&protobuf)?;
+                let before = (!self.begun).then(|| Jaeger::head(trace_id));
+                [before.unwrap_or_default(), spans].concat()
+            }
+        };
+        if self.drained && self.next.is_none() {
+            part.extend(self.frame.tail().unwrap_or_default());
         }
-        let whole = otlake_decode::json::from_protobuf(Signal::Traces, &protobuf)?;
-        let inner = whole
-            .strip_prefix(HEAD)
-            .and_then(|whole| whole.strip_suffix(TAIL))
-            .ok_or_else(|| Error::new(Code::Internal, "a trace's JSON has another frame"))?;
-        let before: &[u8] = if self.begun { b"," } else { HEAD };
-        let is_last = self.drained && self.next.is_none();
-        let after: &[u8] = if is_last { TAIL } else { b"" };
-        Ok([before, inner, after].concat())
+        Ok(part)
     }
 }

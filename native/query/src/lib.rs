@@ -50,7 +50,7 @@ pub use error::from_datafusion;
 pub use flight::{FlightConfig, FlightServer, Token};
 pub use functions::{attribute_json, hexadecimal, to_hex};
 pub use reading::{FileTimes, ReadRequest, ReadResult, Reading};
-pub use trace::TraceForm;
+pub use trace::{TraceEncoding, TraceForm};
 
 #[cfg(test)]
 mod attribute_test;

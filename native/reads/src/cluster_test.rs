@@ -6,7 +6,7 @@ use std::time::Duration;
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use otlake_base::{Code, Consistency, Position, Session, StreamId, Table};
-use otlake_query::TraceForm;
+use otlake_query::{TraceEncoding, TraceForm};
 
 use crate::testing::{EPOCH, Health, Node, Nodes, batches, numbers, once, session};
 use crate::{Followed, StreamState};
@@ -139,7 +139,7 @@ async fn a_trace_is_found_whole_whichever_nodes_have_its_spans() {
         let form = TraceForm {
             trace_id: id,
             tenant: None,
-            json: true,
+            encoding: TraceEncoding::Json,
         };
         assert_eq!(node.engine.moment(&STRONG).unwrap(), None);
         assert_eq!(node.engine.known_trace(&form, &STRONG).unwrap(), None);

@@ -11,14 +11,19 @@
 //! - `reader`: JSON text to protobuf bytes.
 //! - `writer`: protobuf bytes to JSON text.
 //! - `base64`: bytes as JSON carries them.
+//! - `jaeger`, `jaeger_tags`: spans in protobuf to the JSON of Jaeger's query API.
 
 pub mod base64;
+mod jaeger;
+mod jaeger_tags;
 pub(crate) mod lexer;
 mod number;
 mod reader;
 pub(crate) mod table;
 mod writer;
 
+#[cfg(test)]
+mod jaeger_test;
 #[cfg(test)]
 mod json_test;
 #[cfg(test)]
@@ -32,6 +37,7 @@ mod reader_test;
 
 use otlake_base::{Code, Error, Result, Signal, limits};
 
+pub use jaeger::Jaeger;
 pub(crate) use reader::read_repeated;
 
 /// Nesting of arrays and objects in OTLP/JSON, and of messages in protobuf. A level of value

@@ -29,7 +29,7 @@ pub(super) fn write(message: &'static Message, protobuf: &[u8]) -> Result<Vec<u8
 
 /// A field's value as it stands on the wire.
 #[derive(Clone, Copy)]
-enum Raw<'a> {
+pub(super) enum Raw<'a> {
     Number(u64),
     Bytes(&'a [u8]),
 }
@@ -313,7 +313,7 @@ fn wire_type_of(kind: Kind) -> u32 {
     }
 }
 
-fn next_field<'a>(rest: &mut &'a [u8]) -> Result<(u32, u32, Raw<'a>)> {
+pub(super) fn next_field<'a>(rest: &mut &'a [u8]) -> Result<(u32, u32, Raw<'a>)> {
     let tag = take_number(rest, VARINT)?;
     let tag = u32::try_from(tag).map_err(|_| "a field's tag is out of range")?;
     let (number, wire_type) = (tag >> 3, tag & 7);

@@ -19,8 +19,19 @@ pub struct TraceForm {
     pub trace_id: [u8; 16],
     /// The tenant whose spans are seen; every tenant's where absent.
     pub tenant: Option<String>,
-    /// OTLP/JSON, or protobuf.
-    pub json: bool,
+    /// How it is written.
+    pub encoding: TraceEncoding,
+}
+
+/// How a trace is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TraceEncoding {
+    /// OTLP's `TracesData`.
+    Protobuf,
+    /// The same as OTLP/JSON.
+    Json,
+    /// The trace of Jaeger's query API, JSON.
+    Jaeger,
 }
 
 /// An answer, and the moment that it is of.

@@ -40,7 +40,7 @@ use otlake_base::{Code, DataFile, Error};
 
 use crate::table::{FOOTERS_AT_ONCE, LakeTable, external};
 pub(crate) use answers::TraceAnswers;
-pub use answers::TraceForm;
+pub use answers::{TraceEncoding, TraceForm};
 use compact::compact;
 pub(crate) use index::TraceIndex;
 use index::{Found, Groups};

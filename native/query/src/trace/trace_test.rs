@@ -14,8 +14,8 @@ use parking_lot::Mutex;
 use parquet::file::properties::WriterProperties;
 use tempfile::TempDir;
 
-use super::TraceForm;
 use super::compact::compact;
+use super::{TraceEncoding, TraceForm};
 use crate::QueryRequest;
 use crate::engine::QueryEngine;
 use crate::sample_test::{Spans, config, engine, schema, spans};
@@ -221,7 +221,7 @@ fn i7_a_known_answer_is_given_at_its_own_moment_alone() {
     let form = TraceForm {
         trace_id: [1; 16],
         tenant: Some("a".to_owned()),
-        json: true,
+        encoding: TraceEncoding::Json,
     };
     let known = |form: &TraceForm, consistency| engine.known_trace(form, &consistency).unwrap();
     let at = engine.moment(&Consistency::Strong).unwrap().unwrap();
@@ -241,7 +241,11 @@ fn i7_a_known_answer_is_given_at_its_own_moment_alone() {
             ..form.clone()
         },
         TraceForm {
-            json: false,
+            encoding: TraceEncoding::Protobuf,
+            ..form.clone()
+        },
+        TraceForm {
+            encoding: TraceEncoding::Jaeger,
             ..form.clone()
         },
         TraceForm {
