@@ -1,7 +1,7 @@
 /**
- * Writes ts/cluster/generated from proto/otlake/v1/gossip.proto and ts/query/tempo/generated from
- * proto/tempo/tempo.proto, with the compiler and the plugin that package.json pins. Their output is
- * committed, so that a build needs neither. `--out FOLDER` writes below another folder than the
+ * Writes ts/cluster/generated from proto/otlake/v1/gossip.proto, ts/query/tempo/generated from
+ * proto/tempo/tempo.proto and ts/query/jaeger/generated from proto/jaeger/query.proto, with the
+ * compiler and the plugin that package.json pins. Their output is committed, so that a build needs neither. `--out FOLDER` writes below another folder than the
  * checkout's.
  */
 
@@ -28,3 +28,4 @@ function generate(folder, path) {
 
 generate('proto/otlake', 'proto/otlake/v1/gossip.proto')
 generate('proto/tempo', 'proto/tempo/tempo.proto')
+generate('proto/jaeger', 'proto/jaeger/query.proto')

@@ -5,7 +5,7 @@
  * |---|---|---|
  * | storage, processor | the engine | |
  * | gateway | OTLP/gRPC, OTLP/HTTP | the engine |
- * | query | HTTP APIs (of Tempo, also gRPC on their port), Flight SQL | the engine |
+ * | query | HTTP APIs (of Tempo and Jaeger, also gRPC on their port), Flight SQL | the engine |
  * | storage | regular jobs | the engine, control calls |
  * | all | control calls, health | the engine |
  *
@@ -24,9 +24,12 @@ import { type Engine, type LogEvent, openEngine, packageVersion } from '../nativ
 import { asked } from '../query/access.js'
 import { type Route, router, sendJson } from '../query/answers.js'
 import { queryRoutes } from '../query/api.js'
+import { QueryGrpc } from '../query/grpc.js'
+import { jaegerCalls } from '../query/jaeger/calls.js'
+import { jaegerRoutes } from '../query/jaeger/routes.js'
 import { type Addresses, pageRoute } from '../query/page.js'
 import { tempoRoutes } from '../query/tempo/routes.js'
-import { TempoStreaming } from '../query/tempo/streaming.js'
+import { tempoCalls } from '../query/tempo/streaming.js'
 import { FlightPart, OtlpPart } from '../receive/servers.js'
 import { clusterCalls } from './cluster/calls.js'
 import { ClusterMetrics } from './cluster/metrics.js'
@@ -101,7 +104,7 @@ class HttpPart implements Part {
     private readonly config: NodeConfig,
     private readonly routes: () => Route[],
     private readonly observe: (path: string, status: number) => void,
-    private readonly streaming: TempoStreaming,
+    private readonly grpc: QueryGrpc,
   ) {}
 
   get address(): string | null {
@@ -112,9 +115,9 @@ class HttpPart implements Part {
     if (this.config.listen.http === null) return
     const listen = await adapter(this.config.http.adapter)
     const handler = router(this.routes(), this.observe)
-    this.streaming.start()
+    this.grpc.start()
     this.#server = await listen(this.config.listen.http, handler, HTTP_LIMITS, (socket) =>
-      this.streaming.inject(socket),
+      this.grpc.inject(socket),
     )
   }
 
@@ -126,7 +129,7 @@ class HttpPart implements Part {
   async stop(): Promise<void> {
     this.#stopping.abort()
     const { graceMs } = this.config
-    await Promise.all([this.streaming.stop(graceMs), this.#server?.close(graceMs)])
+    await Promise.all([this.grpc.stop(graceMs), this.#server?.close(graceMs)])
   }
 }
 
@@ -218,7 +221,7 @@ export class Node {
       config,
       () => this.#routes(),
       (route, status) => requests.inc({ route, status }),
-      new TempoStreaming(engine, {
+      new QueryGrpc([...tempoCalls(engine, clock), ...jaegerCalls(engine, clock)], {
         tokens: config.tokens,
         clock,
         isReady: () => this.#cluster?.hasJoined !== false,
@@ -342,6 +345,9 @@ export class Node {
         version: packageVersion(),
         isReady: () => this.state === 'running' && (this.#cluster?.isReady ?? true),
       }).map((route) => this.#amongOthers(route)),
+      ...jaegerRoutes(this.engine, { tokens, clock: this.clock }).map((route) =>
+        this.#amongOthers(route),
+      ),
       {
         method: 'GET',
         path: '/health',

@@ -33,6 +33,7 @@ function page(at: Addresses, version: string): string {
     ['OTLP/HTTP', at.otlpHttp && `http://${at.otlpHttp}`],
     ['SQL, traces, health, metrics', at.http && `http://${at.http}`],
     ['Grafana, data source Tempo', at.http && `http://${at.http}/tempo`],
+    ['Grafana, data source Jaeger', at.http && `http://${at.http}/jaeger`],
     ['Arrow Flight SQL', at.flight && `grpc://${at.flight}`],
   ]
   const table = rows

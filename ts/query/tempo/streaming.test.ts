@@ -10,6 +10,7 @@ import { HTTP_LIMITS, type HttpServer } from '../../base/http/port.js'
 import type { Token } from '../../native/binding.js'
 import { FakeEngine } from '../../testing/fake-engine.js'
 import { router } from '../answers.js'
+import { QueryGrpc } from '../grpc.js'
 import { parseTraceql } from '../traceql/parse.js'
 import {
   QueryInstantRequestSchema,
@@ -26,16 +27,19 @@ import {
   SearchTagValuesV2ResponseSchema,
 } from './generated/tempo_pb.js'
 import { tempoRoutes } from './routes.js'
-import { TempoStreaming } from './streaming.js'
+import { tempoCalls } from './streaming.js'
 
 let engine: FakeEngine
 let server: HttpServer
-let streaming: TempoStreaming
+let streaming: QueryGrpc
 let client: grpc.Client
 
 const start = async (tokens: Token[] = []) => {
   const options = { tokens, clock: systemClock, version: '0', isReady: () => true }
-  streaming = new TempoStreaming(() => engine, options)
+  streaming = new QueryGrpc(
+    tempoCalls(() => engine, options.clock),
+    options,
+  )
   streaming.start()
   const handler = router(tempoRoutes(engine, options), () => undefined)
   const onHttp2 = (socket: import('node:net').Socket) => streaming.inject(socket)

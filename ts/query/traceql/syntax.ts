@@ -32,7 +32,7 @@ const ROWS = [
   ...['TraceQL', 'SpansetPipelineExpression', 'WrappedSpansetPipeline'],
   ...['SpansetPipeline', 'SpansetExpression'],
 ]
-const COMPARE_TOP = 10
+export const COMPARE_TOP = 10
 
 /** The tree, and where in the text each of its expressions and stages begins. */
 export interface Read {

@@ -4,7 +4,7 @@
  */
 
 import { OtlakeError } from '../../base/errors.js'
-import type { Expression, Query } from '../tree.js'
+import type { Expression, Query, Value } from '../tree.js'
 import { parseDuration } from './durations.js'
 import { MAX_QUERY_LENGTH, MAX_TAGS } from './limits.js'
 import { parseField } from './parse.js'
@@ -40,6 +40,15 @@ export function tagsQuery(
       right: { kind: 'value', value: { type: 'duration', value: nanoseconds.toString() } },
     })
   }
+  return {
+    pipeline: [{ kind: 'spansets', spansets: { kind: 'spans', condition: allOf(conditions) } }],
+    metrics: null,
+    hints: [],
+  }
+}
+
+/** The conditions with `&&` between them, as the parser arranges it; null for none. */
+export function allOf(conditions: readonly Expression[]): Expression | null {
   const items = conditions.flatMap((node, index) =>
     index === 0
       ? [{ node, from: 0 }]
@@ -48,18 +57,11 @@ export function tagsQuery(
           { node, from: 0 },
         ],
   )
-  const condition =
-    items.length === 0
-      ? null
-      : arrange<Expression>(items, {
-          binary: (_operator, left, right) => ({ kind: 'binary', operator: '&&', left, right }),
-          prefix: (operator, operand) => ({ kind: 'unary', operator, operand }),
-        })
-  return {
-    pipeline: [{ kind: 'spansets', spansets: { kind: 'spans', condition } }],
-    metrics: null,
-    hints: [],
-  }
+  if (items.length === 0) return null
+  return arrange<Expression>(items, {
+    binary: (_operator, left, right) => ({ kind: 'binary', operator: '&&', left, right }),
+    prefix: (operator, operand) => ({ kind: 'unary', operator, operand }),
+  })
 }
 
 /** `key=value` and `key="quoted value"`, with spaces between. */
@@ -96,26 +98,28 @@ function readLogfmt(text: string): [string, string][] {
   return pairs
 }
 
-/**
- * One tag. Values have no types here, while attributes have: a text that can be a number or true or
- * false matches both, as text and as what it can be.
- */
 function matcher(key: string, value: string): Expression {
   const field = fieldOf(key)
-  const equals = (right: Extract<Expression, { kind: 'value' }>['value']): Expression => ({
-    kind: 'binary',
-    operator: '=',
-    left: field,
-    right: { kind: 'value', value: right },
-  })
-  if (field.kind === 'intrinsic') return intrinsicMatcher(field.name, value, equals)
-  const text = equals({ type: 'string', value })
-  const other = otherType(value)
-  if (other === null) return text
-  return { kind: 'binary', operator: '||', left: text, right: equals(other) }
+  if (field.kind === 'intrinsic') {
+    return intrinsicMatcher(field.name, value, (right) => equals(field, right))
+  }
+  return equalsText(field, value)
 }
 
-type Value = Extract<Expression, { kind: 'value' }>['value']
+/**
+ * That an attribute has a value written as text. Attributes have types: a text that can be a number or
+ * true or false matches both, as text and as what it can be.
+ */
+export function equalsText(field: Expression, value: string): Expression {
+  const text = equals(field, { type: 'string', value })
+  const other = otherType(value)
+  if (other === null) return text
+  return { kind: 'binary', operator: '||', left: text, right: equals(field, other) }
+}
+
+export function equals(left: Expression, value: Value): Expression {
+  return { kind: 'binary', operator: '=', left, right: { kind: 'value', value } }
+}
 
 function otherType(value: string): Value | null {
   if (value === 'true' || value === 'false') return { type: 'bool', value: value === 'true' }
