@@ -219,7 +219,7 @@ async fn operators_relate_spans_of_files_and_live_batches() {
         (format!("{select} &~ {{ name = \"render\" }}"), "1:2,3,4"),
         (format!("{cart} && {{ status = error }}"), "1:1,3"),
         (
-            format!("{{ name = \"render\" }} || {{ name = \"pay\" }}"),
+            "{ name = \"render\" } || { name = \"pay\" }".to_owned(),
             "1:4 3:2,4",
         ),
         (

@@ -40,6 +40,11 @@ fn tree() -> Forest {
     forest(&[&[-1, 0, 1, 1, 3, 0]])
 }
 
+/// All rows are of one trace.
+fn of_one_trace(rows: usize) -> Vec<std::ops::Range<usize>> {
+    std::iter::once(0..rows).collect()
+}
+
 #[test]
 fn structural_operators_give_the_right_side() {
     let tree = tree();
@@ -112,7 +117,7 @@ fn both_spansets_have_to_be_in_one_trace() {
 #[test]
 fn circles_missing_parents_and_doubled_ids_end() {
     // 0 -> 1 -> 2 -> 0, a span that is its own parent, and one whose parent is not there.
-    let circle = Forest::new(vec![0..5], &[1, 2, 3, 4, 5], vec![2, 3, 1, 4, 99]);
+    let circle = Forest::new(of_one_trace(5), &[1, 2, 3, 4, 5], vec![2, 3, 1, 4, 99]);
     assert_eq!(circle.order.len(), 5);
     let roots = circle
         .parent
@@ -122,7 +127,7 @@ fn circles_missing_parents_and_doubled_ids_end() {
     assert_eq!(roots, 3);
     assert_eq!((circle.left, circle.right), (vec![0; 5], vec![0; 5]));
     // Two spans of one id: what names it as its parent has the first.
-    let doubled = Forest::new(vec![0..3], &[7, 7, 8], vec![0, 0, 7]);
+    let doubled = Forest::new(of_one_trace(3), &[7, 7, 8], vec![0, 0, 7]);
     assert_eq!(doubled.parent, [NONE, NONE, 0]);
     assert_eq!(doubled.children, [1, 0, 0]);
 }
@@ -141,7 +146,7 @@ fn a_deep_trace_takes_no_stack() {
     let rows = 200_000;
     let ids: Vec<u64> = (1..=rows).collect();
     let parents: Vec<u64> = (0..rows).collect();
-    let forest = Forest::new(vec![0..rows as usize], &ids, parents);
+    let forest = Forest::new(of_one_trace(rows as usize), &ids, parents);
     let all = vec![true; rows as usize];
     let under = operate(Operator::Descendant, &all, &all, &forest);
     assert_eq!(under.iter().filter(|row| **row).count(), rows as usize - 1);

@@ -37,10 +37,13 @@ struct Cell {
     max: f64,
 }
 
-/// Cells by labels; by step and power of two.
+/// The cells of one series, by step and power of two.
+type CellsOfSeries = BTreeMap<(usize, i64), Cell>;
+
+/// Cells by labels.
 #[derive(Debug, Default)]
 pub(crate) struct Cells {
-    groups: HashMap<String, (Labels, BTreeMap<(usize, i64), Cell>)>,
+    groups: HashMap<String, (Labels, CellsOfSeries)>,
     cells: usize,
 }
 
