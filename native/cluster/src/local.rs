@@ -100,35 +100,27 @@ impl Local {
         connection: u64,
         Part { mut mark, mut part }: Part,
     ) -> Result<Ack> {
-        let mut known = 0;
         let elsewhere = match &self.moved {
             Some(moved) => moved.stored(signal, &mark).await?,
             None => Elsewhere::default(),
         };
-        if !elsewhere.shards.is_empty() {
-            let before = otlake_route::records(signal, &part);
-            let rest = otlake_route::without(signal, &part, &elsewhere.shards);
-            known = before
-                - rest
-                    .as_ref()
-                    .map_or(0, |rest| otlake_route::records(signal, rest));
-            mark.shards = mark.shards.minus(&elsewhere.shards);
-            match rest {
-                Some(rest) => part = rest,
-                None => {
+        let (mut stored, mut known) = (elsewhere.shards, 0);
+        for _ in 0..CUTS {
+            if !stored.is_empty() {
+                let before = otlake_route::records(signal, &part);
+                let Some(rest) = otlake_route::without(signal, &part, &stored) else {
+                    let session = Some(self.processor.session().to_string());
                     return Ok(Ack {
-                        accepted: known,
+                        accepted: known + before,
                         rejected: 0,
                         message: None,
-                        session: joined(
-                            Some(self.processor.session().to_string()),
-                            &elsewhere.session,
-                        ),
+                        session: joined(session, &elsewhere.session),
                     });
-                }
+                };
+                known += before - otlake_route::records(signal, &rest);
+                mark.shards = mark.shards.minus(&stored);
+                part = rest;
             }
-        }
-        for _ in 0..CUTS {
             let marked = slice::marked(&part, &mark);
             let outcome = self
                 .processor
@@ -140,7 +132,7 @@ impl Local {
                     marked,
                 )
                 .await?;
-            let shards = match outcome {
+            stored = match outcome {
                 SliceOutcome::Stored(ack) => {
                     let mut ack = Local::told(&ack);
                     ack.accepted += known;
@@ -149,21 +141,6 @@ impl Local {
                 }
                 SliceOutcome::Partly(shards) => shards,
             };
-            let before = otlake_route::records(signal, &part);
-            let Some(rest) = otlake_route::without(signal, &part, &shards) else {
-                return Ok(Ack {
-                    accepted: known + before,
-                    rejected: 0,
-                    message: None,
-                    session: joined(
-                        Some(self.processor.session().to_string()),
-                        &elsewhere.session,
-                    ),
-                });
-            };
-            known += before - otlake_route::records(signal, &rest);
-            mark.shards = mark.shards.minus(&shards);
-            part = rest;
         }
         let what = "other nodes are storing parts of the same request";
         Err(Error::new(Code::IngestOverloaded, what))

@@ -59,6 +59,11 @@ struct State {
     view: Arc<ClusterView>,
     /// By signal and shard: who had it a short while ago.
     earlier: [Vec<Vec<Earlier>>; 3],
+    /// By signal: from then on that is nobody's business any more.
+    settled_at: [Duration; 3],
+    /// By signal: this node's shards, and those of nodes that are not reached.
+    own: [ShardSet; 3],
+    unreached: [ShardSet; 3],
 }
 
 #[derive(Clone)]
@@ -69,6 +74,7 @@ struct Earlier {
 }
 
 /// Who is asked about a part of a request.
+#[derive(Default)]
 struct Knowing {
     /// Earlier owners of its shards.
     owners: BTreeSet<Arc<str>>,
@@ -102,16 +108,26 @@ impl Moved {
     pub(crate) fn place(&self, view: &Arc<ClusterView>) {
         let now = self.clock.monotonic();
         let mut state = self.state.lock();
+        let state = &mut *state;
         let before = std::mem::replace(&mut state.view, Arc::clone(view));
+        let others = view.others(&self.name);
         for signal in Signal::ALL {
             let (old, new) = (&before.owners[signal.index()], &view.owners[signal.index()]);
             let earlier = &mut state.earlier[signal.index()];
             earlier.resize(new.len(), Vec::new());
+            let shards_of = |is_so: &dyn Fn(&Arc<str>) -> bool| -> ShardSet {
+                let shards = new.iter().enumerate().filter(|(_, owner)| is_so(owner));
+                shards.map(|(shard, _)| shard).collect()
+            };
+            state.own[signal.index()] = shards_of(&|owner| *owner == self.name);
+            state.unreached[signal.index()] =
+                shards_of(&|owner| *owner != self.name && !others.contains(owner));
             for (shard, owner) in new.iter().enumerate() {
                 let before = old.get(shard);
                 if before == Some(owner) {
                     continue;
                 }
+                state.settled_at[signal.index()] = now.saturating_add(HORIZON);
                 let earlier = &mut earlier[shard];
                 earlier.retain(|each| each.counts(now) && each.owner.as_ref() != before);
                 earlier.push(Earlier {
@@ -192,15 +208,23 @@ impl Moved {
     fn who_knows(&self, signal: Signal, shards: &ShardSet) -> Knowing {
         let now = self.clock.monotonic();
         let state = self.state.lock();
+        // A request that was not split holds nothing of those that are reached.
+        let (own, unreached) = (state.own[signal.index()], state.unreached[signal.index()]);
+        let (shards, foreign) = match *shards == ShardSet::ALL {
+            true => (own.either(&unreached), unreached),
+            false => (*shards, shards.minus(&own)),
+        };
+        // What comes here in another's place came there before.
+        let mut is_unknown = !foreign.is_empty();
+        if !is_unknown && now >= state.settled_at[signal.index()] {
+            return Knowing::default();
+        }
         let others = state.view.others(&self.name);
-        let owners = &state.view.owners[signal.index()];
-        let (mut earlier_owners, mut is_unknown) = (BTreeSet::new(), false);
+        let mut earlier_owners = BTreeSet::new();
         for (shard, earlier) in state.earlier[signal.index()].iter().enumerate() {
             if !shards.contains(shard) {
                 continue;
             }
-            // Where its owner is not reached: what comes here in its place came there before.
-            is_unknown |= owners[shard] != self.name;
             for each in earlier.iter().filter(|each| each.counts(now)) {
                 match &each.owner {
                     Some(owner) if *owner == self.name => {}

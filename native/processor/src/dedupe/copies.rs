@@ -64,15 +64,16 @@ impl Copies {
 
     /// Everything of a stream up to here is acknowledged; gives those that were not before.
     pub(super) fn acknowledge(&mut self, stream: StreamId, upto: u64) -> Vec<(Position, Copy)> {
+        let at = |sequence| Position { stream, sequence };
         let mut told = Vec::new();
-        for position in self.of(stream, upto) {
-            self.decide(position);
-            if let Some(copy) = self.by_position.get_mut(&position)
-                && copy.stands != Stands::Acknowledged
-            {
+        for (position, copy) in self.by_position.range_mut(at(0)..=at(upto)) {
+            if copy.stands != Stands::Acknowledged {
                 copy.stands = Stands::Acknowledged;
-                told.push((position, *copy));
+                told.push((*position, *copy));
             }
+        }
+        for (position, _) in &told {
+            self.decide(*position);
         }
         told
     }
