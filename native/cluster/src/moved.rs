@@ -8,8 +8,8 @@
 //! when that is recovered. An earlier owner that is only slow is: the request has to come again.
 //!
 //! ```text
-//! question  signal:u8 request:u128                                                     little-endian
-//! answer    stored shards of the request (64 bytes) stream:u128 sequence:u64
+//! question  signal:u8 request:u128 shards (64 bytes)                                   little-endian
+//! answer    those of them that are stored (64 bytes) stream:u128 sequence:u64
 //! ```
 
 use std::collections::BTreeSet;
@@ -33,7 +33,7 @@ pub(crate) const STORED: &str = "stored";
 const HORIZON: Duration = Duration::from_secs(60);
 /// How long a node may take: it waits for what it is storing at the moment.
 const TIMEOUT: Duration = Duration::from_secs(1);
-const QUESTION_BYTES: usize = 1 + 16;
+const QUESTION_BYTES: usize = 1 + 16 + ShardSet::BYTES;
 const ANSWER_BYTES: usize = ShardSet::BYTES + 16 + 8;
 
 /// What others have stored of a part of a request.
@@ -156,6 +156,7 @@ impl Moved {
         let mut question = Vec::with_capacity(QUESTION_BYTES);
         question.push(signal as u8);
         question.extend_from_slice(&mark.request.to_le_bytes());
+        question.extend_from_slice(&mark.shards.to_bytes());
         let question = Bytes::from(question);
         let ask = |nodes: Vec<Arc<str>>| {
             join_all(nodes.into_iter().map(|node| {
@@ -281,12 +282,17 @@ impl Service for Stored {
         let question: &[u8; QUESTION_BYTES] =
             (&question[..]).try_into().map_err(|_| malformed())?;
         let signal = Signal::from_u8(question[0]).ok_or_else(malformed)?;
-        let request = question[1..].first_chunk().ok_or_else(malformed)?;
+        let (request, shards) = question[1..].split_first_chunk().ok_or_else(malformed)?;
+        let shards = shards.first_chunk().ok_or_else(malformed)?;
         let processor = self.0.upgrade();
         let processor =
             processor.ok_or_else(|| Error::new(Code::NodeState, "the node is stopping"))?;
         let shards = processor
-            .stored_of(signal, u128::from_le_bytes(*request))
+            .stored_of(
+                signal,
+                u128::from_le_bytes(*request),
+                ShardSet::from_bytes(shards),
+            )
             .await?;
         // What is stored is covered by what stands here now.
         let position = processor.session();

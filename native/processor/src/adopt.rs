@@ -74,14 +74,22 @@ impl Processor {
         self.dedupe.recovering()
     }
 
-    /// The shards of a request that are stored here, when what is being stored of it has come to its end.
+    /// Those of these shards of a request that are stored here, when what is being stored of them has come
+    /// to its end. For other shards nobody is waited: nodes ask each other about parts of one request
+    /// while each stores its own.
     ///
     /// # Errors
     /// `INGEST_OVERLOADED` where it does not, or where that is not known yet.
-    pub async fn stored_of(&self, signal: Signal, request: u128) -> Result<ShardSet> {
+    pub async fn stored_of(
+        &self,
+        signal: Signal,
+        request: u128,
+        shards: ShardSet,
+    ) -> Result<ShardSet> {
         let hash = ContentHash::of_request(request);
+        let content = Content { hash, shards };
         let wait = async {
-            while let Some(mut ended) = self.dedupe.in_flight(signal, hash) {
+            while let Some(mut ended) = self.dedupe.in_flight(signal, content) {
                 while ended.changed().await.is_ok() {}
             }
         };
@@ -89,9 +97,9 @@ impl Processor {
             let what = "the request is being stored at the same time";
             Error::new(Code::IngestOverloaded, what)
         })?;
-        let undecided = self.dedupe.undecided(signal, Content::whole(hash));
+        let undecided = self.dedupe.undecided(signal, content);
         self.decide(signal, &undecided).await?;
-        Ok(self.dedupe.stored(signal, hash))
+        Ok(self.dedupe.stored(signal, hash).both(&shards))
     }
 
     /// Finds out whether the tables have these records, of which this node holds copies.

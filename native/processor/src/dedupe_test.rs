@@ -1,8 +1,9 @@
 use std::fs;
 use std::path::Path;
 
+use futures::FutureExt;
 use otlake_base::disk::real;
-use otlake_base::{Metrics, Position, Signal, StreamId, Table};
+use otlake_base::{Code, Metrics, Position, ShardSet, Signal, StreamId, Table};
 
 use crate::dedupe::{
     Claim, Content, ContentHash, Dedupe, RESERVED_NANOS, Recovered, SETTLING_NANOS, Stage,
@@ -598,6 +599,34 @@ fn i2_i3_a_copy_is_known_as_stored_once_it_is_acknowledged_and_recovered_all_the
     dedupe.persist(Signal::Traces).expect("it is written");
     let again = long_window(folder.path());
     assert!(is_stored(&again, 1) && is_stored(&again, 2) && !is_stored(&again, 3));
+}
+
+/// Owners of a request's parts ask each other about it at the same time: none may wait for the other's part.
+#[tokio::test]
+async fn i3_who_asks_for_some_shards_of_a_request_waits_for_those_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let node = open(config(folder.path()), None).await;
+    let of = |shards: std::ops::Range<usize>| Content {
+        hash: ContentHash::of_request(9),
+        shards: shards.collect(),
+    };
+    let stored = |shards| node.stored_of(Signal::Traces, 9, of(shards).shards);
+    let Claim::First(ticket) = node.dedupe.claim(Signal::Traces, of(0..10), 0) else {
+        panic!("it is new");
+    };
+    node.dedupe
+        .followed(Signal::Traces, of(10..20), 0, record(7, 1));
+    assert_eq!(stored(20..30).await.expect("an answer"), ShardSet::EMPTY);
+    let undecided = stored(15..25).await.expect_err("its owner may store it");
+    assert_eq!(undecided.code, Code::IngestOverloaded);
+    assert!(stored(5..15).now_or_never().is_none(), "it is being stored");
+    ticket.stored(0);
+    assert_eq!(
+        stored(5..10).await.expect("an answer"),
+        of(5..10).shards,
+        "what was not asked for is not told"
+    );
+    node.close().await.expect("a close");
 }
 
 /// One record was left out in part for another, which is recovered later: each is there once.

@@ -100,16 +100,18 @@ impl Dedupe {
         self.windows[signal.index()].state.lock().known(hash)
     }
 
-    /// Where something of a request is being stored: the receiver changes when that has ended.
+    /// Where any of these shards of a request is being stored: the receiver changes when that has ended.
     pub(crate) fn in_flight(
         &self,
         signal: Signal,
-        hash: ContentHash,
+        content: Content,
     ) -> Option<watch::Receiver<()>> {
         let state = self.windows[signal.index()].state.lock();
-        match state.entries.get(&hash)? {
-            Entry::InFlight(flight) => Some(flight.ended.subscribe()),
-            Entry::Stored(_) => None,
+        match state.entries.get(&content.hash)? {
+            Entry::InFlight(flight) if !flight.shards.both(&content.shards).is_empty() => {
+                Some(flight.ended.subscribe())
+            }
+            Entry::InFlight(_) | Entry::Stored(_) => None,
         }
     }
 

@@ -41,6 +41,8 @@ pub(super) enum Entry {
 
 pub(super) struct InFlight {
     pub(super) ended: watch::Sender<()>,
+    /// What is being stored.
+    pub(super) shards: ShardSet,
     /// What was stored before.
     pub(super) stored: ShardSet,
 }

@@ -87,7 +87,12 @@ impl Window {
         }
         // A window of no length still makes two of the same at once into one.
         let (ended, _) = watch::channel(());
-        let entry = Entry::InFlight(Box::new(InFlight { ended, stored }));
+        let shards = content.shards;
+        let entry = Entry::InFlight(Box::new(InFlight {
+            ended,
+            shards,
+            stored,
+        }));
         state.entries.insert(content.hash, entry);
         Claim::First(Ticket {
             window: Arc::clone(window),
