@@ -42,6 +42,16 @@ const FIXED = {
   'native/log/src/writer.rs': ['RELAXED_SYNC_INTERVAL'],
   'native/decode/src/json/mod.rs': ['MAX_NESTING'],
   'native/query/src/flight/prepared.rs': ['MAX_STATEMENTS', 'EXPIRY'],
+  'native/query/src/distributed/limits.rs': [
+    'MAX_TASKS',
+    'MAX_WORKER_TASKS',
+    'MAX_ATTEMPTS',
+    'SHUNNED',
+    'WHOLE_ANSWER_BYTES',
+    'TASK_BUFFER_BYTES',
+    'TASK_WINDOW_BYTES',
+    'MAX_EXCHANGES',
+  ],
   'native/catalog/src/columns.rs': ['CHECKPOINT_INTERVAL', 'LOG_RETENTION'],
   'native/consensus/src/limits.rs': [
     'MAX_NAME_BYTES',

@@ -74,7 +74,7 @@ export function wireOf(registers: ReadonlyMap<string, string>): { min: number; m
 /** A member, as the controller sees it. */
 export function nodeView(member: Member, registers: ReadonlyMap<string, string>): NodeView {
   const { name, status, generation, state } = member
-  const { weight, draining, group, stream } = fromNodeRegisters(registers)
+  const { weight, draining, group, stream, ready } = fromNodeRegisters(registers)
   return {
     name,
     status,
@@ -84,6 +84,7 @@ export function nodeView(member: Member, registers: ReadonlyMap<string, string>)
     zone: state.zone,
     weight,
     draining,
+    ready,
     group,
     stream,
     wire: wireOf(registers),

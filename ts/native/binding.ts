@@ -72,6 +72,7 @@ export interface EngineConfig {
   queryConcurrency: number
   queryQueue: number
   queryQueueMs: number
+  queryDistributeBytes: number
   workerThreads: number
 }
 

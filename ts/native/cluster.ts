@@ -38,8 +38,11 @@ export interface NativeClusterConfig {
 
 /** Where everything belongs, as this node sees it. */
 export interface ClusterView {
-  /** The node itself included; `address` is that of the peers' connections. */
-  members: { name: string; address: string; alive: boolean }[]
+  /**
+   * The node itself included; `address` is that of the peers' connections, `queries` whether it takes
+   * tasks of queries.
+   */
+  members: { name: string; address: string; alive: boolean; queries: boolean }[]
   /** The owner's name by the number of the shard. */
   owners: { spans: string[]; metrics: string[]; logs: string[] }
   /** Who holds copies of this node's own stream. */

@@ -237,6 +237,7 @@ function normalise(raw: Raw): NodeConfig {
       queryConcurrency: number('query.concurrency'),
       queryQueue: number('query.queue'),
       queryQueueMs: number('query.queue_ms'),
+      queryDistributeBytes: number('query.distribute_bytes'),
       workerThreads: number('worker_threads'),
     },
   }

@@ -273,6 +273,12 @@ function describe(limits: Record<string, number>): Record<string, Setting> {
       schema: count,
       default: limit('queryQueueMs'),
     },
+    'query.distribute_bytes': {
+      about:
+        'In a cluster: bytes of files to scan from which on a query is shared among nodes; 0: every query that scans files',
+      schema: z.coerce.number().int().nonnegative(),
+      default: limit('queryDistributeBytes'),
+    },
     'health.disk_percent': {
       about: 'Disk use at which /health fails',
       schema: count.max(100),

@@ -95,6 +95,8 @@ pub const TRACE_ANSWERS_BYTES: usize = 16 * 1024 * 1024;
 pub const FOOTERS_BYTES: usize = 96 * 1024 * 1024;
 /// How long a query waits for others to end, in milliseconds.
 pub const QUERY_QUEUE_MS: u64 = 5_000;
+/// Files that a query has to scan before it is shared among nodes, in bytes.
+pub const QUERY_DISTRIBUTE_BYTES: u64 = 256 * 1024 * 1024;
 /// Spansets, `{ … }`, of one TraceQL query (I5).
 pub const TRACEQL_CONDITIONS: usize = 63;
 /// Spansets within each other in a TraceQL query (I5).

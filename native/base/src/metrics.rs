@@ -144,6 +144,17 @@ pub struct Metrics {
     pub gather_seconds: Seconds,
     /// Bytes of other nodes' live rows that reads hold (I5).
     pub gathered_bytes: Gauge,
+    /// Queries that were worth being shared among nodes, by `outcome` (ok, local, failed): answered so,
+    /// by this node alone after all, or with an error.
+    pub distributed_queries: Family<Labels, Counter>,
+    /// Attempts at a query that were made again without a node that was lost.
+    pub distributed_retries: Counter,
+    /// Tasks of this node's and other nodes' queries that were begun here.
+    pub distributed_tasks: Counter,
+    /// Tasks of this node's and other nodes' queries that are here now.
+    pub distributed_tasks_running: Gauge,
+    /// Bytes that tasks on other nodes sent here, and what they were sent with.
+    pub distributed_received_bytes: Counter,
     /// Flushed files handed to the node that commits for all, by `outcome` (held, stale, fenced, failed):
     /// what failed this node commits by itself.
     pub hand_overs: Family<Labels, Counter>,
@@ -407,6 +418,32 @@ impl Metrics {
                 "Bytes of live rows of other nodes that reads hold (I5)",
                 Unit::Bytes,
                 Gauge::default()
+            ),
+            distributed_queries: add!(
+                "distributed_queries",
+                "Queries that were worth being shared among nodes",
+                counters()
+            ),
+            distributed_retries: add!(
+                "distributed_retries",
+                "Attempts at a query that were made again without a node that was lost",
+                Counter::default()
+            ),
+            distributed_tasks: add!(
+                "distributed_tasks",
+                "Tasks of queries that were begun on this node",
+                Counter::default()
+            ),
+            distributed_tasks_running: add!(
+                "distributed_tasks_running",
+                "Tasks of queries that are on this node",
+                Gauge::default()
+            ),
+            distributed_received_bytes: add!(
+                "distributed_received",
+                "Bytes that tasks of queries on other nodes sent here",
+                Unit::Bytes,
+                Counter::default()
             ),
             hand_overs: add!(
                 "hand_overs",

@@ -142,6 +142,8 @@ pub struct ClusterMember {
     pub address: String,
     /// Whether it is there.
     pub alive: bool,
+    /// Whether it takes tasks of queries.
+    pub queries: bool,
 }
 
 /// Names by signal.
@@ -192,6 +194,7 @@ impl ClusterView {
                 name: member.name.as_str().into(),
                 address: peer_address(&member.address)?,
                 alive: member.alive,
+                queries: member.queries,
             })
         });
         let members = members.collect::<Result<_>>()?;

@@ -16,6 +16,7 @@ use otlake_base::{
     Clock, Code, Consistency, Error, Metrics, Result, Signal, SystemClock, Table, priority,
 };
 use otlake_cluster::{Cluster, Local};
+use otlake_peer::StreamService;
 use otlake_processor::{Job, Processor};
 use otlake_query::QueryEngine;
 use otlake_query::format::{Encoder, Format};
@@ -35,6 +36,7 @@ use crate::records::{
 };
 use crate::servers::{FlightServer, Receiver};
 use crate::trace::{self, Answer};
+use crate::workers::{Others, QUERY, Tasks};
 
 /// How long closing waits for tasks that do not end by themselves.
 const RUNTIME_GRACE: Duration = Duration::from_secs(5);
@@ -295,12 +297,21 @@ impl Engine {
     pub async fn start_cluster(&self, config: NativeClusterConfig) -> Outcome<NativeCluster> {
         let open = self.opened()?;
         let config = config.config(&open.data_dir)?;
-        let (clock, metrics) = (Arc::clone(&self.clock), Arc::clone(&self.metrics));
+        let what = (Arc::clone(&self.clock), Arc::clone(&self.metrics));
+        let tasks = Tasks {
+            queries: Arc::clone(&open.queries),
+            asking: self.asking.clone(),
+        };
         let cluster = self
             .runtime
             .spawn(async move {
                 let (processor, reads) = (Arc::clone(&open.processor), Arc::clone(&open.reads));
-                let cluster = Cluster::start(config, processor, reads, clock, metrics).await?;
+                let offered: Vec<(_, Arc<dyn StreamService>)> = vec![(QUERY, Arc::new(tasks))];
+                let cluster = Cluster::start(config, processor, reads, offered, what).await?;
+                open.queries.join(Arc::new(Others {
+                    own: Arc::clone(cluster.name()),
+                    cluster: Arc::downgrade(&cluster),
+                }));
                 let is_first = open.cluster.set(Arc::clone(&cluster)).is_ok();
                 is_first
                     .then_some(cluster)

@@ -9,6 +9,7 @@
 //! - `engine.rs`: opens the storage, the queries and the runtimes that carry them.
 //! - `records.rs`: the plain records, and their conversions.
 //! - `cluster.rs`: the node's place in a cluster.
+//! - `workers.rs`: queries that are shared among nodes.
 //! - `servers.rs`: the OTLP receiver and the Flight SQL server as handles.
 //! - `export.rs`: the rows of an answer as OTLP.
 //! - `trace.rs`: a trace as OTLP, part by part.
@@ -29,6 +30,7 @@ mod servers;
 mod trace;
 mod traceql;
 mod verification;
+mod workers;
 
 use std::collections::HashMap;
 

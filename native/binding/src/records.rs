@@ -83,6 +83,8 @@ pub struct EngineConfig {
     pub query_queue: f64,
     /// How long each waits, in milliseconds.
     pub query_queue_ms: f64,
+    /// Bytes of files to scan from which on a query is shared among nodes; 0: every one that scans any.
+    pub query_distribute_bytes: f64,
     /// Threads of the engine's runtime.
     pub worker_threads: u32,
 }
@@ -153,6 +155,7 @@ impl EngineConfig {
             queue_ms: self.query_queue_ms as u64,
             temp_dir: PathBuf::from(&self.data_dir).join("tmp"),
             partitions: self.worker_threads.max(1) as usize,
+            distribute_bytes: self.query_distribute_bytes as u64,
         }
     }
 }
@@ -501,6 +504,7 @@ pub fn limits() -> HashMap<String, f64> {
         ("queryConcurrency", defaults::QUERY_CONCURRENCY as u64),
         ("queryQueue", defaults::QUERY_QUEUE as u64),
         ("queryQueueMs", defaults::QUERY_QUEUE_MS),
+        ("queryDistributeBytes", defaults::QUERY_DISTRIBUTE_BYTES),
     ];
     all.into_iter()
         .map(|(name, value)| (name.to_owned(), value as f64))

@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use otlake_base::{Code, Error, FIRST_EPOCH, Result, StreamId};
 use otlake_catalog::Direct;
 use otlake_consensus::state::StreamState;
 use otlake_consensus::{Answer, Command, MetadataGroup, Refusal};
-use otlake_peer::Peers;
+use otlake_peer::{Incoming, Outgoing, Peers};
 use otlake_processor::Processor;
 use otlake_reads::Reads;
 use otlake_receive::Ingest;
@@ -50,8 +51,30 @@ impl Cluster {
         &self.config
     }
 
-    pub(crate) fn name(&self) -> &Arc<str> {
+    /// The node's name.
+    pub fn name(&self) -> &Arc<str> {
         &self.config.name
+    }
+
+    /// The other nodes that take tasks of queries now; none once this one's part has ended.
+    pub fn queried(&self) -> Vec<Arc<str>> {
+        match self.processor() {
+            Ok(_) => self.wires.view.read().queried(self.name()),
+            Err(_) => Vec::new(),
+        }
+    }
+
+    /// Opens a stream to a service that another node offers; `head` is its first message.
+    ///
+    /// # Errors
+    /// `PEER_…`, as connections give them.
+    pub async fn open(
+        &self,
+        node: &str,
+        service: &str,
+        head: Bytes,
+    ) -> Result<(Outgoing, Incoming)> {
+        self.wires.peers.open(node, service, head).await
     }
 
     pub(crate) fn group(&self) -> &Arc<MetadataGroup> {

@@ -7,7 +7,7 @@ use otlake_base::{Clock, Code, Error, FIRST_EPOCH, Metrics, Result};
 use otlake_consensus::state::{State, StreamState};
 use otlake_consensus::{Doors, MetadataConfig, MetadataGroup};
 use otlake_log::Appender;
-use otlake_peer::{PeerConfig, Peers, Services};
+use otlake_peer::{PeerConfig, Peers, Services, StreamService};
 use otlake_processor::Processor;
 use otlake_reads::{Patience, Reads};
 use otlake_receive::Ingest;
@@ -32,8 +32,9 @@ const SETTLE_EVERY: Duration = Duration::from_secs(2);
 
 impl Cluster {
     /// Puts the open store `processor`, which has stored nothing since its start, into a cluster:
-    /// it admits nothing from here on before its stream is registered (`ready`). Needs a tokio
-    /// runtime with time and I/O enabled.
+    /// it admits nothing from here on before its stream is registered (`ready`). Other nodes are
+    /// offered `offered` beside the cluster's own services. Needs a tokio runtime with time and I/O
+    /// enabled.
     ///
     /// # Errors
     /// `CONFIG_INVALID`, `NODE_PORT_TAKEN`, `LOG_…` of the journal, `METADATA_…`, `NODE_STATE`.
@@ -41,8 +42,8 @@ impl Cluster {
         config: ClusterConfig,
         processor: Arc<Processor>,
         reads: Arc<Reads>,
-        clock: Arc<dyn Clock>,
-        metrics: Arc<Metrics>,
+        offered: Vec<(&'static str, Arc<dyn StreamService>)>,
+        (clock, metrics): (Arc<dyn Clock>, Arc<Metrics>),
     ) -> Result<Arc<Cluster>> {
         config.quorums.check()?;
         let (journal, log_dir) = (JournalConfig::new(config.replicas_dir()), config.log_dir());
@@ -68,6 +69,9 @@ impl Cluster {
         let hand_overs = Arc::new(HandOvers::default());
         services.register(COMMIT, Arc::clone(&hand_overs) as _);
         services.register(STORED, Arc::new(Stored(Arc::downgrade(&processor))));
+        for (name, service) in offered {
+            services.register_stream(name, service);
+        }
         let peers = Peers::start(
             PeerConfig {
                 name: Arc::clone(&config.name),

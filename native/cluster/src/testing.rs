@@ -188,8 +188,8 @@ impl Nodes {
             config,
             Arc::clone(&processor),
             Arc::clone(&reads),
-            clock,
-            metrics,
+            Vec::new(),
+            (clock, metrics),
         );
         let cluster = cluster.await.expect("it joins");
         self.addresses.insert(name, cluster.address());
@@ -216,6 +216,7 @@ impl Nodes {
                         false => nowhere(),
                     },
                     alive: is_reached || self.unaware.contains(name),
+                    queries: true,
                 }
             });
             let others = members

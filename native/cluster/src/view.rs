@@ -14,6 +14,8 @@ pub struct ViewMember {
     pub address: std::net::SocketAddr,
     /// Whether it is there, as far as is known.
     pub alive: bool,
+    /// Whether it takes tasks of queries.
+    pub queries: bool,
 }
 
 /// Pins what carries an attribute's value to some nodes.
@@ -47,6 +49,13 @@ impl ClusterView {
     pub(crate) fn others(&self, own: &str) -> Vec<Arc<str>> {
         let others = self.members.iter();
         let others = others.filter(|member| member.alive && *member.name != *own);
+        others.map(|member| Arc::clone(&member.name)).collect()
+    }
+
+    /// Those of them that take tasks of queries.
+    pub(crate) fn queried(&self, own: &str) -> Vec<Arc<str>> {
+        let others = self.members.iter();
+        let others = others.filter(|member| member.alive && member.queries && *member.name != *own);
         others.map(|member| Arc::clone(&member.name)).collect()
     }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{FieldRef, SchemaRef};
+use bytes::Bytes;
 use datafusion::catalog::{
     CatalogProvider, CatalogProviderList, MemoryCatalogProvider, MemoryCatalogProviderList,
     MemorySchemaProvider, SchemaProvider,
@@ -36,9 +37,11 @@ use otlake_base::{
     Clock, Code, Consistency, Error, Metrics, Missing, Moment, Result, Session, Table, TableSource,
     Wanted,
 };
+use parking_lot::RwLock;
 use tokio::time::Instant;
 
 use crate::admission::Admission;
+use crate::distributed::{Distribution, Parts, Query, Wire, Workers};
 use crate::error::{from_datafusion, near};
 use crate::functions;
 use crate::limited::{Account, Limited, Started, within};
@@ -97,6 +100,9 @@ pub struct QueryConfig {
     pub temp_dir: PathBuf,
     /// Partitions that one query runs in, at most.
     pub partitions: usize,
+    /// Bytes of files to scan from which on a query is shared with other nodes; 0: every query that
+    /// scans files.
+    pub distribute_bytes: u64,
 }
 
 /// A query.
@@ -146,6 +152,8 @@ pub struct QueryEngine {
     traces: Arc<TraceIndex>,
     answers: TraceAnswers,
     admission: Admission,
+    /// Among other nodes: what queries are shared through.
+    distribution: RwLock<Option<Arc<Distribution>>>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
 }
@@ -232,9 +240,42 @@ impl QueryEngine {
             reader,
             traces: Arc::new(TraceIndex::new()),
             answers: TraceAnswers::new(),
+            distribution: RwLock::default(),
             clock,
             metrics,
         }))
+    }
+
+    /// From here on, queries that scan much are shared with these nodes, and tasks of theirs are taken.
+    pub fn join(&self, workers: Arc<dyn Workers>) {
+        let parts = Parts {
+            runtime: Arc::clone(&self.runtime),
+            reader: Arc::clone(&self.reader),
+            sources: self.sources.clone(),
+            metrics: Arc::clone(&self.metrics),
+            distribute_bytes: self.config.distribute_bytes,
+        };
+        *self.distribution.write() = Some(Distribution::new(workers, parts));
+    }
+
+    /// Does tasks of another node's queries, which come through `wire`, until that ends; `head` is what
+    /// that node opened it with.
+    ///
+    /// # Errors
+    /// `QUERY_OVERLOADED` where this node is among no others; `PEER_REFUSED` where the other one is of
+    /// another version.
+    pub async fn serve(&self, head: Bytes, wire: Wire) -> Result<()> {
+        let distribution = self.distribution();
+        let distribution = distribution.ok_or_else(|| {
+            let what = "the node does no tasks of other nodes' queries now";
+            Error::new(Code::QueryOverloaded, what)
+        })?;
+        distribution.serve(&head, wire).await
+    }
+
+    /// Its part among other nodes.
+    pub(crate) fn distribution(&self) -> Option<Arc<Distribution>> {
+        self.distribution.read().clone()
     }
 
     /// Runs a statement.
@@ -526,7 +567,8 @@ impl QueryEngine {
             });
             try_join_all(gatherings).await?;
         }
-        let stream = execute(&mut state, &logical, &batch_rows).await?;
+        let plan = planned(&mut state, &logical, &batch_rows).await?;
+        let stream = self.running(request, &state, &logical, plan).await?;
         let (seen, missing) = seen(tables.iter().map(|table| &**table));
         Ok(Started {
             rows: stream,
@@ -534,6 +576,35 @@ impl QueryEngine {
             seen,
             missing,
         })
+    }
+
+    /// Begins a query that was planned for this node: over many, where that is worth it.
+    async fn running(
+        &self,
+        request: &QueryRequest,
+        state: &SessionState,
+        logical: &LogicalPlan,
+        mut plan: Arc<dyn ExecutionPlan>,
+    ) -> Result<SendableRecordBatchStream> {
+        if let Some(distribution) = self.distribution() {
+            let timeout = smaller(self.config.timeout_ms, request.timeout_ms);
+            let query = Query {
+                state,
+                logical,
+                deadline: Instant::now() + Duration::from_millis(timeout),
+                memory_bytes: request.memory_bytes,
+            };
+            if distribution.is_worth(&plan)
+                && let Some(rows) = distribution.run(query).await?
+            {
+                return Ok(rows);
+            }
+            let explained = distribution.explained(&query, &plan).await;
+            if let Some(explained) = explained.map_err(|error| from_datafusion(&error))? {
+                plan = explained;
+            }
+        }
+        begun(plan, state)
     }
 
     /// A session that sees the tables as the request may.
@@ -581,12 +652,26 @@ impl QueryEngine {
     }
 }
 
-/// Begins a plan in a session.
+/// Plans and begins in a session, on this node.
 pub(crate) async fn execute(
     state: &mut SessionState,
     logical: &LogicalPlan,
     batch_rows: &AtomicUsize,
 ) -> Result<SendableRecordBatchStream> {
+    let plan = planned(state, logical, batch_rows).await?;
+    begun(plan, state)
+}
+
+fn begun(plan: Arc<dyn ExecutionPlan>, state: &SessionState) -> Result<SendableRecordBatchStream> {
+    let fail = |error| from_datafusion(&error);
+    execute_stream(yielding(plan).map_err(fail)?, state.task_ctx()).map_err(fail)
+}
+
+async fn planned(
+    state: &mut SessionState,
+    logical: &LogicalPlan,
+    batch_rows: &AtomicUsize,
+) -> Result<Arc<dyn ExecutionPlan>> {
     let fail = |error| from_datafusion(&error);
     let mut plan = state.create_physical_plan(logical).await.map_err(fail)?;
     let rows = batch_rows.load(Ordering::Relaxed);
@@ -596,8 +681,7 @@ pub(crate) async fn execute(
         *state.config_mut() = state.config().clone().with_batch_size(rows);
         plan = state.create_physical_plan(logical).await.map_err(fail)?;
     }
-    let plan = yielding(plan).map_err(fail)?;
-    execute_stream(plan, state.task_ctx()).map_err(fail)
+    Ok(plan)
 }
 
 /// What an answer may lack, as the header `otlake-partial` names it.
@@ -623,7 +707,9 @@ fn seen<'a>(tables: impl IntoIterator<Item = &'a LakeTable>) -> (Session, Vec<Mi
 /// Makes operators that can produce far more than they read give way now and then. DataFusion
 /// yields where it reads, which such an operator no longer does: without this, a large join
 /// would see neither its time-out nor its cancellation.
-fn yielding(plan: Arc<dyn ExecutionPlan>) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
+pub(crate) fn yielding(
+    plan: Arc<dyn ExecutionPlan>,
+) -> datafusion::common::Result<Arc<dyn ExecutionPlan>> {
     let yielding = plan.transform_up(|node| {
         Ok(if MULTIPLYING.contains(&node.name()) {
             Transformed::yes(Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>)

@@ -5,6 +5,8 @@ use datafusion::common::{DataFusionError, SchemaError};
 use datafusion::parquet::errors::ParquetError;
 use otlake_base::{Code, Error};
 
+use crate::distributed::Told;
+
 /// Names that a hint lists at most.
 const HINT_NAMES: usize = 3;
 
@@ -23,7 +25,10 @@ pub fn from_datafusion(error: &DataFusionError) -> Error {
             Some(own) => own.clone(),
             None => match inner.downcast_ref::<DataFusionError>() {
                 Some(inner) => from_datafusion(inner),
-                None => Error::new(Code::QueryFailed, inner),
+                None => match Told::read(&inner.to_string()) {
+                    Some(told) => told.error,
+                    None => Error::new(Code::QueryFailed, inner),
+                },
             },
         },
         DataFusionError::ArrowError(inner, _) => from_arrow(inner),

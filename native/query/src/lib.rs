@@ -12,6 +12,7 @@
 //! - `reading`: plans of other crates over one table of one moment.
 //! - `reader`: Parquet files, each byte checked before it is used.
 //! - `trace`: a trace by its id, past the planner.
+//! - `distributed`: queries over many nodes.
 //! - `memory`: what one query may hold of what all may hold.
 //! - `format`, `json`: batches to JSON, NDJSON, CSV, Arrow IPC or Parquet, a chunk at a time.
 //! - `pieces`: batches in pieces of a bounded size.
@@ -27,6 +28,7 @@
 
 mod admission;
 pub mod attribute;
+mod distributed;
 mod engine;
 mod error;
 mod flight;
@@ -45,6 +47,7 @@ mod table;
 mod trace;
 mod wanted;
 
+pub use distributed::{Incoming, Outgoing, Wire, Workers};
 pub use engine::{BatchStream, QueryConfig, QueryEngine, QueryRequest, QueryResult, named};
 pub use error::from_datafusion;
 pub use flight::{FlightConfig, FlightServer, Token};

@@ -163,6 +163,7 @@ pub(crate) fn config(folder: &TempDir) -> QueryConfig {
         queue_ms: 1_000,
         temp_dir: folder.path().to_owned(),
         partitions: 2,
+        distribute_bytes: 0,
     }
 }
 

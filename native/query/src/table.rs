@@ -38,6 +38,8 @@ use otlake_base::{
     Capture, Code, Consistency, DataFile, Error, Missing, Table, TableSource, Wanted,
 };
 
+use crate::distributed::IsShared;
+
 /// The last two columns of every table; the files do not hold them.
 const PARTITION_COLUMNS: usize = 2;
 const NANOS_PER_MICRO: i64 = 1_000;
@@ -152,11 +154,11 @@ impl LakeTable {
         Ok(files.filter(|file| self.sees(&file.tenant)).collect())
     }
 
-    /// The batches spread over `partitions` by rows.
+    /// The batches spread by rows over at most `partitions`, and at least `least`.
     fn live_plan(
         &self,
         projection: Option<&Vec<usize>>,
-        partitions: usize,
+        (least, partitions): (usize, usize),
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let mut groups: Vec<(usize, Vec<RecordBatch>)> = vec![(0, Vec::new()); partitions.max(1)];
         for batch in self.live().map_err(external)? {
@@ -166,9 +168,7 @@ impl LakeTable {
             }
         }
         groups.retain(|(rows, _)| *rows > 0);
-        if groups.is_empty() {
-            groups.push((0, Vec::new()));
-        }
+        groups.resize(groups.len().max(least), (0, Vec::new()));
         let mut groups: Vec<Vec<RecordBatch>> =
             groups.into_iter().map(|(_, batches)| batches).collect();
         let width = self.schema.fields().len();
@@ -193,19 +193,20 @@ impl LakeTable {
         Ok(plan)
     }
 
-    /// A scan of `files`, which are spread over at most `partitions` groups by bytes.
+    /// A scan of `files`, which are spread by bytes over at most `partitions` groups, and at least
+    /// `least`.
     pub(crate) fn files_plan(
         &self,
         files: &[&DataFile],
         projection: Option<&Vec<usize>>,
         limit: Option<usize>,
-        partitions: usize,
+        (least, partitions): (usize, usize),
         source: impl FnOnce(ParquetSource) -> ParquetSource,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let root = store_path(&self.capture().map_err(external)?.root)?;
         let mut by_size: Vec<&DataFile> = files.to_vec();
         by_size.sort_unstable_by(|a, b| b.size.cmp(&a.size).then_with(|| a.path.cmp(&b.path)));
-        let count = partitions.clamp(1, by_size.len().max(1));
+        let count = partitions.clamp(1, by_size.len().max(1)).max(least);
         let mut groups: Vec<(u64, Vec<PartitionedFile>)> = vec![(0, Vec::new()); count];
         for file in by_size {
             if let Some(least) = groups.iter_mut().min_by_key(|(bytes, _)| *bytes) {
@@ -377,7 +378,9 @@ impl TableProvider for LakeTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let partitions = state.config().target_partitions();
+        let most = state.config().target_partitions();
+        let is_shared = state.config().get_extension::<IsShared>().is_some();
+        let partitions = (if is_shared { most } else { 1 }, most);
         // Planning tells what is wanted before it comes here; a scan that it could not see takes
         // everything.
         self.gather(Wanted::default()).await.map_err(external)?;
@@ -518,7 +521,7 @@ fn row_bytes(metadata: &ParquetMetaData, columns: &[&str]) -> usize {
         .unwrap_or(0)
 }
 
-fn partitioned(root: &StorePath, file: &DataFile) -> Result<PartitionedFile> {
+pub(crate) fn partitioned(root: &StorePath, file: &DataFile) -> Result<PartitionedFile> {
     let location = StorePath::parse(format!("{root}/{}", file.path))
         .map_err(|error| external(Error::new(Code::TableCorrupt, error)))?;
     let mut partitioned = PartitionedFile::new("", file.size);
@@ -533,7 +536,7 @@ fn partitioned(root: &StorePath, file: &DataFile) -> Result<PartitionedFile> {
     ]))
 }
 
-fn store_path(root: &Path) -> Result<StorePath> {
+pub(crate) fn store_path(root: &Path) -> Result<StorePath> {
     let root = path::absolute(root)?;
     StorePath::from_absolute_path(&root).map_err(|error| external(Error::new(Code::TableIo, error)))
 }

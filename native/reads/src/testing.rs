@@ -181,6 +181,7 @@ impl Node {
             queue_ms: 60_000,
             temp_dir: folder.path().join("tmp"),
             partitions: 2,
+            distribute_bytes: u64::MAX,
         };
         let engine = QueryEngine::new(config, reads.sources(), Arc::new(SystemClock), metrics);
         net.servers

@@ -265,6 +265,7 @@ impl Lake {
             queue_ms: 1_000,
             temp_dir: self.folder.path().to_owned(),
             partitions: 2,
+            distribute_bytes: u64::MAX,
         };
         let source = Source {
             live: self.live,

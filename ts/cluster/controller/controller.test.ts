@@ -14,11 +14,21 @@ test('everyone with an address is told, the dead as dead, those that left not at
   scene.change('e', { peer: '' })
   const { view, forgotten } = scene.decide()
   expect(view.members).toEqual([
-    { name: 'a', address: 'a:4322', alive: true },
-    { name: 'b', address: 'b:4322', alive: true },
-    { name: 'c', address: 'c:4322', alive: false },
+    { name: 'a', address: 'a:4322', alive: true, queries: true },
+    { name: 'b', address: 'b:4322', alive: true, queries: true },
+    { name: 'c', address: 'c:4322', alive: false, queries: false },
   ])
   expect(forgotten).toEqual(['d'])
+})
+
+test('tasks of queries go to nodes that are there, ready, of the role, and not about to go', () => {
+  const scene = new Scene('a', [...names, 'd', 'e'])
+  scene.change('b', { ready: false })
+  scene.change('c', { draining: true })
+  scene.change('d', { roles: ['gateway', 'processor', 'storage'] })
+  const { members } = scene.decide().view
+  const taking = members.filter(({ queries }) => queries)
+  expect(taking.map(({ name }) => name)).toEqual(['a', 'e'])
 })
 
 test('a dead node that was removed is forgotten until it starts anew', () => {

@@ -31,6 +31,7 @@ import {
   isPresent,
   type NodeView,
   type Situation,
+  takesQueries,
   type Watched,
 } from './situation.js'
 import { chooseVoters } from './voters.js'
@@ -96,6 +97,7 @@ export class Controller {
           name: member.name,
           address: member.peer,
           alive: isPresent(member),
+          queries: takesQueries(member),
         })),
       owners,
       followers: this.#followers.decide(who),

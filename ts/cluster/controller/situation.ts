@@ -17,6 +17,8 @@ export interface NodeView {
   readonly weight: number
   /** It is about to go: it takes nothing new and gives away what it has. */
   readonly draining: boolean
+  /** Whether it takes requests. */
+  readonly ready: boolean
   /** The metadata group that it belongs to; empty: none yet. */
   readonly group: string
   /** The stream that this start of it writes; empty: not registered yet. */
@@ -55,6 +57,10 @@ export interface Watched extends NodeView {
 export const isPresent = ({ status }: { status: Status }) =>
   status === 'alive' || status === 'suspect'
 
+/** Whether a member takes tasks of other nodes' queries. */
+export const takesQueries = (member: NodeView) =>
+  isPresent(member) && member.ready && !member.draining && member.roles.includes(QUERY_ROLE)
+
 /** Members by name, with what they are fit for in the group `group`. */
 export interface Cast {
   readonly now: number
@@ -67,6 +73,7 @@ export interface Cast {
   readonly holders: readonly Watched[]
 }
 
+export const QUERY_ROLE = 'query'
 export const OWNER_ROLE = 'processor'
 export const HOLDER_ROLE = 'storage'
 

@@ -103,7 +103,7 @@ test('the view is told once, and again only when it changes', async () => {
   const views = native.views.length
   expect(views).toBeLessThanOrEqual(3)
   expect(native.views.at(-1)).toMatchObject({
-    members: [{ name: 'a', address: native.address, alive: true }],
+    members: [{ name: 'a', address: native.address, alive: true, queries: false }],
     voters: ['a'],
     followers: { spans: [], metrics: [], logs: [] },
   })

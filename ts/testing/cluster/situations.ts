@@ -27,6 +27,7 @@ export function member(name: string, changes: Partial<NodeView> = {}): NodeView 
     zone: '',
     weight: 1,
     draining: false,
+    ready: true,
     group: 'g',
     stream: streamOf(name, generation),
     wire: { min: 1, max: 1 },
