@@ -85,6 +85,7 @@ test('over a restart of one of three the group stays as it is', () => {
     name: 'n0',
     address: 'n0:4322',
     alive: false,
+    queries: false,
   })
   scene.change('n3', {})
   expect(settle(scene)).toEqual(['n1', 'n2', 'n3'])
