@@ -162,6 +162,10 @@ fn the_loss_of_a_node_is_told_from_the_errors_of_a_query() {
     assert_eq!(nodes.into_iter().collect::<Vec<_>>(), [n2]);
     assert_eq!(error.code, Code::QueryIncomplete);
 
+    let unread = DataFusionError::Plan("what it was sent is no plan to it".to_owned());
+    let unread = Told::from_worker(&n3, DataFusionError::Shared(Arc::new(unread)));
+    let trouble = Troubles::default().judge(&unread);
+    assert!(matches!(trouble, Trouble::Unfit(_)), "{trouble:?}");
     let machinery = DataFusionError::Execution("it waited for its plan".to_owned());
     let machinery = Told::from_worker(&n3, machinery);
     let trouble = Troubles::default().judge(&machinery);

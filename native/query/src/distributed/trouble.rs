@@ -101,8 +101,13 @@ impl Told {
             return Self::lost(node, status).carried();
         }
         match innermost(&error) {
-            // A task's own errors are told by its guard: these are of the machinery.
-            DataFusionError::Execution(what) | DataFusionError::Internal(what) => {
+            // A task's own errors are told by its guard: these are of the machinery, or of a plan that
+            // is not read as it was written.
+            DataFusionError::Execution(what)
+            | DataFusionError::Internal(what)
+            | DataFusionError::Plan(what)
+            | DataFusionError::NotImplemented(what)
+            | DataFusionError::Configuration(what) => {
                 let what = format!("node `{node}`: {what}");
                 Self::of(Error::new(Code::QueryFailed, what)).carried()
             }
