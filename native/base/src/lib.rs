@@ -6,6 +6,7 @@
 //! - `clock`: the only place that reads the time.
 //! - `disk`: what is to survive a crash is written through it; the machine's file system.
 //! - `error`: one table of error codes; `docs/errors.md` and the TypeScript union come from it.
+//! - `file_metrics`: what is counted of tables' files on the nodes' own disks.
 //! - `file_system`: what platforms name differently of theirs.
 //! - `invariant`: the ids I1 to I10 that assertions, tests and counters share.
 //! - `job_metrics`: what the regular jobs count.
@@ -30,6 +31,7 @@ pub mod checksum;
 pub mod clock;
 pub mod disk;
 pub mod error;
+pub mod file_metrics;
 mod file_system;
 pub mod invariant;
 pub mod job_metrics;

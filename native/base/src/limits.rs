@@ -171,6 +171,27 @@ pub const BUCKET_PARTS_AT_ONCE: usize = 2;
 pub const BUCKET_SPOOL_BYTES: usize = 1024 * 1024;
 /// Folders of a bucket that are remembered as made (I5).
 pub const BUCKET_FOLDERS: usize = 4_096;
+/// Bytes of a file that one message between nodes carries, where they keep the tables' files (I5).
+pub const FILES_CHUNK_BYTES: usize = 4 * 1024 * 1024;
+/// A file of at most this many bytes goes to another node with the question whether it takes it.
+pub const FILES_INLINE_BYTES: usize = 1024 * 1024;
+/// Files that a node takes from others at once for what they write; a further one waits (I5).
+pub const FILES_TAKES: usize = 16;
+/// Files that a node fetches from others at once because it should have a copy (I5).
+pub const FILES_REPAIRS: usize = 2;
+/// Bytes that a node fetches in a second because it should have a copy, at most.
+pub const FILES_REPAIR_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024;
+/// Files that wait to be fetched; those beyond are offered again (I5).
+pub const FILES_WAITING: usize = 65_536;
+/// Names of files that one message between nodes tells (I5).
+pub const FILES_NAMES: usize = 4_096;
+/// Deleted files that are remembered, so that a node that was away does not bring them back (I5).
+pub const FILES_DELETED: usize = 65_536;
+/// What copies are checked by, kept in memory for so many files (I5).
+pub const FILES_SHEETS: usize = 4_096;
+/// The greatest file of a table's log that is taken where the nodes keep the files, in bytes: it is
+/// in memory on its way (I5).
+pub const FILES_LOG_BYTES: usize = 256 * 1024 * 1024;
 /// A file of this many bytes is not merged any more.
 pub const COMPACT_TARGET_BYTES: u64 = 128 * 1024 * 1024;
 /// A file of this many rows is not merged any more.

@@ -10,6 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::bucket_metrics::BucketMetrics;
+use crate::file_metrics::FileMetrics;
 use crate::invariant::Invariant;
 use crate::job_metrics::JobMetrics;
 use crate::metadata_metrics::MetadataMetrics;
@@ -129,6 +130,8 @@ pub struct Metrics {
     pub checkpoint_failures: Family<Labels, Counter>,
     /// What the object store of the tables is asked.
     pub bucket: BucketMetrics,
+    /// What is counted of tables' files on the nodes' own disks.
+    pub files: FileMetrics,
     /// What the regular jobs count.
     pub jobs: JobMetrics,
     /// What the connections between nodes count.
@@ -187,6 +190,7 @@ impl Metrics {
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("otlake");
         let bucket = BucketMetrics::new(&mut registry);
+        let files = FileMetrics::new(&mut registry);
         let jobs = JobMetrics::new(&mut registry);
         let peers = PeerMetrics::new(&mut registry);
         let metadata = MetadataMetrics::new(&mut registry);
@@ -398,6 +402,7 @@ impl Metrics {
                 counters()
             ),
             bucket,
+            files,
             jobs,
             peers,
             metadata,

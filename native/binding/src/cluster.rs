@@ -12,6 +12,7 @@ use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi_derive::napi;
 use otlake_base::{Code, Error, Result, Signal, StreamId};
 use otlake_cluster::{Cluster, ClusterConfig, ViewMember, ViewRule};
+use otlake_files::Files;
 use otlake_replicate::{Quorum, Quorums};
 use tokio::runtime::Handle;
 
@@ -85,7 +86,7 @@ impl NativeClusterConfig {
     ///
     /// # Errors
     /// `CONFIG_INVALID`.
-    pub fn config(&self, data_dir: &str) -> Result<ClusterConfig> {
+    pub fn config(&self, data_dir: &str, files: Option<Arc<Files>>) -> Result<ClusterConfig> {
         let secret = self.secret.as_ref().map(|secret| {
             <[u8; 32]>::try_from(&**secret).map_err(|_| {
                 let what = format!("a secret has 32 bytes, not {}", secret.len());
@@ -116,6 +117,7 @@ impl NativeClusterConfig {
             allow_degraded: self.allow_degraded,
             data_dir: data_dir.into(),
             disk: otlake_base::disk::real(),
+            files,
         })
     }
 }
@@ -181,6 +183,8 @@ pub struct ClusterView {
     pub voters: Vec<String>,
     /// What comes before the owners.
     pub rules: Vec<ClusterRule>,
+    /// Where the nodes keep the tables' files: by the hash of a file's name, who should have it.
+    pub files: Vec<Vec<String>>,
 }
 
 impl ClusterView {
@@ -210,6 +214,14 @@ impl ClusterView {
             })
         };
         let (owners, followers) = (shared(&self.owners), shared(&self.followers));
+        let files = self.files.iter().map(|slot| {
+            let names = slot.iter().map(|name| {
+                let known = known.entry(name.clone());
+                Arc::clone(known.or_insert_with(|| name.as_str().into()))
+            });
+            names.collect()
+        });
+        let files = files.collect();
         let rules = self.rules.iter().map(|rule| ViewRule {
             attribute: rule.attribute.clone(),
             value: rule.value.clone(),
@@ -225,6 +237,7 @@ impl ClusterView {
                 .map(|name| name.as_str().into())
                 .collect(),
             rules: rules.collect(),
+            files,
         })
     }
 }

@@ -16,6 +16,7 @@ use otlake_base::{
     Clock, Code, Consistency, Error, Metrics, Result, Signal, SystemClock, Table, priority,
 };
 use otlake_cluster::{Cluster, Local};
+use otlake_files::Files;
 use otlake_peer::StreamService;
 use otlake_processor::{Job, Processor};
 use otlake_query::QueryEngine;
@@ -52,6 +53,8 @@ struct Open {
     processor: Arc<Processor>,
     reads: Arc<Reads>,
     queries: Arc<QueryEngine>,
+    /// The tables' files, where the nodes keep them on their own disks.
+    files: Option<Arc<Files>>,
     data_dir: String,
     /// What is before the processor in a cluster.
     cluster: OnceLock<Arc<Cluster>>,
@@ -133,7 +136,12 @@ impl Engine {
         let opened = handle
             .spawn(async move {
                 let (clock, metrics) = (Arc::clone(&opening_clock), Arc::clone(&opening_metrics));
-                let bucket = records::bucket(&config, clock, metrics).await?;
+                let files =
+                    records::files(&config, Arc::clone(&clock), Arc::clone(&metrics)).await?;
+                let bucket = match &files {
+                    Some(files) => Some(files.mounted(config.data_dir.as_ref())?),
+                    None => records::bucket(&config, clock, metrics).await?,
+                };
                 let mut storing = config.processor()?;
                 if let Some(bucket) = &bucket {
                     storing.tables_dir = Some(bucket.path());
@@ -168,6 +176,7 @@ impl Engine {
                     processor,
                     reads,
                     queries,
+                    files,
                     data_dir: config.data_dir,
                     cluster: OnceLock::new(),
                 })
@@ -296,7 +305,7 @@ impl Engine {
 
     pub async fn start_cluster(&self, config: NativeClusterConfig) -> Outcome<NativeCluster> {
         let open = self.opened()?;
-        let config = config.config(&open.data_dir)?;
+        let config = config.config(&open.data_dir, open.files.clone())?;
         let what = (Arc::clone(&self.clock), Arc::clone(&self.metrics));
         let tasks = Tasks {
             queries: Arc::clone(&open.queries),

@@ -8,10 +8,12 @@ use std::sync::Arc;
 
 use napi::bindgen_prelude::BigInt;
 use napi_derive::napi;
+use otlake_base::disk::real;
 use otlake_base::limits::{self as defaults, RecordLimits};
 use otlake_base::{Clock, Code, Error, Metrics, Result, Signal};
 use otlake_bucket::{Address, Bucket, BucketConfig};
 use otlake_catalog::{Retention, RetentionRule};
+use otlake_files::{Files, FilesPace};
 use otlake_log::Durability;
 use otlake_processor::{JobConfig, ProcessorConfig};
 use otlake_query::QueryConfig;
@@ -25,6 +27,8 @@ pub struct EngineConfig {
     pub tables_dir: Option<String>,
     /// The bucket that the tables are in; null for a folder.
     pub store: Option<StoreConfig>,
+    /// Whether the nodes of the cluster keep the tables' files on their own disks.
+    pub nodes_keep_files: bool,
     /// Whether what the log holds of earlier starts is left to the cluster.
     pub leave_earlier: bool,
     /// `fsync` or `relaxed`.
@@ -221,6 +225,37 @@ pub async fn bucket(
         .await
         .map_err(|error| Error::new(Code::Internal, error))??;
     Ok(Some(bucket))
+}
+
+/// The tables' files on the nodes' own disks; none where they are elsewhere.
+///
+/// # Errors
+/// `CONFIG_INVALID` where the data folder holds tables that would not be seen; `NODE_DIRECTORY_…`.
+pub async fn files(
+    config: &EngineConfig,
+    clock: Arc<dyn Clock>,
+    metrics: Arc<Metrics>,
+) -> Result<Option<Arc<Files>>> {
+    let data_dir = PathBuf::from(&config.data_dir);
+    let is_wanted = config.nodes_keep_files;
+    let opened = tokio::task::spawn_blocking(move || {
+        if is_wanted {
+            let pace = FilesPace::default();
+            return Files::open(real(), &data_dir, pace, clock, metrics).map(Some);
+        }
+        if Files::are_in(&*real(), &data_dir) {
+            let what = format!(
+                "{} holds files of a cluster whose nodes keep the tables on their own disks: start \
+                 the node with --join and without --tables, or with another --data-dir",
+                data_dir.display()
+            );
+            return Err(Error::new(Code::ConfigInvalid, what));
+        }
+        Ok(None)
+    });
+    opened
+        .await
+        .map_err(|error| Error::new(Code::Internal, error))?
 }
 
 /// For how long some rows are kept.

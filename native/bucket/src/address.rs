@@ -7,6 +7,8 @@ use otlake_base::disk::BUCKETS as MOUNT;
 use otlake_base::{Code, Error, Result};
 
 const SCHEME: &str = "s3://";
+/// What stands in a bucket's place where the nodes keep the files: no bucket's name begins so.
+const NODES: &str = "_nodes";
 /// Characters of a bucket's name.
 const BUCKET_LENGTH: std::ops::RangeInclusive<usize> = 3..=63;
 /// Bytes of a prefix: a key has 1,024 at most, and tables need some of them.
@@ -41,6 +43,9 @@ impl Address {
             .ok_or_else(|| bad("is no address of a bucket"))?;
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let prefix = prefix.trim_matches('/');
+        if bucket.starts_with('_') {
+            return Err(bad("a bucket's name does not begin with an underscore"));
+        }
         let of_a_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         if !BUCKET_LENGTH.contains(&bucket.len()) || !bucket.bytes().all(of_a_name) {
             return Err(bad(
@@ -65,6 +70,14 @@ impl Address {
         })
     }
 
+    /// What stands for the nodes' own disks.
+    pub fn of_nodes() -> Address {
+        Address {
+            bucket: NODES.to_owned(),
+            prefix: String::new(),
+        }
+    }
+
     /// The path that stands for it.
     pub fn path(&self) -> PathBuf {
         let bucket = Path::new(MOUNT).join(&self.bucket);
@@ -81,9 +94,12 @@ impl Address {
     }
 }
 
-/// A path as people write it: one in a bucket with its scheme.
+/// A path as people write it: one in a bucket with its scheme, one on the nodes' disks with `cluster:`.
 pub fn shown(path: &Path) -> String {
     let text = path.display().to_string();
+    if let Ok(below) = path.strip_prefix(Path::new(MOUNT).join(NODES)) {
+        return format!("cluster:/{}", below.display());
+    }
     match path.starts_with(MOUNT) {
         true => format!("s3:/{}", &text[MOUNT.len()..]),
         false => text,

@@ -15,7 +15,7 @@ use crate::disk::BucketDisk;
 use crate::metered::{Meter, Metered};
 use crate::mounted::{Mounted, MountedFiles};
 use crate::probe::probe;
-use crate::upload::Uploads;
+use crate::upload::{Large, LargeFiles, Uploads};
 use crate::waiting::Waiting;
 
 /// The folder, in the data folder, of large files on their way.
@@ -87,18 +87,53 @@ impl Bucket {
         };
         let parts = Arc::clone(&writing) as Arc<dyn MultipartStore>;
         let uploads = Uploads::new(parts, meter.clone(), &folder);
+        let stores = (metered(writing), metered(reading));
+        Self::of(
+            address,
+            stores,
+            (Large::Parts(uploads), meter.clone()),
+            &folder,
+        )
+    }
+
+    /// Any store as a bucket, for a node with this data folder; `large` puts what is not to be in
+    /// memory as a whole.
+    ///
+    /// # Errors
+    /// `INTERNAL` where no threads are to be had.
+    pub fn over(
+        address: Address,
+        store: Arc<dyn ObjectStore>,
+        large: Arc<dyn LargeFiles>,
+        (clock, metrics): (Arc<dyn Clock>, Arc<Metrics>),
+        data_dir: &Path,
+    ) -> Result<Bucket> {
+        let meter = Meter::new(clock, metrics);
+        let metered = || -> Arc<dyn ObjectStore> {
+            Arc::new(Metered::new(Arc::clone(&store), meter.clone()))
+        };
+        let stores = (metered(), metered());
+        let folder = data_dir.join(SPOOL);
+        Self::of(
+            address,
+            stores,
+            (Large::Whole(large), meter.clone()),
+            &folder,
+        )
+    }
+
+    fn of(
+        address: Address,
+        (writing, reading): (Arc<dyn ObjectStore>, Arc<dyn ObjectStore>),
+        large: (Large, Meter),
+        folder: &Path,
+    ) -> Result<Bucket> {
         let files = MountedFiles {
             address: address.clone(),
-            bucket: metered(reading),
+            bucket: reading,
             rest: LocalFileSystem::new(),
         };
-        let disk = BucketDisk::new(
-            address,
-            metered(writing),
-            (uploads, meter.clone()),
-            Waiting::start()?,
-            &folder,
-        );
+        let disk = BucketDisk::new(address, writing, large, Waiting::start()?, folder);
         Ok(Bucket {
             disk: Arc::new(disk),
             files: Arc::new(files),
@@ -137,7 +172,9 @@ impl Bucket {
     /// Aborts uploads that an earlier start of this node left. For whoever holds the data folder's
     /// lock. Blocks.
     pub fn sweep(&self) {
-        let uploads = self.disk.uploads.clone();
+        let Large::Parts(uploads) = self.disk.large.clone() else {
+            return;
+        };
         match self.disk.waiting.run(async move { uploads.sweep().await }) {
             Ok(0) => {}
             Ok(swept) => {

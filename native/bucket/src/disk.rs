@@ -21,7 +21,7 @@ use crate::address::Address;
 use crate::failure::told;
 use crate::metered::Meter;
 use crate::spool::Spool;
-use crate::upload::Uploads;
+use crate::upload::Large;
 use crate::waiting::Waiting;
 
 /// Times that a name is tried to be given while others try, too, and the store tells none of them
@@ -38,7 +38,7 @@ type Spooled = Arc<Mutex<Spool>>;
 pub(crate) struct BucketDisk {
     pub(crate) address: Address,
     pub(crate) store: Arc<dyn ObjectStore>,
-    pub(crate) uploads: Uploads,
+    pub(crate) large: Large,
     pub(crate) meter: Meter,
     pub(crate) waiting: Waiting,
     /// Where large files are until they are uploaded.
@@ -79,14 +79,14 @@ impl BucketDisk {
     pub(crate) fn new(
         address: Address,
         store: Arc<dyn ObjectStore>,
-        (uploads, meter): (Uploads, Meter),
+        (large, meter): (Large, Meter),
         waiting: Waiting,
         folder: &Path,
     ) -> BucketDisk {
         BucketDisk {
             address,
             store,
-            uploads,
+            large,
             meter,
             waiting,
             folder: folder.to_owned(),
@@ -113,7 +113,7 @@ impl BucketDisk {
     /// Puts a file under its name, in place of what has that name.
     async fn put(
         store: Arc<dyn ObjectStore>,
-        uploads: Uploads,
+        large: Large,
         key: Key,
         spool: Spooled,
     ) -> io::Result<()> {
@@ -124,7 +124,7 @@ impl BucketDisk {
                 let put = store.put(&key, PutPayload::from(bytes)).await;
                 put.map(drop).map_err(told)
             }
-            _ => uploads.put(&key, spool).await,
+            _ => large.put(&key, spool).await,
         };
         let Err(error) = put else { return Ok(()) };
         // The answer may have been lost, and the file be there: nobody else gives it this name.
@@ -210,7 +210,7 @@ impl Disk for BucketDisk {
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let (key, store) = (self.key(to)?, Arc::clone(&self.store));
         if let Some(spool) = self.staged(from) {
-            self.run(Self::put(store, self.uploads.clone(), key, spool))?;
+            self.run(Self::put(store, self.large.clone(), key, spool))?;
             self.staged.lock().remove(from);
             return Ok(());
         }

@@ -26,7 +26,7 @@
 //! - `mounted`: one tree of the bucket and the machine's disk; the same for queries.
 //! - `probe`: refuses a bucket that cannot hold tables, at the start.
 //! - `spool`: bytes of one file, in memory or in a local file.
-//! - `upload`: large files in parts, and what is left of uploads that were cut off.
+//! - `upload`: large files, in parts or by a store's own way, and what is left of uploads that were cut off.
 //! - `waiting`: from threads that block to the client, which does not.
 
 mod address;
@@ -43,6 +43,7 @@ mod waiting;
 
 pub use address::{Address, shown};
 pub use bucket::{Bucket, BucketConfig};
+pub use upload::LargeFiles;
 
 #[cfg(test)]
 mod address_test;

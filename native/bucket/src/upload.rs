@@ -11,6 +11,9 @@ use std::io::{self, ErrorKind};
 use std::path::{Path as LocalPath, PathBuf};
 use std::sync::Arc;
 
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt, stream};
 use object_store::multipart::MultipartStore;
 use object_store::path::Path;
@@ -24,6 +27,42 @@ use crate::metered::Meter;
 use crate::spool::Spool;
 
 const SUFFIX: &str = ".upload";
+
+/// Puts files that are not to be in memory as a whole, where a store does not do it in parts.
+#[async_trait]
+pub trait LargeFiles: Send + Sync + 'static {
+    /// Puts a file, which is there whole when this returns, and not at all before.
+    async fn put_large(
+        &self,
+        key: &Path,
+        parts: BoxStream<'static, io::Result<Bytes>>,
+    ) -> io::Result<()>;
+}
+
+/// How a store is given large files.
+#[derive(Clone)]
+pub(crate) enum Large {
+    /// By uploads in parts.
+    Parts(Uploads),
+    /// By its own way.
+    Whole(Arc<dyn LargeFiles>),
+}
+
+impl Large {
+    /// Puts a file, which is there whole when this returns, and not at all before.
+    pub(crate) async fn put(&self, key: &Path, spool: Arc<Mutex<Spool>>) -> io::Result<()> {
+        let large = match self {
+            Large::Parts(uploads) => return uploads.put(key, spool).await,
+            Large::Whole(large) => large,
+        };
+        let length = spool.lock().length();
+        let parts = stream::iter((0..length).step_by(BUCKET_PART_BYTES)).map(move |at| {
+            let bytes = (length - at).min(BUCKET_PART_BYTES as u64) as usize;
+            spool.lock().part(at, bytes)
+        });
+        large.put_large(key, parts.boxed()).await
+    }
+}
 
 /// Uploads in parts.
 #[derive(Clone)]

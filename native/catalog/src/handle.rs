@@ -161,6 +161,25 @@ impl DeltaTableHandle {
         Ok(handle)
     }
 
+    /// Reads the table anew, as of a moment after the call: where what it was opened upon was not what
+    /// the others have.
+    ///
+    /// # Errors
+    /// `TABLE_IO`, `TABLE_CORRUPT`; the versions that are known stay then.
+    pub async fn reopen(&self) -> Result<Arc<Snapshot>> {
+        let mut delta = self.committer.lock().await;
+        let store = delta.log_store();
+        let mut fresh = DeltaTable::new(store);
+        let loaded = fresh.load().await;
+        loaded.map_err(|error| unreadable(self.table, error))?;
+        check_columns(self.table, &fresh)?;
+        let snapshot = Arc::new(load(self.table, &self.root, &fresh).await?);
+        *delta = fresh;
+        self.synced(snapshot.version);
+        self.publish(Arc::clone(&snapshot));
+        Ok(snapshot)
+    }
+
     /// Which table.
     pub fn table(&self) -> Table {
         self.table

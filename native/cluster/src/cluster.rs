@@ -147,6 +147,9 @@ impl Cluster {
         let mut alive: HashSet<Arc<str>> = view.others(self.name()).into_iter().collect();
         alive.insert(Arc::clone(self.name()));
         let view = Arc::new(view);
+        if let Some(files) = &self.config.files {
+            files.place(view.of_files());
+        }
         self.moved.place(&view);
         self.gateway.place(View { owners, alive });
         self.replicator.follow(view.followers.clone());
@@ -281,6 +284,9 @@ impl Cluster {
         }
         self.reads.leave();
         self.replicator.close();
+        if let Some(files) = &self.config.files {
+            files.leave();
+        }
         self.wires.peers.close().await;
         self.group.close().await;
         let replicas = Arc::clone(&self.replicas);

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use otlake_base::Disk;
+use otlake_files::Files;
 use otlake_replicate::Quorums;
 
 /// Every setting of a cluster's node.
@@ -26,6 +27,8 @@ pub struct ClusterConfig {
     pub data_dir: PathBuf,
     /// Where that is.
     pub disk: Arc<dyn Disk>,
+    /// The tables' files, where the nodes keep them on their own disks.
+    pub files: Option<Arc<Files>>,
 }
 
 impl ClusterConfig {

@@ -1,11 +1,12 @@
 //! How a node's part in its cluster is put together, and what goes on beside the calls.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use otlake_base::{Clock, Code, Error, FIRST_EPOCH, Metrics, Result};
+use otlake_base::{Clock, Code, Error, FIRST_EPOCH, Metrics, Result, Signal, Table};
 use otlake_consensus::state::{State, StreamState};
 use otlake_consensus::{Doors, MetadataConfig, MetadataGroup};
+use otlake_files::{FILES, FilesLink, FilesService};
 use otlake_log::Appender;
 use otlake_peer::{PeerConfig, Peers, Services, StreamService};
 use otlake_processor::Processor;
@@ -15,6 +16,7 @@ use otlake_replicate::drive::{Recoverer, ReplicaService, Replicator, ReplicatorC
 use otlake_replicate::journal::JournalConfig;
 use otlake_route::{Gateway, INGEST, IngestService};
 use parking_lot::{Mutex, RwLock};
+use tokio::sync::watch;
 
 use crate::claims::{CLAIM, Claims};
 use crate::cluster::Cluster;
@@ -27,6 +29,8 @@ use crate::recover::Recoveries;
 use crate::registry::{Register, was_kept};
 use crate::services::{LIVE, Lives, REPLICA, REPLICATE, Replicas, Wires};
 
+/// How soon a table is opened anew again that could not be.
+const REOPEN_EVERY: Duration = Duration::from_millis(250);
 /// How often earlier streams of this node are looked after.
 const SETTLE_EVERY: Duration = Duration::from_secs(2);
 
@@ -72,6 +76,9 @@ impl Cluster {
         for (name, service) in offered {
             services.register_stream(name, service);
         }
+        if let Some(files) = &config.files {
+            services.register(FILES, Arc::new(FilesService::new(files)));
+        }
         let peers = Peers::start(
             PeerConfig {
                 name: Arc::clone(&config.name),
@@ -105,6 +112,16 @@ impl Cluster {
                 return Err(error);
             }
         };
+        if let Some(files) = &config.files {
+            files.join(FilesLink {
+                name: Arc::clone(&config.name),
+                wire: Arc::new(wires.clone()),
+                group: Arc::clone(&group),
+                copies: [Signal::Traces, Signal::Metrics, Signal::Logs]
+                    .map(|signal| config.quorums.copies(signal)),
+                allow_degraded: config.allow_degraded,
+            });
+        }
         let register = Register {
             group: Arc::clone(&group),
             name: Arc::clone(&config.name),
@@ -226,6 +243,35 @@ impl Cluster {
             }
         });
         self.tasks.lock().extend([fences, settles]);
+        if let Some(files) = &self.config.files {
+            let (joined, this) = (files.joined(), Arc::downgrade(self));
+            let reopened = tokio::spawn(reopen(joined, this));
+            self.tasks.lock().push(reopened);
+        }
+    }
+}
+
+/// Opens the tables anew once this node has what the others have of them: until then it had its own
+/// part, or nothing.
+async fn reopen(mut joined: watch::Receiver<bool>, this: Weak<Cluster>) {
+    if joined.wait_for(|joined| *joined).await.is_err() {
+        return;
+    }
+    for table in Table::ALL {
+        loop {
+            let Some(processor) = this.upgrade().and_then(|this| this.processor().ok()) else {
+                return;
+            };
+            let handle = Arc::clone(processor.tables().handle(table));
+            drop(processor);
+            match handle.reopen().await {
+                Ok(_) => break,
+                Err(error) => {
+                    tracing::debug!(target: "otlake::cluster", "not opened anew yet: {error}");
+                    tokio::time::sleep(REOPEN_EVERY).await;
+                }
+            }
+        }
     }
 }
 

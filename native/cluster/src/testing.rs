@@ -183,6 +183,7 @@ impl Nodes {
             allow_degraded: false,
             data_dir: folder,
             disk: real(),
+            files: None,
         };
         let cluster = Cluster::start(
             config,
@@ -230,6 +231,7 @@ impl Nodes {
                 voters: NODES.map(Arc::from).into(),
                 members: members.into(),
                 rules: Vec::new(),
+                files: Vec::new(),
             };
             node.cluster.place(view).expect("a view");
         }

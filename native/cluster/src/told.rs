@@ -49,6 +49,10 @@ impl Cluster {
             "pending": status.pending,
             "overdue": status.overdue,
             "fenced": status.fenced,
+            "files": self.config.files.as_ref().map(|files| json!({
+                "joined": *files.joined().borrow(),
+                "obstacle": files.obstacle(),
+            })),
             "journal": { "bytes": journal_bytes, "records": journal_records },
         })
     }

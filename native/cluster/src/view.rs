@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use otlake_base::Result;
+use otlake_files::FilesView;
 use otlake_route::{Owners, PlacementRule};
 
 /// A member.
@@ -42,6 +43,8 @@ pub struct ClusterView {
     pub voters: Vec<Arc<str>>,
     /// Rules that come before `owners`, the first that fits.
     pub rules: Vec<ViewRule>,
+    /// Where the nodes keep the tables' files: by the hash of a file's name, who should have it.
+    pub files: Vec<Vec<Arc<str>>>,
 }
 
 impl ClusterView {
@@ -57,6 +60,17 @@ impl ClusterView {
         let others = self.members.iter();
         let others = others.filter(|member| member.alive && member.queries && *member.name != *own);
         others.map(|member| Arc::clone(&member.name)).collect()
+    }
+
+    /// Who there is, and where files belong.
+    pub(crate) fn of_files(&self) -> FilesView {
+        let members = self.members.iter();
+        FilesView {
+            members: members
+                .map(|member| (Arc::clone(&member.name), member.alive))
+                .collect(),
+            slots: self.files.clone(),
+        }
     }
 
     /// Who owns what in this node's eyes.

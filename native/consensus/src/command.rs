@@ -12,10 +12,13 @@ use otlake_base::{Code, Error, Result, StreamId};
 use serde::{Deserialize, Serialize};
 
 use crate::limits::{MAX_FOLLOWERS, MAX_NAME_BYTES, MAX_RANGES, MAX_TTL_MS, MAX_VALUE_BYTES};
-use crate::state::{Ensemble, Followers, Number, StreamRecord};
+use crate::state::{Ensemble, Followers, LogFile, Number, StreamRecord, commit_version};
 
 /// The version of the state machine: what a node must know to apply what this one proposes.
-pub const STATE_VERSION: u32 = 1;
+pub const STATE_VERSION: u32 = 2;
+/// The version that what is not told otherwise needs (`Command::version`): releases that differ can
+/// be in one group for as long as nobody asks for what the older does not know.
+const FIRST_VERSION: u32 = 1;
 
 /// One request to the state machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -136,6 +139,26 @@ pub enum Command {
         /// Its fencing token.
         token: u64,
     },
+    /// Gives a content a name in the log of a table whose files the nodes keep. A commit's name must
+    /// be the one that is free. Version 2.
+    PublishFile {
+        /// The log's folder.
+        folder: String,
+        /// The name in it.
+        name: String,
+        /// The content, which is on stable storage with its holders.
+        file: LogFile,
+        /// Whether the name may be given already; never a commit's.
+        replace: bool,
+    },
+    /// Deletes a name in such a log; of a commit, all that is of its version or before it. Asked again
+    /// it changes nothing. Version 2.
+    UnpublishFile {
+        /// The log's folder.
+        folder: String,
+        /// The name in it.
+        name: String,
+    },
     /// Lets the group's time go on, so that what has expired goes.
     Tick,
 }
@@ -246,6 +269,19 @@ pub enum Refusal {
     NotHeld,
     /// There is no such instance.
     UnknownInstance,
+    /// The name is given.
+    Exists {
+        /// The sum of its content; 0 where that is not told any more.
+        #[serde(with = "crate::hex")]
+        sum: u128,
+    },
+    /// The commit's version is not the one that is free.
+    Gap {
+        /// That version.
+        next: u64,
+    },
+    /// No checkpoint stands for the commit.
+    Needed,
     /// The group holds as many of these as it may.
     Full {
         /// Of what.
@@ -282,6 +318,9 @@ impl fmt::Display for Refusal {
             }
             Refusal::NotHeld => write!(f, "the lease is not held under this token"),
             Refusal::UnknownInstance => write!(f, "no such instance is announced"),
+            Refusal::Exists { .. } => write!(f, "the name is given"),
+            Refusal::Gap { next } => write!(f, "the next version is {next}"),
+            Refusal::Needed => write!(f, "no checkpoint stands for the commit"),
             Refusal::Full { what, limit } => write!(f, "there are {limit} {what} already"),
             Refusal::Answered => write!(f, "the proposal was answered before"),
             Refusal::Founded => write!(f, "the group has an id already"),
@@ -353,6 +392,14 @@ fn check_followers(followers: &Followers) -> Result<()> {
 }
 
 impl Command {
+    /// The least `STATE_VERSION` that knows it.
+    pub fn version(&self) -> u32 {
+        match self {
+            Command::PublishFile { .. } | Command::UnpublishFile { .. } => 2,
+            _ => FIRST_VERSION,
+        }
+    }
+
     /// Checks what does not depend on the state, so that it never reaches the log.
     ///
     /// # Errors
@@ -420,7 +467,40 @@ impl Command {
                 check_ttl(*ttl_ms)
             }
             Command::ReleaseLease { name, .. } => check_name("lease's name", name),
+            Command::PublishFile {
+                folder,
+                name,
+                file,
+                replace,
+            } => {
+                check_name("folder", folder)?;
+                check_name("file's name", name)?;
+                if *replace && commit_version(name).is_some() {
+                    return Err(invalid("a commit's name is given once"));
+                }
+                if file.holders.is_empty() || file.holders.len() > MAX_FOLLOWERS {
+                    return Err(invalid(format!(
+                        "a file has 1 to {MAX_FOLLOWERS} holders, not {}",
+                        file.holders.len()
+                    )));
+                }
+                file.holders
+                    .iter()
+                    .try_for_each(|holder| check_name("holder's name", holder))
+            }
+            Command::UnpublishFile { folder, name } => {
+                check_name("folder", folder)?;
+                check_name("file's name", name)
+            }
         }
+    }
+}
+
+impl Batch {
+    /// The version that these need.
+    pub fn version_of(proposals: &[Proposal]) -> u32 {
+        let needed = proposals.iter().map(|proposal| proposal.command.version());
+        needed.max().unwrap_or(FIRST_VERSION)
     }
 }
 

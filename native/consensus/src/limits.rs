@@ -24,6 +24,14 @@ pub const MAX_RANGES: usize = 65_536;
 pub const MAX_SETTINGS: usize = 8192;
 /// Instances of all services together.
 pub const MAX_INSTANCES: usize = 16_384;
+/// Logs of tables in the metadata group, where the nodes keep the tables' files.
+pub const MAX_FILE_LOGS: usize = 64;
+/// Names in one such log besides commits: checkpoints, their checksums, the hint.
+pub const MAX_LOG_NAMES: usize = 4096;
+/// Commits of one such log that are told for certain.
+pub const KEPT_COMMITS: u64 = 128;
+/// Commits of one such log that are told at most, where no checkpoints are written.
+pub const MAX_COMMITS: u64 = 8192;
 /// Leases of the metadata group.
 pub const MAX_LEASES: usize = 16_384;
 /// The longest time that a lease or an instance of a service lives without renewal, in milliseconds.

@@ -12,7 +12,7 @@ use otlake_base::{Clock, Error, Result};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::command::{Answer, Batch, Proposal, STATE_VERSION};
+use crate::command::{Answer, Batch, Proposal};
 use crate::core::Core;
 use crate::limits::{MAX_BATCH, MAX_PENDING};
 use crate::raft::types::{RaftMetrics, unavailable};
@@ -131,7 +131,7 @@ pub(crate) async fn write(core: &Core, proposals: Vec<Proposal>) -> Result<Vec<A
         return Err(not_leader());
     }
     let batch = Batch {
-        version: STATE_VERSION,
+        version: Batch::version_of(&proposals),
         time_ms: core
             .time
             .now_ms(core.machine.state().time_ms, core.term(), &*core.clock),

@@ -11,13 +11,17 @@
 //! - `streams.rs`: streams, their epochs, followers and ends.
 //! - `registry.rs`: the configuration and the service registry.
 //! - `leases.rs`: leases and their fencing tokens.
+//! - `files.rs`: logs of tables whose files the nodes keep.
 //! - `sessions.rs`: which proposals were answered, and how.
 
+mod files;
 mod leases;
 mod registry;
 mod sessions;
 mod streams;
 
+#[cfg(test)]
+mod files_test;
 #[cfg(test)]
 mod state_test;
 
@@ -27,6 +31,7 @@ use std::sync::Arc;
 use otlake_base::{Code, Error, Result, StreamId};
 use serde::{Deserialize, Serialize};
 
+pub use files::{FileLog, LogFile, checkpoint_version, commit_version, version_of};
 pub(crate) use leases::Ungranted;
 pub use leases::{Lease, Leases};
 pub use registry::{Instance, Setting};
@@ -59,6 +64,9 @@ pub struct State {
     pub settings: Arc<BTreeMap<String, Setting>>,
     /// Instances of services, by service and instance.
     pub services: Arc<BTreeMap<String, Arc<BTreeMap<String, Instance>>>>,
+    /// Logs of tables whose files the nodes keep, by their folders.
+    #[serde(skip_serializing_if = "files_are_nowhere")]
+    pub files: Arc<BTreeMap<String, Arc<FileLog>>>,
     /// Leases that are held.
     pub leases: Leases,
     /// Sessions of proposers.
@@ -174,6 +182,13 @@ impl State {
                 self.leases.release(name, *token);
                 Ok(Answer::Done)
             }
+            Command::PublishFile {
+                folder,
+                name,
+                file,
+                replace,
+            } => self.publish_file(folder, name, file, *replace),
+            Command::UnpublishFile { folder, name } => self.unpublish_file(folder, name),
             Command::Tick => Ok(Answer::Done),
         }
     }
@@ -270,6 +285,11 @@ impl State {
         }
         Ok(state)
     }
+}
+
+/// Clusters that keep no files write snapshots as they did before there were any.
+fn files_are_nowhere(files: &BTreeMap<String, Arc<FileLog>>) -> bool {
+    files.is_empty()
 }
 
 /// As an error that a limit of the state was reached.
