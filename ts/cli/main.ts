@@ -52,7 +52,7 @@ Exit codes: 0 done, 1 failed, 2 wrong command or configuration, 3 no node answer
     .option('--advertise <address>', 'IP[:PORT] that other nodes reach --cluster at')
     .option(
       '--tables <place>',
-      'the tables, a folder or s3://bucket/prefix, one for all nodes (tables in --data-dir)',
+      "folder or s3://bucket/prefix of the tables, one for all nodes (a node's own disk; of a cluster: copies on its nodes)",
     )
     .option('--durability <mode>', 'fsync or relaxed (fsync)')
     .option('--log-level <level>', 'trace, debug, info, warn, error or silent (info)')
@@ -65,7 +65,7 @@ Examples:
   otlake serve --data-dir /var/lib/otlake --otlp-grpc 0.0.0.0:4317
   otlake serve --set flush.interval_ms=2000 --set query.max_rows=1000000
   OTLAKE_DATA_DIR=/data otlake serve --config otlake.yaml
-  otlake serve --cluster 10.0.0.1:4321 --tables s3://lake/otlake \\
+  otlake serve --cluster 10.0.0.1:4321 \\
     --join 10.0.0.1:4321,10.0.0.2:4321,10.0.0.3:4321        the same on three machines: a cluster
 
 A success to an exporter means: on stable storage (docs/durability.md).`,

@@ -41,6 +41,8 @@ export interface EngineConfig {
   tablesDir: string | null
   /** The bucket that the tables are in; null for a folder. */
   store: StoreConfig | null
+  /** Whether the nodes of the cluster keep the tables' files on their own disks. */
+  nodesKeepFiles: boolean
   /** Whether what the log holds of earlier starts is left to the cluster. */
   leaveEarlier: boolean
   durability: Durability

@@ -50,6 +50,11 @@ export interface ClusterView {
   /** Who should vote in the metadata group: 1, 3 or 5 names. */
   voters: string[]
   rules: { attribute: string; value: string; nodes: string[] }[]
+  /**
+   * Where the nodes keep the tables' files: by the hash of a file's name, who should have it. Empty
+   * where they are in one place for all.
+   */
+  files: string[][]
 }
 
 export interface RecoveryReport {

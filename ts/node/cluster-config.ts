@@ -12,6 +12,7 @@ import { DEFAULT_SETTINGS, MAX_CLUSTER_BYTES, MAX_KEYS, MAX_SEEDS } from '../clu
 import type { ClusterQuorum, TenantQuorum } from '../native/cluster.js'
 import { QUORUM_SETTINGS, quorumConfig } from './quorum-config.js'
 import { address, count, flag, invalid, list, type Setting } from './setting-schemas.js'
+import { areOnNodes } from './storage-config.js'
 
 /** The port of the peers' connections where `listen.peer` says nothing. */
 export const DEFAULT_PEER_PORT = 4322
@@ -182,6 +183,8 @@ export interface ClusterConfig {
   tenants: TenantQuorum[]
   allowDegraded: boolean
   replaceAfterMs: number
+  /** Whether the nodes keep the tables' files on their own disks. */
+  keepsFiles: boolean
   rebalance: { shards: number; intervalMs: number }
   voters: number
   gossip: { heartbeatMs: number; timeoutMs: number; threshold: number }
@@ -240,12 +243,6 @@ export function clusterConfig(get: <T>(path: string) => T): ClusterConfig | null
   if (peer === null) {
     throw invalid('listen.peer', 'a cluster needs it; give it an address, or leave it out')
   }
-  if (get<string>('storage.tables') === '') {
-    throw invalid(
-      'storage.tables',
-      'a cluster needs one folder or bucket for all nodes; name it with --tables',
-    )
-  }
   const keys = get<string[]>('cluster.keys').map((key) => Buffer.from(key, 'base64'))
   const secret = get<string>('cluster.secret')
   const config: ClusterConfig = {
@@ -264,6 +261,7 @@ export function clusterConfig(get: <T>(path: string) => T): ClusterConfig | null
     ...quorumConfig(get),
     allowDegraded: get('cluster.allow_degraded'),
     replaceAfterMs: get('cluster.replace_after_ms'),
+    keepsFiles: areOnNodes(get('storage.tables')),
     rebalance: {
       shards: get('cluster.rebalance.shards'),
       intervalMs: get('cluster.rebalance.interval_ms'),

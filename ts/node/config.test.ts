@@ -239,6 +239,21 @@ test.each([
   expect(message).toContain(said)
 })
 
+test('tables of a cluster are on its nodes where no place for all is named', () => {
+  const join = { 'cluster.join': IN_A_CLUSTER['cluster.join'] }
+  for (const flags of [join, { ...join, 'storage.tables': 'cluster' }]) {
+    const { engine, cluster } = loadConfig({ flags })
+    expect(engine).toMatchObject({ nodesKeepFiles: true, tablesDir: null, store: null })
+    expect(cluster?.keepsFiles).toBe(true)
+  }
+  const shared = loadConfig({ flags: IN_A_CLUSTER })
+  expect(shared.engine).toMatchObject({ nodesKeepFiles: false, tablesDir: '/shared/tables' })
+  expect(shared.cluster?.keepsFiles).toBe(false)
+  expect(loadConfig({}).engine).toMatchObject({ nodesKeepFiles: false, tablesDir: null })
+  const alone = refusal({ flags: { 'storage.tables': 'cluster' } })
+  expect(alone.message).toContain('`storage.tables`')
+})
+
 test('begin a cluster is said by flag, file and variable', () => {
   const tables = { 'storage.tables': '/t' }
   for (const bootstrap of [true, 'true']) {
@@ -292,7 +307,6 @@ test.each([
   ['cluster.timeout_ms', '1000'],
   ['listen.cluster', 'off'],
   ['listen.peer', 'off'],
-  ['storage.tables', ''],
 ])('in a cluster %s = %j is refused by its key', (path, value) => {
   const { code, message } = refusal({ flags: { ...IN_A_CLUSTER, [path]: value } })
   expect(code).toBe('CONFIG_INVALID')

@@ -206,7 +206,7 @@ function normalise(raw: Raw): NodeConfig {
     cluster,
     engine: {
       dataDir: resolve(get<string>('data_dir')),
-      ...storageConfig(get),
+      ...storageConfig(get, cluster !== null),
       leaveEarlier: cluster !== null,
       durability: get<Durability>('durability'),
       logSegmentBytes: number('log.segment_bytes'),

@@ -1,4 +1,4 @@
-/** Where the tables are: a folder, or a bucket of an S3-compatible store. */
+/** Where the tables are: a folder, a bucket of an S3-compatible store, or the nodes' own disks. */
 
 import { resolve } from 'node:path'
 import { z } from 'zod'
@@ -6,12 +6,14 @@ import type { StoreConfig } from '../native/binding.js'
 import { flag, invalid, type Setting } from './setting-schemas.js'
 
 const SCHEME = 's3://'
+/** What stands for the nodes' own disks. */
+const NODES = 'cluster'
 
 /** The settings, by their paths. */
 export const STORAGE_SETTINGS: Record<string, Setting> = {
   'storage.tables': {
     about:
-      'Folder of the tables, or `s3://bucket/prefix`; one for all nodes of a cluster; default: `tables` in `data_dir`',
+      'Folder of the tables, or `s3://bucket/prefix`, one for all nodes of a cluster; or `cluster`: copies on its nodes\' own disks; default: `cluster` in a cluster, else `tables` in `data_dir`',
     schema: z.string(),
     default: '',
   },
@@ -49,13 +51,33 @@ export function isBucket(tables: string): boolean {
   return tables.startsWith(SCHEME)
 }
 
-/** Where the tables are; both null: in the data folder. Throws `CONFIG_INVALID`. */
-export function storageConfig(get: <T>(path: string) => T): {
+/** Whether tables of a cluster are on its nodes' own disks. */
+export function areOnNodes(tables: string): boolean {
+  return tables === '' || tables === NODES
+}
+
+/**
+ * Where the tables are; both null: in the data folder, or in a cluster on the nodes' own disks. Throws
+ * `CONFIG_INVALID`.
+ */
+export function storageConfig(
+  get: <T>(path: string) => T,
+  isInCluster: boolean,
+): {
   tablesDir: string | null
   store: StoreConfig | null
+  nodesKeepFiles: boolean
 } {
   const tables = get<string>('storage.tables')
-  if (tables === '') return { tablesDir: null, store: null }
+  if (tables === NODES && !isInCluster) {
+    throw invalid(
+      'storage.tables',
+      'only a cluster has tables on its nodes; give it --join, or for a folder of this name ./cluster',
+    )
+  }
+  if (areOnNodes(tables)) {
+    return { tablesDir: null, store: null, nodesKeepFiles: isInCluster }
+  }
   if (!isBucket(tables)) {
     const [, scheme] = /^([a-z][a-z0-9+.-]*):\/\//i.exec(tables) ?? []
     if (scheme !== undefined) {
@@ -64,7 +86,7 @@ export function storageConfig(get: <T>(path: string) => T): {
         `there is no ${scheme}://; give a folder or s3://bucket/prefix`,
       )
     }
-    return { tablesDir: resolve(tables), store: null }
+    return { tablesDir: resolve(tables), store: null, nodesKeepFiles: false }
   }
   const text = (name: string) => get<string>(`storage.s3.${name}`) || null
   const store: StoreConfig = {
@@ -85,7 +107,7 @@ export function storageConfig(get: <T>(path: string) => T): {
       `${store.endpoint} is without TLS; set this to true if the network is one that nobody else reads`,
     )
   }
-  return { tablesDir: null, store }
+  return { tablesDir: null, store, nodesKeepFiles: false }
 }
 
 function isHttp(text: string): boolean {

@@ -6,6 +6,7 @@
  * - `situation.ts`: what it decides from, and who is fit for what.
  * - `rules.ts`: what operators decided, from the metadata group.
  * - `owners.ts`: the owners of the 1,000 shards, in limited steps.
+ * - `files.ts`: where tables' files belong.
  * - `followers.ts`: who holds copies of this node's stream.
  * - `voters.ts`: who votes in the metadata group.
  * - `recoveries.ts`: who recovers which stream, and when again.
@@ -20,6 +21,7 @@
 import type { ClusterView } from '../../native/cluster.js'
 import { NODE_WIRE } from '../node-state.js'
 import { SIGNALS } from '../ring.js'
+import { FilePlaces } from './files.js'
 import { FollowerChoice } from './followers.js'
 import { Owners } from './owners.js'
 import { Recoveries } from './recoveries.js'
@@ -64,6 +66,7 @@ interface Seen {
 
 export class Controller {
   readonly #owners: Owners
+  readonly #files: FilePlaces
   readonly #followers: FollowerChoice
   readonly #recoveries: Recoveries
   readonly #seen = new Map<string, Seen>()
@@ -73,6 +76,7 @@ export class Controller {
       shards: settings.rebalanceShards,
       intervalMs: settings.rebalanceIntervalMs,
     })
+    this.#files = new FilePlaces(settings)
     this.#followers = new FollowerChoice(settings)
     this.#recoveries = new Recoveries(settings.replaceAfterMs)
   }
@@ -103,6 +107,7 @@ export class Controller {
       followers: this.#followers.decide(who),
       voters,
       rules: rules(who, placement),
+      files: this.#files.decide(who, placement.weights),
     }
     return {
       view,

@@ -32,6 +32,8 @@ export interface ControllerSettings {
   readonly acks: Readonly<Record<Signal, number>>
   /** How long a dead node keeps its place before another takes it. */
   readonly replaceAfterMs: number
+  /** Whether the nodes keep the tables' files on their own disks. */
+  readonly keepsFiles: boolean
   /** Shards that may move in each interval. */
   readonly rebalanceShards: number
   readonly rebalanceIntervalMs: number

@@ -62,6 +62,7 @@ export function controllerSettings(config: ClusterConfig): ControllerSettings {
     copies: { spans: spans.copies, metrics: metrics.copies, logs: logs.copies },
     acks: { spans: spans.acks, metrics: metrics.acks, logs: logs.acks },
     replaceAfterMs: config.replaceAfterMs,
+    keepsFiles: config.keepsFiles,
     rebalanceShards: config.rebalance.shards,
     rebalanceIntervalMs: config.rebalance.intervalMs,
     voters: config.voters,

@@ -8,6 +8,7 @@ export const SETTINGS: ControllerSettings = {
   copies: { spans: 3, metrics: 2, logs: 2 },
   acks: { spans: 2, metrics: 2, logs: 1 },
   replaceAfterMs: 30_000,
+  keepsFiles: false,
   rebalanceShards: 100,
   rebalanceIntervalMs: 1000,
   voters: 5,
