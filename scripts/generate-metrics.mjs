@@ -1,6 +1,6 @@
 /**
  * Writes docs/metrics.md from what registers the metrics: native/base/src/metrics.rs, bucket_metrics.rs,
- * job_metrics.rs and metadata_metrics.rs, whose fields' comments name the labels and, in parentheses, their values; the
+ * file_metrics.rs, job_metrics.rs and metadata_metrics.rs, whose fields' comments name the labels and, in parentheses, their values; the
  * TypeScript sources; and prom-client's own, as this machine's Node.js has them (on Linux it has
  * the most). `--print` prints the page and writes nothing.
  *
@@ -55,6 +55,7 @@ const KINDS = quoted(
 )
 const JOBS = 'native/base/src/job_metrics.rs'
 const BUCKET = 'native/base/src/bucket_metrics.rs'
+const FILES = 'native/base/src/file_metrics.rs'
 const PEERS = 'native/base/src/peer_metrics.rs'
 const METADATA = 'native/base/src/metadata_metrics.rs'
 const NOTES = 'native/decode/src/notes.rs'
@@ -262,6 +263,7 @@ function labelTable(metrics) {
 const own = [
   ...native('native/base/src/metrics.rs'),
   ...native(BUCKET),
+  ...native(FILES),
   ...native(JOBS),
   ...native(PEERS),
   ...native(METADATA),

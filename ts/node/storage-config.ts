@@ -13,7 +13,7 @@ const NODES = 'cluster'
 export const STORAGE_SETTINGS: Record<string, Setting> = {
   'storage.tables': {
     about:
-      'Folder of the tables, or `s3://bucket/prefix`, one for all nodes of a cluster; or `cluster`: copies on its nodes\' own disks; default: `cluster` in a cluster, else `tables` in `data_dir`',
+      "Folder of the tables, or `s3://bucket/prefix`, one for all nodes of a cluster; or `cluster`: copies on its nodes' own disks; default: `cluster` in a cluster, else `tables` in `data_dir`",
     schema: z.string(),
     default: '',
   },

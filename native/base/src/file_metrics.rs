@@ -7,9 +7,6 @@ use prometheus_client::registry::{Registry, Unit};
 
 use crate::metrics::Labels;
 
-/// What a copy is fetched for.
-pub const FETCHES: [&str; 2] = ["read", "repair"];
-
 /// Every figure of files on the nodes' own disks. Each field is a handle.
 pub struct FileMetrics {
     /// Copies on this node.

@@ -117,7 +117,7 @@ pub struct Metrics {
     /// Seconds from seal to commit, by `signal`.
     pub flush_seconds: Seconds,
     /// Damaged bytes that a read found and did not serve (I6), by `kind` (log, file, commit,
-    /// checkpoint, window, replica, replica_message).
+    /// checkpoint, window, replica, replica_message, copy).
     pub corruption: Family<Labels, Counter>,
     /// Files of the newest snapshot, by `table`.
     pub table_files: Family<Labels, Gauge>,

@@ -12,7 +12,8 @@ test('every node places files alike, each with as many copies as the signal that
   expect(first).toHaveLength(FILE_SLOTS)
   for (const other of others) expect(other).toEqual(first)
   for (const slot of first ?? []) expect(new Set(slot).size).toBe(3)
-  for (const name of FOUR) expect(first?.filter((slot) => slot.includes(name)).length).toBeGreaterThan(FILE_SLOTS / 3)
+  for (const name of FOUR)
+    expect(first?.filter((slot) => slot.includes(name)).length).toBeGreaterThan(FILE_SLOTS / 3)
 })
 
 test('copies go to different zones, and more to a node of more weight', () => {

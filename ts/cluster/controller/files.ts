@@ -31,11 +31,13 @@ export class FilePlaces {
     if (!this.settings.keepsFiles) return []
     const nodes = [...cast.byName.values()]
       .filter((member) => this.#holds(cast, member))
-      .map(({ name, zone, weight }): RingNode => ({
-        name,
-        zone,
-        weight: weights.get(name) ?? weight,
-      }))
+      .map(
+        ({ name, zone, weight }): RingNode => ({
+          name,
+          zone,
+          weight: weights.get(name) ?? weight,
+        }),
+      )
       .sort((a, b) => (a.name < b.name ? -1 : 1))
     const key = JSON.stringify(nodes)
     if (key !== this.#key) {
