@@ -289,10 +289,20 @@ impl Files {
             return Ok(());
         }
         let _naming = self.naming.lock().await;
+        let link = self.link()?;
+        let mut newest = None;
+        if commit_version(name).is_none() {
+            // What can be replaced may have been since: the file must not be put back.
+            let state = link.group.read().await?;
+            match told(&state, folder, name) {
+                None => return Ok(()),
+                Some(file) => newest = Some(file),
+            }
+        }
+        let file = newest.as_ref().unwrap_or(file);
         if self.own_sum(&key).await == Some(file.sum) || self.promote(folder, name, file).await? {
             return Ok(());
         }
-        let link = self.link()?;
         let what = What::content(folder, file.sum);
         let mut nodes: Vec<Arc<str>> = file.holders.clone();
         nodes.extend(self.candidates(&link, &key));

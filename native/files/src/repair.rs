@@ -129,10 +129,8 @@ async fn name(files: Arc<Files>) {
             Err(_) => {
                 // Copies can have been found to be damaged meanwhile.
                 done = None;
-                let before = files.now().saturating_sub(files.pace.staged.as_secs());
-                let shelf = Arc::clone(&files.shelf);
-                if let Err(error) = blocking(move || shelf.unstage_before(before)).await {
-                    tracing::warn!(target: "otlake::files", "not tidied up: {error}");
+                if let Err(error) = files.tidy(&link).await {
+                    tracing::debug!(target: "otlake::files", "not tidied up: {error}");
                 }
             }
         }
@@ -195,27 +193,51 @@ impl Files {
         last
     }
 
+    /// Removes contents that got no name: those that have one by now are named first.
+    async fn tidy(self: &Arc<Self>, link: &FilesLink) -> Result<()> {
+        let before = self.now().saturating_sub(self.pace.staged.as_secs());
+        let state = link.group.read().await?;
+        self.settle(&state).await?;
+        let shelf = Arc::clone(&self.shelf);
+        blocking(move || shelf.unstage_before(before))
+            .await
+            .map_err(disk_failed)
+    }
+
     /// Deletes the files of names that are deleted.
     async fn clear(&self, folder: &str, log: &FileLog) -> Result<()> {
-        let names = self.shelf.names(folder);
-        let newest = names.keys().rev().find_map(|name| commit_version(name));
-        // A state that is older than what is here says nothing of it.
-        if newest.is_some_and(|newest| newest >= log.next) {
+        if self.dead_names(folder, log).is_empty() {
             return Ok(());
         }
-        let is_dead = |name: &str| match commit_version(name) {
-            Some(version) => version < log.floor,
-            None => !log.names.contains_key(name),
-        };
+        // A name can have been given, and its file be here, since this state was: nothing is named
+        // while the group is asked what is so now.
         let _naming = self.naming.lock().await;
-        for name in names.keys().filter(|name| is_dead(name)) {
-            // Given anew since: the next state says so.
+        let state = self.link()?.group.read().await?;
+        let Some(log) = state.files.get(folder) else {
+            return Ok(());
+        };
+        for name in self.dead_names(folder, log) {
             let (shelf, key) = (Arc::clone(&self.shelf), format!("{folder}/{name}"));
             blocking(move || shelf.remove(&key))
                 .await
                 .map_err(disk_failed)?;
         }
         Ok(())
+    }
+
+    /// The names of this node's files that the log has no more.
+    fn dead_names(&self, folder: &str, log: &FileLog) -> Vec<String> {
+        let names = self.shelf.names(folder);
+        let newest = names.keys().rev().find_map(|name| commit_version(name));
+        // A state that is older than what is here says nothing of it.
+        if newest.is_some_and(|newest| newest >= log.next) {
+            return Vec::new();
+        }
+        let is_dead = |name: &str| match commit_version(name) {
+            Some(version) => version < log.floor,
+            None => !log.names.contains_key(name),
+        };
+        names.into_keys().filter(|name| is_dead(name)).collect()
     }
 
     /// Offers files to those who should have them. `all`: every one; else those that are known to
