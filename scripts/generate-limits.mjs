@@ -71,6 +71,9 @@ const FIXED = {
   'native/shard/src/merge/mod.rs': ['MERGE_FILES'],
 }
 
+/** Limits that TypeScript asks for and no setting replaces. */
+const UNSET = ['deriveMaxDimensions', 'deriveMaxBounds']
+
 const known = new Map()
 
 /** The number that an expression of constants is. */
@@ -126,11 +129,12 @@ function settings() {
   const records = [
     ...read('native/binding/src/records.rs').matchAll(/\(\s*"(\w+)",\s*defaults::(\w+)/g),
   ]
-  const config = read('ts/node/settings.ts')
+  const config = read('ts/node/settings.ts') + read('ts/node/derive-config.ts')
   const paths = [...config.matchAll(/'([\w.]+)': \{([\s\S]*?)\n {4}\},/g)]
   return new Map(
     records.flatMap(([, key, constant]) => {
       const found = paths.find(([, , body]) => body.includes(`default: limit('${key}')`))
+      if (UNSET.includes(key)) return []
       if (found === undefined) throw new Error(`ts/node/settings.ts has no setting for ${key}`)
       return [[constant, found[1]]]
     }),

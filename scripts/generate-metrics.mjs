@@ -55,6 +55,7 @@ const KINDS = quoted(
 )
 const JOBS = 'native/base/src/job_metrics.rs'
 const BUCKET = 'native/base/src/bucket_metrics.rs'
+const DERIVE = 'native/base/src/derive_metrics.rs'
 const FILES = 'native/base/src/file_metrics.rs'
 const PEERS = 'native/base/src/peer_metrics.rs'
 const METADATA = 'native/base/src/metadata_metrics.rs'
@@ -102,6 +103,11 @@ const OWN = {
   },
   cluster_probes: { outcome: ['answered', 'failed'] },
   cluster_recoveries: { outcome: ['complete', 'incomplete', 'failed'] },
+  derive_edges: { connection: quoted(DERIVE, /const CONNECTIONS: .*= \[(.*)\];/) },
+  derive_left_out: {
+    reason: quoted(DERIVE, /const REASONS: .*= \[(.*)\];/),
+    of: quoted(DERIVE, /const LEFT_OUT: .*= \[(.*)\];/),
+  },
   job_runs: { outcome: quoted(JOBS, /const OUTCOMES: .*= \[(.*)\];/) },
   metadata_election_rounds: { outcome: quoted(METADATA, /const ROUND_OUTCOMES: .*= \[(.*)\];/) },
   metadata_proposals: { outcome: quoted(METADATA, /const PROPOSAL_OUTCOMES: .*= \[(.*)\];/) },
@@ -265,6 +271,7 @@ const own = [
   ...native(BUCKET),
   ...native(FILES),
   ...native(JOBS),
+  ...native(DERIVE),
   ...native(PEERS),
   ...native(METADATA),
   ...typescript(false),

@@ -35,6 +35,22 @@ export interface StoreConfig {
   secretAccessKey: string | null
 }
 
+/** What is derived of spans. */
+export interface DeriveConfig {
+  spanMetrics: boolean
+  serviceGraph: boolean
+  /** Attributes that become labels. */
+  dimensions: string[]
+  /** Attributes that name whom a client span called. */
+  peerAttributes: string[]
+  /** Seconds, ascending. */
+  bounds: number[]
+  intervalMs: number
+  maxSeries: number
+  edgeWaitMs: number
+  maxWaiting: number
+}
+
 export interface EngineConfig {
   dataDir: string
   /** The tables' folder; null for the one in `dataDir`. */
@@ -62,6 +78,7 @@ export interface EngineConfig {
   jobBytesPerSecond: number
   vacuumAfterMs: number
   retention: RetentionRule[]
+  derive: DeriveConfig
   recordMaxAttributes: number
   recordMaxAttributeKeyBytes: number
   recordMaxAttributeValueBytes: number

@@ -13,7 +13,8 @@ import { parse } from 'yaml'
 import { OtlakeError } from '../base/errors.js'
 import type { Durability, EngineConfig, RetentionRule, Signal, Token } from '../native/binding.js'
 import { type ClusterConfig, clusterConfig } from './cluster-config.js'
-import { allSettings, variableOf } from './settings.js'
+import { deriveConfig } from './derive-config.js'
+import { allSettings, nativeLimit, variableOf } from './settings.js'
 import { storageConfig } from './storage-config.js'
 
 /** Variables that are the client's, not settings of a node. */
@@ -225,6 +226,7 @@ function normalise(raw: Raw): NodeConfig {
       jobBytesPerSecond: number('jobs.bytes_per_second'),
       vacuumAfterMs: number('jobs.vacuum_after_ms'),
       retention: retentionRules(get),
+      derive: deriveConfig(get, nativeLimit),
       recordMaxAttributes: number('record.max_attributes'),
       recordMaxAttributeKeyBytes: number('record.max_attribute_key_bytes'),
       recordMaxAttributeValueBytes: number('record.max_attribute_value_bytes'),

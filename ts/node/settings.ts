@@ -9,6 +9,7 @@ import { OtlakeError } from '../base/errors.js'
 import { isPattern } from '../jobs/schedule.js'
 import { native } from '../native/binding.js'
 import { CLUSTER_SETTINGS } from './cluster-config.js'
+import { deriveSettings } from './derive-config.js'
 import {
   address,
   bytes,
@@ -25,16 +26,18 @@ let settings: Record<string, Setting> | undefined
 
 /** Every setting, by its path. The limits' defaults are the native module's. */
 export function allSettings(): Record<string, Setting> {
-  settings ??= describe(native().limits())
+  settings ??= describe(nativeLimit)
   return settings
 }
 
-function describe(limits: Record<string, number>): Record<string, Setting> {
-  const limit = (name: string) => {
-    const value = limits[name]
-    if (value === undefined) throw new OtlakeError('INTERNAL', `the native module has no ${name}`)
-    return value
-  }
+/** A limit of the native module. */
+export function nativeLimit(name: string): number {
+  const value = native().limits()[name]
+  if (value === undefined) throw new OtlakeError('INTERNAL', `the native module has no ${name}`)
+  return value
+}
+
+function describe(limit: (name: string) => number): Record<string, Setting> {
   return {
     data_dir: {
       about: 'Folder of the log and the tables',
@@ -189,6 +192,7 @@ function describe(limits: Record<string, number>): Record<string, Setting> {
       schema: z.coerce.number().int().min(1).max(19),
       default: 1,
     },
+    ...deriveSettings(limit),
     'jobs.schedule': {
       about:
         'When the jobs run: a cron pattern of six fields from seconds on, in UTC; `off`: only when asked',

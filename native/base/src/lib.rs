@@ -4,6 +4,7 @@
 //! - `bucket_metrics`: what the object store of the tables is asked, and how long it takes.
 //! - `budget`: bytes that many share, fairly.
 //! - `clock`: the only place that reads the time.
+//! - `derive_metrics`: what is counted of derived series.
 //! - `disk`: what is to survive a crash is written through it; the machine's file system.
 //! - `error`: one table of error codes; `docs/errors.md` and the TypeScript union come from it.
 //! - `file_metrics`: what is counted of tables' files on the nodes' own disks.
@@ -29,6 +30,7 @@ pub mod bucket_metrics;
 pub mod budget;
 pub mod checksum;
 pub mod clock;
+pub mod derive_metrics;
 pub mod disk;
 pub mod error;
 pub mod file_metrics;

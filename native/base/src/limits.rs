@@ -67,6 +67,22 @@ pub const FLUSH_ROWS: usize = 262_144;
 pub const FLUSH_PARTITIONS: usize = 512;
 /// A signal's live batches are sealed when the oldest is this old, in milliseconds.
 pub const FLUSH_INTERVAL_MS: u64 = 10_000;
+/// What a derived point covers, in milliseconds.
+pub const DERIVE_INTERVAL_MS: u64 = 15_000;
+/// Derived series of one tenant (I5); spans beyond it count in one series.
+pub const DERIVE_MAX_SERIES: usize = 10_000;
+/// How long a derived series that is not seen counts as one, in milliseconds.
+pub const DERIVE_SERIES_IDLE_MS: u64 = 900_000;
+/// How long half of an edge between services waits for the other, in milliseconds.
+pub const DERIVE_EDGE_WAIT_MS: u64 = 10_000;
+/// Halves of edges that wait (I5); beyond it the oldest are let go of.
+pub const DERIVE_MAX_WAITING: usize = 200_000;
+/// Derived points that are encoded at once.
+pub const DERIVE_REQUEST_POINTS: usize = 50_000;
+/// Attributes that can be labels of derived series (I5).
+pub const DERIVE_MAX_DIMENSIONS: usize = 16;
+/// Bounds of a derived histogram (I5).
+pub const DERIVE_MAX_BOUNDS: usize = 64;
 /// Rows of one Parquet row group.
 pub const ROW_GROUP_ROWS: usize = 131_072;
 /// Merging copies files whose row groups have this many rows on average; smaller ones it encodes

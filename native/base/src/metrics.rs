@@ -10,6 +10,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::bucket_metrics::BucketMetrics;
+use crate::derive_metrics::DeriveMetrics;
 use crate::file_metrics::FileMetrics;
 use crate::invariant::Invariant;
 use crate::job_metrics::JobMetrics;
@@ -134,6 +135,8 @@ pub struct Metrics {
     pub files: FileMetrics,
     /// What the regular jobs count.
     pub jobs: JobMetrics,
+    /// What is counted of derived series.
+    pub derive: DeriveMetrics,
     /// What the connections between nodes count.
     pub peers: PeerMetrics,
     /// What the metadata group counts.
@@ -192,6 +195,7 @@ impl Metrics {
         let bucket = BucketMetrics::new(&mut registry);
         let files = FileMetrics::new(&mut registry);
         let jobs = JobMetrics::new(&mut registry);
+        let derive = DeriveMetrics::new(&mut registry);
         let peers = PeerMetrics::new(&mut registry);
         let metadata = MetadataMetrics::new(&mut registry);
         macro_rules! add {
@@ -404,6 +408,7 @@ impl Metrics {
             bucket,
             files,
             jobs,
+            derive,
             peers,
             metadata,
             queries: add!("queries", "Queries by kind and outcome", counters()),

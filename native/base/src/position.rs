@@ -13,6 +13,27 @@ pub const FIRST_EPOCH: u64 = 1;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct StreamId(pub u128);
 
+/// What distinguishes the two companions of a stream, by which the metric tables tell what is derived
+/// of its spans: random numbers, so that no companion is another's stream.
+const COUNTED: u128 = 0x8a1d_3f52_c97e_4b06_9f31_6ad8_05e2_b7c4;
+const SETTLED: u128 = 0x31c6_e90b_5d24_4f87_b2a5_0c7f_e818_96d3;
+
+impl StreamId {
+    /// The stream under whose name a table marks up to where the spans of this one are counted in its
+    /// derived rows. The companion of a companion is the stream itself.
+    #[must_use]
+    pub fn counted(self) -> StreamId {
+        StreamId(self.0 ^ COUNTED)
+    }
+
+    /// The stream under whose name a table marks up to where nothing of this one waits to be derived
+    /// any more. As [`StreamId::counted`].
+    #[must_use]
+    pub fn settled(self) -> StreamId {
+        StreamId(self.0 ^ SETTLED)
+    }
+}
+
 impl fmt::Display for StreamId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)

@@ -92,6 +92,9 @@ impl Table {
         Table::MetricsSummary,
     ];
 
+    /// The tables that hold what is derived from spans, too, in the order in which they are written.
+    pub const DERIVED: [Table; 2] = [Table::MetricsSum, Table::MetricsHistogram];
+
     /// The name in SQL and of the folder.
     pub fn name(self) -> &'static str {
         match self {

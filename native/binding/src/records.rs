@@ -15,7 +15,7 @@ use otlake_bucket::{Address, Bucket, BucketConfig};
 use otlake_catalog::{Retention, RetentionRule};
 use otlake_files::{Files, FilesPace};
 use otlake_log::Durability;
-use otlake_processor::{JobConfig, ProcessorConfig};
+use otlake_processor::{DeriveConfig, JobConfig, ProcessorConfig};
 use otlake_query::QueryConfig;
 
 /// What a store is opened with; TypeScript has validated it and filled in the defaults.
@@ -63,6 +63,8 @@ pub struct EngineConfig {
     pub vacuum_after_ms: f64,
     /// How long rows are kept.
     pub retention: Vec<RetentionRuleRecord>,
+    /// What is derived of spans.
+    pub derive: DeriveRecord,
     /// Attributes of one record, event, link, exemplar, resource or scope.
     pub record_max_attributes: f64,
     /// Bytes of an attribute's key.
@@ -91,6 +93,46 @@ pub struct EngineConfig {
     pub query_distribute_bytes: f64,
     /// Threads of the engine's runtime.
     pub worker_threads: u32,
+}
+
+/// What is derived of spans.
+#[napi(object, use_nullable = true)]
+pub struct DeriveRecord {
+    /// Whether calls, errors and durations are.
+    pub span_metrics: bool,
+    /// Whether edges between services are.
+    pub service_graph: bool,
+    /// Attributes that become labels.
+    pub dimensions: Vec<String>,
+    /// Attributes that name whom a client span called.
+    pub peer_attributes: Vec<String>,
+    /// Bounds of histograms, in seconds.
+    pub bounds: Vec<f64>,
+    /// What a point covers, in milliseconds.
+    pub interval_ms: f64,
+    /// Series of one tenant.
+    pub max_series: f64,
+    /// How long half of an edge waits, in milliseconds.
+    pub edge_wait_ms: f64,
+    /// Halves of edges that wait.
+    pub max_waiting: f64,
+}
+
+impl DeriveRecord {
+    fn config(&self, log_max_bytes: u64) -> DeriveConfig {
+        DeriveConfig {
+            span_metrics: self.span_metrics,
+            service_graph: self.service_graph,
+            dimensions: self.dimensions.clone(),
+            peer_attributes: self.peer_attributes.clone(),
+            bounds: self.bounds.clone(),
+            interval_ms: self.interval_ms as u64,
+            max_series: self.max_series as usize,
+            edge_wait_ms: self.edge_wait_ms as u64,
+            max_waiting: self.max_waiting as usize,
+            max_kept_bytes: otlake_processor::kept_of(log_max_bytes),
+        }
+    }
 }
 
 impl EngineConfig {
@@ -136,6 +178,7 @@ impl EngineConfig {
                         .collect::<Result<_>>()?,
                 ),
             },
+            derive: self.derive.config(self.log_max_bytes as u64),
             record_limits: RecordLimits {
                 attributes: self.record_max_attributes as usize,
                 attribute_key_bytes: self.record_max_attribute_key_bytes as usize,
@@ -505,7 +548,7 @@ pub fn error_table() -> Vec<ErrorInfo> {
 /// The defaults of every limit a user can set, by the name `EngineConfig` and
 /// `ReceiverConfig` give it.
 pub fn limits() -> HashMap<String, f64> {
-    let all: [(&str, u64); 27] = [
+    let all: [(&str, u64); 33] = [
         ("maxRequestBytes", defaults::MAX_REQUEST_BYTES as u64),
         ("logSegmentBytes", defaults::LOG_SEGMENT_BYTES),
         ("logMaxBytes", defaults::LOG_MAX_BYTES),
@@ -515,6 +558,15 @@ pub fn limits() -> HashMap<String, f64> {
         ("flushBytes", defaults::FLUSH_BYTES as u64),
         ("flushRows", defaults::FLUSH_ROWS as u64),
         ("flushIntervalMs", defaults::FLUSH_INTERVAL_MS),
+        ("deriveIntervalMs", defaults::DERIVE_INTERVAL_MS),
+        ("deriveMaxSeries", defaults::DERIVE_MAX_SERIES as u64),
+        ("deriveEdgeWaitMs", defaults::DERIVE_EDGE_WAIT_MS),
+        ("deriveMaxWaiting", defaults::DERIVE_MAX_WAITING as u64),
+        (
+            "deriveMaxDimensions",
+            defaults::DERIVE_MAX_DIMENSIONS as u64,
+        ),
+        ("deriveMaxBounds", defaults::DERIVE_MAX_BOUNDS as u64),
         ("compactTargetBytes", defaults::COMPACT_TARGET_BYTES),
         ("compactRunBytes", defaults::COMPACT_RUN_BYTES),
         ("jobMemoryBytes", defaults::JOB_MEMORY_BYTES as u64),

@@ -22,7 +22,7 @@ use deltalake_core::kernel::{Action, Add, Transaction};
 use deltalake_core::protocol::{DeltaOperation, SaveMode};
 use deltalake_core::{DeltaTable, DeltaTableError};
 use otlake_base::invariant::Invariant;
-use otlake_base::{Code, Error, Result, StreamId};
+use otlake_base::{Code, Error, Result, StreamId, Table};
 use otlake_shard::Written;
 
 use crate::handle::{DeltaTableHandle, PARTITIONS, storage};
@@ -107,9 +107,13 @@ impl DeltaTableHandle {
     pub async fn fence(&self, stream: StreamId, epoch: u64) -> Result<Arc<Snapshot>> {
         // That the version which is known has it at this epoch says nothing of the newest.
         self.refresh().await?;
-        let committed = self
-            .commit(Vec::new(), vec![Mark::fence(stream, epoch)])
-            .await?;
+        let mut marks = vec![Mark::fence(stream, epoch)];
+        if Table::DERIVED.contains(&self.table) {
+            // What is derived of the stream's spans is no more another's to write than they are.
+            let companions = [stream.counted(), stream.settled()];
+            marks.extend(companions.map(|companion| Mark::fence(companion, epoch)));
+        }
+        let committed = self.commit(Vec::new(), marks).await?;
         if committed.outcome == Outcome::Held {
             return Ok(committed.snapshot);
         }

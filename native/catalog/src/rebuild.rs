@@ -99,8 +99,11 @@ pub(crate) async fn obstacle(
 /// Whether the log holds every record from behind the watermark up to this one.
 fn is_held(mark: Position, watermarks: &HashMap<StreamId, u64>, in_log: &InLog) -> bool {
     let watermark = watermarks.get(&mark.stream).copied().unwrap_or(0);
-    mark.sequence <= watermark
-        || in_log(mark.stream, watermark + 1).is_some_and(|last| last >= mark.sequence)
+    // Of derived rows the stream that they are of is named by its companion.
+    let streams = [mark.stream, mark.stream.counted(), mark.stream.settled()];
+    let is_in_log =
+        |stream: StreamId| in_log(stream, watermark + 1).is_some_and(|last| last >= mark.sequence);
+    mark.sequence <= watermark || streams.into_iter().any(is_in_log)
 }
 
 /// Reads what is left of a commit. A line that is not JSON any more may tell by its beginning
@@ -225,6 +228,14 @@ mod tests {
         assert!(!is_held(at(1, 5), &watermarks, &held(None)));
         assert!(!is_held(at(1, 7), &watermarks, &held(Some(6))));
         assert!(is_held(at(1, 7), &watermarks, &held(Some(7))));
+        let companions: InLog =
+            Arc::new(|stream, from| (stream.0 == 1 && from == 1).then_some(9));
+        for companion in [StreamId::counted, StreamId::settled] {
+            let stream = companion(StreamId(1));
+            let (held, beyond) = (at(stream.0, 9), at(stream.0, 10));
+            assert!(is_held(held, &watermarks, &companions));
+            assert!(!is_held(beyond, &watermarks, &companions));
+        }
         let asked: InLog = Arc::new(|stream, from| (stream.0 == 2 && from == 1).then_some(9));
         assert!(is_held(at(2, 9), &watermarks, &asked));
         assert!(!is_held(at(1, 9), &watermarks, &asked));

@@ -13,11 +13,13 @@ use otlake_base::{
     Clock, Code, Error, Metrics, Position, Result, Signal, StreamId, Table, priority, worker,
 };
 use otlake_catalog::{Addition, Commits, Committed, Mark, Outcome, Snapshot};
+use otlake_derive::Deriver;
 use otlake_log::Appender;
 use otlake_shard::{WriteOptions, Written};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::derive::Shared;
 use crate::seal::covers;
 use crate::{Due, LiveSet, Seal, Tables};
 
@@ -29,7 +31,7 @@ const RETRY_GROWTH: u32 = 50;
 
 /// Times that an attempt writes a table's rows again because another node has committed some of
 /// them meanwhile.
-const STALE_ATTEMPTS: usize = 10;
+pub(crate) const STALE_ATTEMPTS: usize = 10;
 
 /// A moment within a flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +58,8 @@ pub struct FlusherParts {
     pub live: Arc<LiveSet>,
     /// Where their rows go.
     pub tables: Tables,
+    /// What derives series of the spans that go there.
+    pub deriver: Option<Arc<Deriver>>,
     /// The way that files go to them.
     pub commits: Arc<dyn Commits>,
     /// What can be deleted afterwards.
@@ -96,6 +100,8 @@ impl Flusher {
                     signal,
                     parts: Arc::clone(&parts),
                     written: HashMap::new(),
+                    prepared: None,
+                    derived: HashMap::new(),
                 };
                 tokio::spawn(worker.run(stopping.clone()))
             })
@@ -123,28 +129,32 @@ impl Drop for Flusher {
     }
 }
 
-struct Worker {
-    signal: Signal,
-    parts: Arc<FlusherParts>,
+pub(crate) struct Worker {
+    pub(crate) signal: Signal,
+    pub(crate) parts: Arc<FlusherParts>,
     /// Files of the seal at work whose commit has not succeeded. They are kept for the next
     /// attempt: written anew each time, a long fault of the commits alone would fill the disk.
     /// What a stop leaves behind is swept when the catalog opens.
     written: HashMap<Table, Waiting>,
+    /// What is derived of the seal at work.
+    pub(crate) prepared: Option<Shared>,
+    /// As `written`, of derived rows.
+    pub(crate) derived: HashMap<Table, Waiting>,
 }
 
 /// Files that wait for their commit.
-struct Waiting {
-    files: Vec<Written>,
-    rows: u64,
+pub(crate) struct Waiting {
+    pub(crate) files: Vec<Written>,
+    pub(crate) rows: u64,
     /// What they were written against.
-    marks: Vec<Mark>,
-    since: Duration,
+    pub(crate) marks: Vec<Mark>,
+    pub(crate) since: Duration,
     /// Whether a commit of them may have landed.
-    tried: bool,
+    pub(crate) tried: bool,
 }
 
 impl Waiting {
-    fn addition(&self) -> Addition {
+    pub(crate) fn addition(&self) -> Addition {
         Addition {
             files: self.files.clone(),
             marks: self.marks.clone(),
@@ -157,6 +167,13 @@ impl Worker {
     async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let parts = Arc::clone(&self.parts);
         loop {
+            // Halves of edges that waited long enough make rows, though nothing else is flushed.
+            if self.derives_in() == Some(Duration::ZERO) {
+                let nothing = Seal::new(self.signal, Vec::new(), &HashMap::new());
+                if !self.persist(nothing, &mut stop).await || *stop.borrow() {
+                    return;
+                }
+            }
             let wait = match parts.live.due(self.signal) {
                 Due::Now(reason) => {
                     if let Some(seal) = parts.live.seal(self.signal) {
@@ -177,6 +194,7 @@ impl Worker {
                 Due::In(wait) => Some(wait),
                 Due::Idle => None,
             };
+            let wait = wait.into_iter().chain(self.derives_in()).min();
             let ripe = async {
                 match wait {
                     Some(wait) => tokio::time::sleep(wait).await,
@@ -225,12 +243,13 @@ impl Worker {
             backoff = (backoff * 2).min(parts.first_retry * RETRY_GROWTH);
         }
         let (signal, log, live) = (self.signal, Arc::clone(&parts.log), Arc::clone(&parts.live));
+        let forgotten = self.derived(&seal);
         // The log first: whoever waits for this flush is told by the removal, and finds room in
         // the log by then. On a thread of its own, for taking a segment off the disk and giving
         // memory back take tens of milliseconds, in which acknowledgements would wait.
         let release = move || {
             // What another node has taken over stays in the log: it alone may have some of it.
-            for position in seal.written() {
+            for position in forgotten {
                 log.release(signal, position);
             }
             live.remove(seal);
@@ -249,6 +268,10 @@ impl Worker {
     }
 
     async fn attempt(&mut self, seal: &mut Seal) -> Result<()> {
+        self.derive(seal).await?;
+        if seal.batches.is_empty() {
+            return Ok(());
+        }
         for table in self.signal.tables() {
             self.attempt_table(seal, *table).await?;
         }
@@ -286,18 +309,26 @@ impl Worker {
         for Position { stream, .. } in fenced {
             let epoch = now.standing(stream).epoch;
             seal.fenced.insert(stream);
-            // First, so that nothing more becomes live.
-            self.parts.log.fenced(stream, epoch);
-            self.parts.live.fenced(stream, epoch);
-            tracing::warn!(
-                target: "otlake::flush", %stream, epoch, signal = self.signal.name(),
-                "another node has taken the stream over; its rows are not written here any more"
-            );
+            self.fence(stream, epoch);
         }
         // Files that were written have rows of theirs, too.
         for (table, waiting) in self.written.drain() {
             self.parts.tables.handle(table).forget(&waiting.files);
         }
+    }
+
+    /// Another node has taken a stream over.
+    pub(crate) fn fence(&self, stream: StreamId, epoch: u64) {
+        // First, so that nothing more becomes live.
+        self.parts.log.fenced(stream, epoch);
+        self.parts.live.fenced(stream, epoch);
+        if let Some(deriver) = self.deriver() {
+            deriver.forget(stream);
+        }
+        tracing::warn!(
+            target: "otlake::flush", %stream, epoch, signal = self.signal.name(),
+            "another node has taken the stream over; its rows are not written here any more"
+        );
     }
 
     /// Commits the seal's rows that the table does not hold; false where another's commit of some
@@ -382,7 +413,7 @@ impl Worker {
         Ok(true)
     }
 
-    fn step(&self, step: Step) -> Result<()> {
+    pub(crate) fn step(&self, step: Step) -> Result<()> {
         self.parts
             .on_step
             .as_ref()

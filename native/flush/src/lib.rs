@@ -17,6 +17,7 @@
 //! ```
 //!
 //! - `batch`: one acknowledged request as rows, and what its memory amounts to.
+//! - `derive`: the part of a flush of spans that writes what is derived of them.
 //! - `tail`: batches for those who follow, within a bound of bytes.
 //! - `live`: the live set: insert, capture, seal, remove, follow.
 //! - `seal`: when a seal is due, and what it is.
@@ -24,6 +25,7 @@
 //! - `source`: the capture of one table, as queries ask for it.
 
 mod batch;
+mod derive;
 mod flusher;
 mod live;
 mod seal;

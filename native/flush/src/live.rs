@@ -32,10 +32,13 @@ pub struct LiveSet {
     wakes: [Notify; 3],
     progress: [watch::Sender<Progress>; 3],
     tail: Arc<Followed>,
+    /// The one that this process writes.
+    stream: StreamId,
 }
 
 #[derive(Default)]
 struct State {
+    is_replaying: bool,
     queues: [Queue; 3],
     /// The last sequence inserted, by stream and signal.
     last: HashMap<StreamId, [u64; 3]>,
@@ -185,6 +188,7 @@ impl LiveSet {
             wakes: std::array::from_fn(|_| Notify::new()),
             progress: std::array::from_fn(|_| watch::channel(Progress::default()).0),
             tail,
+            stream,
         })
     }
 
@@ -276,6 +280,27 @@ impl LiveSet {
     /// Says at which epoch the rows of a stream are written from here on.
     pub fn write_at(&self, stream: StreamId, epoch: u64) {
         self.state.lock().epochs.insert(stream, epoch);
+    }
+
+    /// Whether records of earlier starts follow, or may follow: some are here that are in no seal, or
+    /// the log is being replayed.
+    pub fn has_earlier(&self, signal: Signal) -> bool {
+        let state = self.state.lock();
+        let queue = &state.queues[signal.index()];
+        let mut unsealed = queue.entries.iter().skip(queue.sealed);
+        state.is_replaying || unsealed.any(|entry| entry.batch.position.stream != self.stream)
+    }
+
+    /// Says whether the log is being replayed.
+    pub fn replaying(&self, is_replaying: bool) {
+        self.state.lock().is_replaying = is_replaying;
+        self.pressed();
+    }
+
+    /// At which epoch the rows of a stream are written.
+    pub fn epoch(&self, stream: StreamId) -> u64 {
+        let state = self.state.lock();
+        state.epochs.get(&stream).copied().unwrap_or(FIRST_EPOCH)
     }
 
     /// This node takes a stream over at an epoch at which no table holds anything of it yet: what an

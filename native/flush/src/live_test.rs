@@ -251,3 +251,25 @@ async fn i9_a_stream_that_is_taken_over_again_comes_anew_and_holds_nothing_meanw
     again.expect("it ended");
     assert_eq!((live.figures().batches, live.budget().used()), (0, 0));
 }
+
+#[test]
+fn records_of_earlier_starts_follow_until_the_last_of_them_is_sealed() {
+    let live = set(1 << 20, 10);
+    assert!(!live.has_earlier(Signal::Traces));
+    live.replaying(true);
+    assert!(live.has_earlier(Signal::Traces));
+    for (stream, sequence) in [(StreamId(7), 1), (StreamId(7), 2), (STREAM, 1)] {
+        let position = Position { stream, sequence };
+        let tables = vec![(Table::Spans, rows(10))];
+        let batch = LiveBatch::new(position, Signal::Traces, "a".into(), tables);
+        let reservation = live.budget().reserve(batch.bytes);
+        live.insert(batch, reservation);
+    }
+    live.replaying(false);
+    for follows in [true, false, false] {
+        let seal = live.seal(Signal::Traces).expect("a batch");
+        assert_eq!(live.has_earlier(Signal::Traces), follows);
+        live.remove(seal);
+    }
+    assert!(!live.has_earlier(Signal::Metrics));
+}

@@ -191,7 +191,7 @@ impl Processor {
             }
             let watermarks =
                 Table::ALL.map(|table| this.tables.handle(table).snapshot().watermarks.clone());
-            rows_not_in_files(position, record, &watermarks)
+            rows_not_in_files(position, record, &watermarks, this.derive)
         })
         .await?;
         let budget = self.live.budget();

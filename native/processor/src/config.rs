@@ -7,6 +7,7 @@ use std::time::Duration;
 use otlake_base::Leases;
 use otlake_base::disk::{Disk, real};
 use otlake_base::limits::{self, RecordLimits};
+use otlake_derive::DeriveConfig;
 use otlake_log::Durability;
 
 use crate::jobs::JobConfig;
@@ -53,6 +54,8 @@ pub struct ProcessorConfig {
     /// Whether what the log holds of earlier starts is left to a cluster, which knows what other
     /// nodes have done about it.
     pub leave_earlier: bool,
+    /// What is derived of spans.
+    pub derive: DeriveConfig,
     /// What of a record is kept at most.
     pub record_limits: RecordLimits,
 }
@@ -79,6 +82,7 @@ impl ProcessorConfig {
             jobs: JobConfig::default(),
             leases: None,
             leave_earlier: false,
+            derive: DeriveConfig::default(),
             record_limits: RecordLimits::default(),
         }
     }

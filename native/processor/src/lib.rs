@@ -46,6 +46,7 @@ pub use data_dir::DataDir;
 pub use dedupe::Stage;
 pub use ingest::{Ack, SliceOutcome};
 pub use jobs::{Job, JobConfig, JobReport, TableWork};
+pub use otlake_derive::{DeriveConfig, kept_of};
 pub use otlake_flush::{Tail, Tailed};
 pub use processor::{Processor, Stats};
 pub use verify::{Finding, Verification};
@@ -58,6 +59,8 @@ mod crash_test;
 mod data_dir_test;
 #[cfg(test)]
 mod dedupe_test;
+#[cfg(test)]
+mod derive_test;
 #[cfg(test)]
 mod every_field_test;
 #[cfg(test)]

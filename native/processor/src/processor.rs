@@ -8,6 +8,7 @@ use otlake_base::disk::Disk;
 use otlake_base::limits::RecordLimits;
 use otlake_base::{Clock, Code, Error, Metrics, Position, Result, StreamId, Table, TableSource};
 use otlake_catalog::{Catalog, Commits, InLog, Sharing, Switch, Throttle};
+use otlake_derive::Deriver;
 use otlake_flush::{
     Budget, Flusher, FlusherParts, LiveSet, OnStep, SealLimits, Source, Tables, Tail,
 };
@@ -17,13 +18,14 @@ use parking_lot::RwLock;
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
+use crate::ProcessorConfig;
 use crate::data_dir::{self, DataDir};
 use crate::dedupe::{Dedupe, WindowLimits};
 use crate::follower::Follower;
 use crate::gate::Gate;
 use crate::jobs::Jobs;
+use crate::replay::{self, Derives};
 use crate::store::Store;
-use crate::{ProcessorConfig, replay};
 
 /// What a processor holds, at one moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +58,7 @@ pub struct Processor {
     pub(crate) gate: Gate,
     pub(crate) dedupe: Arc<Dedupe>,
     pub(crate) live: Arc<LiveSet>,
+    pub(crate) derive: Derives,
     pub(crate) record_limits: RecordLimits,
     pub(crate) tables: Tables,
     commits: Arc<Switch>,
@@ -166,9 +169,15 @@ impl Processor {
             disk: Arc::clone(&config.disk),
         };
         let commits = Arc::new(Switch::default());
+        let derive = Derives::of(&config.derive);
+        let deriver = config.derive.is_on().then(|| {
+            let (clock, metrics) = (Arc::clone(&clock), Arc::clone(&metrics));
+            Arc::new(Deriver::new(config.derive, clock, metrics))
+        });
         let flusher = Flusher::start(FlusherParts {
             live: Arc::clone(&live),
             tables: tables.clone(),
+            deriver,
             commits: Arc::clone(&commits) as Arc<dyn Commits>,
             log: Arc::clone(&log) as Arc<dyn Appender>,
             options: write.clone(),
@@ -181,9 +190,13 @@ impl Processor {
         });
         let (into, handles, runtime) = (Arc::clone(&live), tables.clone(), Handle::current());
         let (windows, counters) = (Arc::clone(&dedupe), Arc::clone(&metrics));
+        live.replaying(true);
         let replayed = blocking(move || match leave_earlier {
             true => replay::index(records, &windows, &counters),
-            false => replay::replay(records, &handles, &into, &windows, &counters, &runtime),
+            false => {
+                let into = (&handles, &*into, &*windows, &*counters);
+                replay::replay(records, into, derive, &runtime)
+            }
         })
         .await;
         let replayed = match replayed {
@@ -194,6 +207,7 @@ impl Processor {
                 return Err(error);
             }
         };
+        live.replaying(false);
         if replayed.records > 0 || replayed.damaged > 0 {
             tracing::info!(
                 target: "otlake::log", records = replayed.records, rows = replayed.rows,
@@ -215,6 +229,7 @@ impl Processor {
             gate,
             dedupe,
             live,
+            derive,
             record_limits: config.record_limits,
             tables,
             commits,

@@ -2,7 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use otlake_base::{Code, Error, FIRST_EPOCH, Kind, Metrics, Position, Result, StreamId, Table};
+use otlake_base::{
+    Code, Error, FIRST_EPOCH, Kind, Metrics, Position, Result, Signal, StreamId, Table,
+};
+use otlake_derive::DeriveConfig;
 use otlake_flush::{LiveBatch, LiveSet, Tables, covers};
 use otlake_log::{Record, Replay};
 use tokio::runtime::Handle;
@@ -37,10 +40,8 @@ const SLACK: usize = 4;
 /// flushing came to, when the rows that are not in files need more memory than there is.
 pub(crate) fn replay(
     records: Replay,
-    tables: &Tables,
-    live: &LiveSet,
-    dedupe: &Dedupe,
-    metrics: &Metrics,
+    (tables, live, dedupe, metrics): (&Tables, &LiveSet, &Dedupe, &Metrics),
+    derives: Derives,
     runtime: &Handle,
 ) -> Result<Replayed> {
     let watermarks = Table::ALL.map(|table| tables.handle(table).snapshot().watermarks.clone());
@@ -67,7 +68,7 @@ pub(crate) fn replay(
         let content = Content::of(&record.tenant, &received);
         let received = record.received_unix_nano;
         dedupe.replayed(record.signal, content, received);
-        let batch = rows_not_in_files(position, record, &watermarks)?;
+        let batch = rows_not_in_files(position, record, &watermarks, derives)?;
         replayed.rows += batch.rows;
         let budget = live.budget();
         let reservation = budget.reserve(batch.bytes);
@@ -134,14 +135,46 @@ pub(crate) fn index(records: Replay, dedupe: &Dedupe, metrics: &Metrics) -> Resu
     Ok(replayed)
 }
 
+/// What derived rows need of records whose own rows are in files.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Derives {
+    counts: bool,
+    pairs: bool,
+}
+
+impl Derives {
+    pub(crate) fn of(config: &DeriveConfig) -> Derives {
+        Derives {
+            counts: config.is_on(),
+            pairs: config.service_graph,
+        }
+    }
+
+    /// Whether the spans of a record are still to be derived from: where a crash fell between the
+    /// commits of derived tables, or where halves of edges waited.
+    fn needs(self, position: Position, watermarks: &[HashMap<StreamId, u64>; 7]) -> bool {
+        let lacks = |companion: StreamId| {
+            let stream = companion;
+            let at = Position { stream, ..position };
+            let mut tables = Table::DERIVED.into_iter();
+            tables.any(|table| !covers(&watermarks[table as usize], at))
+        };
+        (self.counts && lacks(position.stream.counted()))
+            || (self.pairs && lacks(position.stream.settled()))
+    }
+}
+
 /// The record's rows, without those of tables that hold them. Metrics reach five tables in five
 /// commits, and a crash can fall between two of them.
 pub(crate) fn rows_not_in_files(
     position: Position,
     record: Record,
     watermarks: &[HashMap<StreamId, u64>; 7],
+    derives: Derives,
 ) -> Result<LiveBatch> {
-    let missing = |table: Table| !covers(&watermarks[table as usize], position);
+    let derives = record.signal == Signal::Traces && derives.needs(position, watermarks);
+    // Rows that files hold are shown to nobody: whoever reads leaves out what the files cover.
+    let missing = |table: Table| derives || !covers(&watermarks[table as usize], position);
     let rows = if record.signal.tables().iter().any(|table| missing(*table)) {
         // The record is whole, and was decoded before it was acknowledged, with the limits that
         // it tells: only a decoder that is not the one that took it in can refuse it.
