@@ -11,6 +11,7 @@ import { machine } from './machine.mjs'
 import { buildLoad } from './node.mjs'
 import { Report } from './report.mjs'
 import { core } from './stages/core.mjs'
+import { derive } from './stages/derive.mjs'
 import { durability } from './stages/durability.mjs'
 import { growth } from './stages/growth.mjs'
 import { jobs } from './stages/jobs.mjs'
@@ -30,6 +31,7 @@ const STAGES = {
   queries: { run: queries, in: ['full', 'quick', 'check'] },
   peers: { run: peers, in: ['full'] },
   shapes: { run: shapes, in: ['full'] },
+  derive: { run: derive, in: ['full', 'check'] },
   durability: { run: durability, in: ['full'] },
   jobs: { run: jobs, in: ['full', 'check'] },
   visible: { run: visible, in: ['full'] },
