@@ -26,6 +26,7 @@ import {
 import { join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { buildUi, PAGE } from './build-ui.mjs'
 import { PACKAGES, publishedModule } from './places.mjs'
 import { PLATFORMS, packageName, platformManifest, thisPlatform } from './platforms.mjs'
 import { checkPublished } from './published.mjs'
@@ -61,7 +62,7 @@ function stage(folder, manifest) {
   copyFileSync(join(root, 'LICENSE'), join(folder, 'LICENSE'))
 }
 
-function stageMain(out) {
+async function stageMain(out) {
   const full = checkout()
   const { repository, version } = full
   const folder = join(out, 'otlake')
@@ -83,6 +84,8 @@ function stageMain(out) {
     [compiler, '-p', join(root, 'tsconfig.build.json'), ...plain, '--outDir', join(folder, 'dist')],
     { stdio: ['ignore', 2, 2] },
   )
+  await buildUi()
+  cpSync(PAGE, join(folder, 'dist/ui'), { recursive: true })
   cpSync(join(root, 'proto'), join(folder, 'proto'), { recursive: true })
   copyFileSync(join(root, 'README.md'), join(folder, 'README.md'))
   return folder
@@ -145,7 +148,7 @@ try {
   }
   const folder =
     what === 'main'
-      ? stageMain(out)
+      ? await stageMain(out)
       : stageNative(out, values.platform ?? thisPlatform(), values.module)
   console.log(JSON.stringify(pack(folder, out)))
 } catch (error) {

@@ -27,7 +27,7 @@ import { queryRoutes } from '../query/api.js'
 import { QueryGrpc } from '../query/grpc.js'
 import { jaegerCalls } from '../query/jaeger/calls.js'
 import { jaegerRoutes } from '../query/jaeger/routes.js'
-import { type Addresses, pageRoute } from '../query/page.js'
+import { type Addresses, pageRoutes } from '../query/page.js'
 import { tempoRoutes } from '../query/tempo/routes.js'
 import { tempoCalls } from '../query/tempo/streaming.js'
 import { FlightPart, OtlpPart } from '../receive/servers.js'
@@ -333,7 +333,12 @@ export class Node {
   #routes(): Route[] {
     const { tokens, http } = this.config
     return [
-      pageRoute(() => this.addresses, packageVersion()),
+      ...pageRoutes({
+        addresses: () => this.addresses,
+        version: packageVersion(),
+        cluster: this.config.cluster?.name ?? null,
+        tokens,
+      }),
       ...queryRoutes(this.engine, {
         tokens,
         maxBodyBytes: http.maxBodyBytes,

@@ -1,6 +1,13 @@
-/** The page at `/`: where to send, how to ask. It needs nothing from anywhere else. */
+/**
+ * The page at `/`, which `ts/ui` is built to: its files, and what it has to know of the node that it came
+ * from. Everything that it loads comes from here.
+ */
 
-import type { Route } from './answers.js'
+import { fileURLToPath } from 'node:url'
+import type { Token } from '../native/binding.js'
+import { asked } from './access.js'
+import { type Route, sendJson } from './answers.js'
+import { Assets } from './assets.js'
 
 export interface Addresses {
   otlpGrpc: string | null
@@ -10,61 +17,68 @@ export interface Addresses {
   cluster: string | null
 }
 
-/** The page with the addresses of the running node. */
-export function pageRoute(addresses: () => Addresses, version: string): Route {
-  return {
-    method: 'GET',
-    path: '/',
-    async answer(_request, response) {
-      response.head(200, {
-        'content-type': 'text/html; charset=utf-8',
-        'content-security-policy':
-          "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
-        'x-content-type-options': 'nosniff',
-      })
-      response.end(page(addresses(), version))
-    },
-  }
+/** Where the page is, of a checkout and of the published package alike. */
+export const PAGE_FOLDER = fileURLToPath(new URL('../../dist/ui', import.meta.url))
+
+/**
+ * Scripts, styles and requests are the node's own. WebAssembly reads Parquet files that are dropped on the
+ * page; images from `data:` are its plots, saved.
+ */
+const POLICY = [
+  "default-src 'none'",
+  "script-src 'self' 'wasm-unsafe-eval'",
+  "style-src 'self'",
+  "img-src 'self' data:",
+  "connect-src 'self'",
+  "base-uri 'none'",
+  "form-action 'none'",
+  "frame-ancestors 'none'",
+].join('; ')
+
+const HEADERS = {
+  'content-security-policy': POLICY,
+  'referrer-policy': 'no-referrer',
+  'cross-origin-opener-policy': 'same-origin',
 }
 
-function page(at: Addresses, version: string): string {
-  const rows = [
-    ['OTLP/gRPC', at.otlpGrpc],
-    ['OTLP/HTTP', at.otlpHttp && `http://${at.otlpHttp}`],
-    ['SQL, traces, health, metrics', at.http && `http://${at.http}`],
-    ['Grafana, data source Tempo', at.http && `http://${at.http}/tempo`],
-    ['Grafana, data source Jaeger', at.http && `http://${at.http}/jaeger`],
-    ['Arrow Flight SQL', at.flight && `grpc://${at.flight}`],
+export interface PageOptions {
+  addresses: () => Addresses
+  version: string
+  /** The name of the node's cluster; null: in none. */
+  cluster: string | null
+  tokens: readonly Token[]
+  /** Of the page's files. */
+  folder?: string
+}
+
+/** The page, its files, and `GET /api/v1/node`. */
+export function pageRoutes(options: PageOptions): Route[] {
+  const { addresses, version, cluster, tokens, folder = PAGE_FOLDER } = options
+  const assets = new Assets(folder)
+  return [
+    {
+      method: 'GET',
+      path: '/',
+      answer: (request, response) => assets.send(request, response, 'index.html', HEADERS),
+    },
+    {
+      method: 'GET',
+      path: '/assets/{file}',
+      answer: (request, response, { file = '' }) =>
+        assets.send(request, response, `assets/${file}`),
+    },
+    {
+      method: 'GET',
+      path: '/licenses.txt',
+      answer: (request, response) => assets.send(request, response, 'licenses.txt'),
+    },
+    {
+      method: 'GET',
+      path: '/api/v1/node',
+      async answer(request, response) {
+        asked(request, tokens)
+        sendJson(response, 200, { version, cluster, addresses: addresses() })
+      },
+    },
   ]
-  const table = rows
-    .map(
-      ([name, address]) =>
-        `<tr><th scope="row">${name}</th><td><code>${address ?? 'off'}</code></td></tr>`,
-    )
-    .join('')
-  const curl = `curl -s http://${at.http}/api/v1/sql -H 'content-type: application/json' \\
-     -d '{"query": "SELECT service_name, count(*) FROM spans GROUP BY 1"}'`
-  return `<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>otlake</title>
-<style>
-  :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif }
-  body { max-width: 46rem; margin: 2rem auto; padding: 0 1rem }
-  th { text-align: left; padding-right: 2rem; font-weight: 600 }
-  pre { padding: 1rem; overflow-x: auto; border: 1px solid; border-radius: 6px }
-</style>
-<h1>otlake ${version}</h1>
-<table>${table}</table>
-<h2>Send</h2>
-<pre>export OTEL_EXPORTER_OTLP_ENDPOINT=http://${at.otlpHttp}
-export OTEL_SERVICE_NAME=my-service
-node --import @opentelemetry/auto-instrumentations-node/register app.js</pre>
-<h2>Ask</h2>
-<pre>npx otlake query "SELECT service_name, name, count(*) FROM spans GROUP BY 1, 2"
-${curl}</pre>
-<p><a href="/health">health</a> · <a href="/metrics">metrics</a> · <a href="/api/v1/stats">stats</a></p>
-</html>
-`
 }

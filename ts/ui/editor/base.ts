@@ -1,0 +1,136 @@
+/**
+ * The editor, CodeMirror, in a shadow root: there its styles are style sheets of their own, and the page's
+ * content security policy can go on refusing styles in elements.
+ */
+
+import {
+  autocompletion,
+  closeBrackets,
+  closeBracketsKeymap,
+  completionKeymap,
+} from '@codemirror/autocomplete'
+import { defaultKeymap, history, historyKeymap } from '@codemirror/commands'
+import { bracketMatching, HighlightStyle, syntaxHighlighting } from '@codemirror/language'
+import { EditorState, type Extension, Prec, type StateEffect } from '@codemirror/state'
+import { EditorView, keymap, placeholder } from '@codemirror/view'
+import { tags } from '@lezer/highlight'
+
+export interface EditorOptions {
+  host: HTMLElement
+  text: string
+  label: string
+  hint: string
+  language: Extension
+  /** Enter runs; otherwise Ctrl+Enter does, and Enter makes a line. */
+  isLine: boolean
+  onChange: (text: string) => void
+  onRun: () => void
+}
+
+export interface Editor {
+  text(): string
+  set(text: string): void
+  focus(): void
+  /** Changes a part of its configuration. */
+  reconfigure(effect: StateEffect<unknown>): void
+  destroy(): void
+}
+
+const highlighting = HighlightStyle.define([
+  { tag: [tags.keyword, tags.operatorKeyword, tags.modifier], color: 'var(--code-keyword)' },
+  { tag: [tags.string, tags.special(tags.string)], color: 'var(--code-text)' },
+  { tag: [tags.number, tags.bool, tags.null], color: 'var(--code-number)' },
+  { tag: tags.comment, color: 'var(--soft)', fontStyle: 'italic' },
+  { tag: [tags.function(tags.variableName), tags.propertyName], color: 'var(--code-name)' },
+])
+
+const look = EditorView.theme({
+  '&': { color: 'var(--text)', backgroundColor: 'transparent', fontSize: '0.875rem' },
+  '&.cm-focused': { outline: 'none' },
+  '.cm-scroller': { fontFamily: 'var(--mono)', lineHeight: '1.5' },
+  '.cm-content': { caretColor: 'var(--text)', padding: '7px 0' },
+  '.cm-line': { padding: '0 10px' },
+  '.cm-cursor': { borderLeftColor: 'var(--text)' },
+  '.cm-placeholder': { color: 'var(--soft)' },
+  '&.cm-focused .cm-selectionBackground, .cm-selectionBackground': {
+    background: 'var(--select) !important',
+  },
+  '.cm-matchingBracket': { background: 'var(--select)', outline: 'none' },
+  '.cm-tooltip': {
+    background: 'var(--raised)',
+    color: 'var(--text)',
+    border: '1px solid var(--line)',
+    borderRadius: '6px',
+    zIndex: '20',
+  },
+  '.cm-tooltip-autocomplete ul li[aria-selected]': {
+    background: 'var(--accent)',
+    color: 'var(--on-accent)',
+  },
+  '.cm-completionDetail': { color: 'inherit', opacity: '1', fontStyle: 'normal' },
+})
+
+/** Opens an editor in `host`. */
+export function openEditor(options: EditorOptions): Editor {
+  const root = options.host.shadowRoot ?? options.host.attachShadow({ mode: 'open' })
+  root.replaceChildren()
+  const run = () => {
+    options.onRun()
+    return true
+  }
+  const keys = [
+    { key: 'Mod-Enter', run },
+    ...(options.isLine ? [{ key: 'Enter', run }] : []),
+    // Tab goes on to the next field, as everywhere on the page (WCAG 2.1.2).
+  ]
+  const single = EditorState.transactionFilter.of((transaction) =>
+    transaction.newDoc.lines > 1
+      ? {
+          changes: {
+            from: 0,
+            to: transaction.startState.doc.length,
+            insert: transaction.newDoc.toString().replaceAll(/\s*\n\s*/g, ' '),
+          },
+        }
+      : transaction,
+  )
+  const view = new EditorView({
+    parent: root,
+    root,
+    state: EditorState.create({
+      doc: options.text,
+      extensions: [
+        autocompletion({ icons: false, activateOnTyping: true, maxRenderedOptions: 100 }),
+        // What is chosen in the list of completions goes before what runs.
+        keymap.of(completionKeymap),
+        Prec.low(keymap.of(keys)),
+        keymap.of([...closeBracketsKeymap, ...historyKeymap, ...defaultKeymap]),
+        history(),
+        closeBrackets(),
+        bracketMatching(),
+        syntaxHighlighting(highlighting),
+        look,
+        placeholder(options.hint),
+        options.isLine ? single : EditorView.lineWrapping,
+        options.language,
+        EditorView.contentAttributes.of({ 'aria-label': options.label }),
+        EditorView.updateListener.of((update) => {
+          if (update.docChanged) options.onChange(update.state.doc.toString())
+        }),
+      ],
+    }),
+  })
+  return {
+    text: () => view.state.doc.toString(),
+    set(text) {
+      if (text === view.state.doc.toString()) return
+      view.dispatch({ changes: { from: 0, to: view.state.doc.length, insert: text } })
+    },
+    focus() {
+      view.focus()
+      view.dispatch({ selection: { anchor: view.state.doc.length } })
+    },
+    reconfigure: (effect) => view.dispatch({ effects: effect }),
+    destroy: () => view.destroy(),
+  }
+}
