@@ -28,7 +28,7 @@ test.runIf(process.platform === 'linux')('a bare machine is told every fix at on
       'strace',
       'cmake',
     ]
-    const debian = ['binutils', 'nftables', 'iproute2']
+    const debian = ['binutils', 'nftables', 'iproute2', 'chromium']
     for (const fix of [...fixes, ...debian, 'clients/toolchains.sh']) {
       expect(stderr).toContain(fix)
     }

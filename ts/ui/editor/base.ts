@@ -3,15 +3,10 @@
  * content security policy can go on refusing styles in elements.
  */
 
-import {
-  autocompletion,
-  closeBrackets,
-  closeBracketsKeymap,
-  completionKeymap,
-} from '@codemirror/autocomplete'
+import { autocompletion, closeBrackets, closeBracketsKeymap } from '@codemirror/autocomplete'
 import { defaultKeymap, history, historyKeymap } from '@codemirror/commands'
 import { bracketMatching, HighlightStyle, syntaxHighlighting } from '@codemirror/language'
-import { EditorState, type Extension, Prec, type StateEffect } from '@codemirror/state'
+import { EditorState, type Extension, type StateEffect } from '@codemirror/state'
 import { EditorView, keymap, placeholder } from '@codemirror/view'
 import { tags } from '@lezer/highlight'
 
@@ -70,6 +65,28 @@ const look = EditorView.theme({
   '.cm-completionDetail': { color: 'inherit', opacity: '1', fontStyle: 'normal' },
 })
 
+/**
+ * Text that is typed over a selection. Chromium would keep the selection's colours by a style in an element,
+ * which the content security policy refuses; so the browser is not let do it.
+ */
+const typedOver = EditorView.domEventHandlers({
+  beforeinput(event, view) {
+    const { main } = view.state.selection
+    const text = event.data
+    if (event.inputType !== 'insertText' || !text || main.empty || view.composing) return false
+    const change = () =>
+      view.state.update(view.state.replaceSelection(text), {
+        userEvent: 'input.type',
+        scrollIntoView: true,
+      })
+    const handlers = view.state.facet(EditorView.inputHandler)
+    const isHandled = handlers.some((handle) => handle(view, main.from, main.to, text, change))
+    if (!isHandled) view.dispatch(change())
+    event.preventDefault()
+    return true
+  },
+})
+
 /** Opens an editor in `host`. */
 export function openEditor(options: EditorOptions): Editor {
   const root = options.host.shadowRoot ?? options.host.attachShadow({ mode: 'open' })
@@ -101,11 +118,11 @@ export function openEditor(options: EditorOptions): Editor {
       doc: options.text,
       extensions: [
         autocompletion({ icons: false, activateOnTyping: true, maxRenderedOptions: 100 }),
-        // What is chosen in the list of completions goes before what runs.
-        keymap.of(completionKeymap),
-        Prec.low(keymap.of(keys)),
+        // Its keys come first: Enter takes what is chosen in the list, and runs where there is none.
+        keymap.of(keys),
         keymap.of([...closeBracketsKeymap, ...historyKeymap, ...defaultKeymap]),
         history(),
+        typedOver,
         closeBrackets(),
         bracketMatching(),
         syntaxHighlighting(highlighting),
@@ -113,7 +130,7 @@ export function openEditor(options: EditorOptions): Editor {
         placeholder(options.hint),
         options.isLine ? single : EditorView.lineWrapping,
         options.language,
-        EditorView.contentAttributes.of({ 'aria-label': options.label }),
+        EditorView.contentAttributes.of({ 'aria-label': options.label, tabindex: '0' }),
         EditorView.updateListener.of((update) => {
           if (update.docChanged) options.onChange(update.state.doc.toString())
         }),

@@ -185,22 +185,28 @@ async function sumLines(asked: Asked, range: Range, stepS: number, signal?: Abor
   if (asked.function === 'value') return latestSum(asked, range, stepS, signal)
   const wide = { from: range.from - BEFORE_MS, to: range.to }
   const over = raw('OVER (PARTITION BY series_id ORDER BY time_unix_nano)')
-  const scale = raw(asked.function === 'rate' ? `/ ${stepS}.0` : '')
+  // A rate is of the time between the points of each series, which a step may be shorter than.
+  const of = raw(
+    asked.function === 'rate' ? 'sum(increase) / nullif(sum(seconds), 0)' : 'sum(increase)',
+  )
   // A counter that shrank or has another start began anew, and what it has is what it grew by. Of one
   // that began within the range the first value is.
   return linesOf(
     await rows<Value>(
-      sql`SELECT ${stepOf('at', stepS)} AS step, g, sum(increase) ${scale} AS value FROM (
-          SELECT at, g, CASE
+      sql`SELECT step, g, sum(value) AS value FROM (SELECT ${stepOf('at', stepS)} AS step, g,
+          series_id, ${of} AS value FROM (
+          SELECT at, g, series_id, (at - coalesce(before_at, began)) / 1e9 AS seconds, CASE
             WHEN temporality = 1 THEN value
             WHEN before IS NULL THEN CASE WHEN began >= ${nanos(range.from)} THEN value END
             WHEN value < before OR began <> began_before THEN value
             ELSE value - before END AS increase
-          FROM (SELECT time_unix_nano AS at, ${groupOf(asked)} AS g, value,
+          FROM (SELECT time_unix_nano AS at, ${groupOf(asked)} AS g, series_id, value,
               aggregation_temporality AS temporality, start_time_unix_nano AS began,
-              lag(value) ${over} AS before, lag(start_time_unix_nano) ${over} AS began_before
+              lag(value) ${over} AS before, lag(time_unix_nano) ${over} AS before_at,
+              lag(start_time_unix_nano) ${over} AS began_before
             FROM metrics_sum WHERE ${whereOf(asked, wide)}))
-        WHERE ${within('at', range)} GROUP BY 1, 2 ORDER BY 1`,
+        WHERE ${within('at', range)} AND increase IS NOT NULL GROUP BY 1, 2, 3)
+        GROUP BY 1, 2 ORDER BY 1`,
       signal,
     ),
   )

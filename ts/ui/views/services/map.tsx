@@ -176,11 +176,7 @@ function MapNode({ node, seconds }: { node: Node; seconds: number }) {
     </g>
   )
   if (!service) return box
-  return (
-    <a href={linkTo(['services', name])} aria-label={`${name}, ${formatPercent(failed)} failed`}>
-      {box}
-    </a>
-  )
+  return <a href={linkTo(['services', name])}>{box}</a>
 }
 
 const said = ({ source, target, calls, errors, p95 }: Edge, seconds: number) =>

@@ -311,13 +311,13 @@ function Row(props: RowProps) {
       aria-level={depth + 1}
       aria-selected={isChosen}
       aria-expanded={hasChildren(trace, place) ? !isClosed : undefined}
-      aria-label={`${service} ${nameOf(trace, place)}, ${formatDuration(duration)}${isFailed ? ', failed' : ''}${path?.isOn[place] ? ', on the critical path' : ''}`}
       onClick={props.onChoose}
     >
       <div class="span-name" style={{ paddingLeft: `${Math.min(depth, MOST_INDENT) * 12}px` }}>
         {hasChildren(trace, place) ? (
           <span
             class="toggle"
+            aria-hidden="true"
             onClick={(event) => {
               event.stopPropagation()
               props.onToggle()
@@ -329,9 +329,14 @@ function Row(props: RowProps) {
           <span class="toggle" />
         )}
         <span class="mark" style={{ background: colorOf(service) }} />
-        {isFailed && <b class="bad">! </b>}
+        {isFailed && (
+          <b class="bad">
+            !<span class="unseen"> failed: </span>
+          </b>
+        )}
         <span class="soft">{service}</span> {nameOf(trace, place)}
         {links > 0 && <span class="soft"> ⇢{links}</span>}
+        {(path?.isOn[place] ?? 0) > 0 && <span class="unseen"> on the critical path</span>}
       </div>
       <div class="span-time">
         {inView && (

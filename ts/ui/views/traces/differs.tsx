@@ -114,9 +114,9 @@ function One({ difference, query }: { difference: Difference; query: string }) {
   const { attribute, score, values } = difference
   return (
     <li class="card">
-      <h3>
+      <h2>
         <code>{attribute}</code> <span class="soft">{formatPercent(score)} apart</span>
-      </h3>
+      </h2>
       <table class="table">
         <thead>
           <tr>
