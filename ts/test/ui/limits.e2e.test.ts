@@ -3,12 +3,17 @@
 import type { Browser } from 'playwright-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { metric, settles } from '../../testing/load.js'
-import { ServerProcess, temporaryFolder } from '../../testing/server.js'
+import { ServerProcess, set, temporaryFolder } from '../../testing/server.js'
 import { open, settled, startBrowser, watched } from './browser.js'
 import { sendLargeTrace } from './telemetry.js'
 
 const TRACE = 'abcdef0123456789abcdef0123456789'
 const SPANS = 200_000
+/**
+ * A socket of uWebSockets.js keeps its port until the browser has let go of it, too, so that a node could not
+ * start again at once; those of node:http do not.
+ */
+const ADAPTER = set({ 'http.adapter': 'node' })
 
 let folder: Awaited<ReturnType<typeof temporaryFolder>>
 let server: ServerProcess
@@ -16,7 +21,10 @@ let browser: Browser
 
 beforeAll(async () => {
   folder = await temporaryFolder()
-  ;[server, browser] = await Promise.all([ServerProcess.start(folder.path), startBrowser()])
+  ;[server, browser] = await Promise.all([
+    ServerProcess.start(folder.path, ADAPTER),
+    startBrowser(),
+  ])
   await sendLargeTrace(server, TRACE, SPANS, Date.now() - 60_000)
 })
 
@@ -84,7 +92,13 @@ test('a node that goes away is told of, and the page goes on when it is back', a
     .getByText(/does not answer/)
     .first()
     .waitFor()
-  server = await ServerProcess.start(folder.path, ['--http', http, '--otlp-http', otlpHttp])
+  server = await ServerProcess.start(folder.path, [
+    ...ADAPTER,
+    '--http',
+    http,
+    '--otlp-http',
+    otlpHttp,
+  ])
   await page.getByRole('row', { name: /large/ }).waitFor()
   await settled(page)
   expect(await page.getByText(/does not answer/).count()).toBe(0)

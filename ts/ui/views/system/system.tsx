@@ -150,7 +150,7 @@ function Plots({ readings }: { readings: Reading[] }) {
     ['Acknowledged records', bySignal, formatRate],
     ['From a whole request to its acknowledgement', latency, (s) => formatDuration(s * 1e9)],
     ['Bytes taken and written', bytes, (value) => `${formatBytes(value)}/s`],
-    ['Rows not in files yet', live, formatBytes],
+    ['Live batches, not in files yet', live, formatBytes],
     ['Queries', queries, formatRate],
   ]
   const since = x.length > 1 ? formatDuration(((x.at(-1) ?? 0) - (x[0] ?? 0)) * 1e9) : ''
@@ -170,7 +170,7 @@ function Plots({ readings }: { readings: Reading[] }) {
               {series.map(({ name, color, values: all }) => (
                 <li key={name}>
                   <span class="mark" style={{ background: color }} />
-                  {name} {format(all.at(-1) ?? 0)}
+                  {name} {format(all.at(-1) ?? Number.NaN)}
                 </li>
               ))}
             </ul>
