@@ -85,8 +85,7 @@ test('three nodes with one list become one cluster, begun by the first of it', a
     ready: true,
   })
   const owners = (name: string) => nodes.native(name).views.at(-1)?.owners
-  for (const name of NAMES)
-    await expect.poll(() => owners(name), PATIENCE).toEqual(owners('n1'))
+  for (const name of NAMES) await expect.poll(() => owners(name), PATIENCE).toEqual(owners('n1'))
   expect(nodes.native('n1').views.at(-1)?.followers.spans.toSorted()).toEqual(['n2', 'n3'])
 })
 

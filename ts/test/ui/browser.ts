@@ -86,20 +86,24 @@ export async function open(page: Page, server: ServerProcess, hash: string): Pro
 
 export async function settled(page: Page): Promise<void> {
   await page.locator('main').waitFor()
-  await page.waitForFunction(() => !document.querySelector('.is-busy'))
+  // The editor comes after the view, in place of a plain field.
+  await page.waitForFunction(() => !document.querySelector('.is-busy, .query textarea'))
   await page.waitForFunction(
     () => !/Loading …/.test(document.querySelector('main')?.textContent ?? ''),
   )
 }
 
-/** What axe-core finds wrong, each with where. */
-export async function findings(page: Page): Promise<string[]> {
-  const results = await page.evaluate(async (rules) => {
+/** What axe-core finds wrong, each with where; with `colors` of the contrast of colours alone. */
+export async function findings(page: Page, only?: 'colors'): Promise<string[]> {
+  const wanted = only
+    ? { type: 'rule', values: ['color-contrast', 'link-in-text-block'] }
+    : { type: 'tag', values: RULES }
+  const results = await page.evaluate(async (runOnly) => {
     const { axe } = globalThis as unknown as {
       axe: { run(on: Document, options: unknown): Promise<AxeResults> }
     }
-    return axe.run(document, { runOnly: { type: 'tag', values: rules } })
-  }, RULES)
+    return axe.run(document, { runOnly })
+  }, wanted)
   return results.violations.map(
     ({ id, nodes }) =>
       `${id}: ${nodes.map(({ target, failureSummary }) => `${target} ${failureSummary}`).join('; ')}`,

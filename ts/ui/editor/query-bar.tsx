@@ -17,6 +17,14 @@ export interface QueryBarProps {
   onReady?: (focus: () => void) => void
 }
 
+/** The editor is large: what a person looks at first comes before it. */
+const IDLE_MS = 1500
+const idle = () =>
+  new Promise<void>((resolve) => {
+    if ('requestIdleCallback' in window) requestIdleCallback(() => resolve(), { timeout: IDLE_MS })
+    else resolve()
+  })
+
 export function QueryBar(props: QueryBarProps) {
   const host = useRef<HTMLDivElement>(null)
   const field = useRef<HTMLTextAreaElement>(null)
@@ -34,28 +42,30 @@ export function QueryBar(props: QueryBarProps) {
   useEffect(() => {
     let isGone = false
     props.onReady?.(() => (editor.current ? editor.current.focus() : field.current?.focus()))
-    props.load().then(
-      (make) => {
-        if (isGone || !host.current) return
-        const hadFocus = document.activeElement === field.current
-        editor.current = make({
-          host: host.current,
-          text: latest.current.typed,
-          label: props.label,
-          hint: props.hint,
-          isLine: props.isLine,
-          onChange: (text) => {
-            type(text)
-            latest.current.onChange?.(text)
-          },
-          onRun: () => latest.current.onRun(editor.current?.text() ?? ''),
-        })
-        open(true)
-        if (hadFocus) editor.current.focus()
-      },
-      // The plain field goes on.
-      () => undefined,
-    )
+    idle()
+      .then(props.load)
+      .then(
+        (make) => {
+          if (isGone || !host.current) return
+          const hadFocus = document.activeElement === field.current
+          editor.current = make({
+            host: host.current,
+            text: field.current?.value ?? latest.current.typed,
+            label: props.label,
+            hint: props.hint,
+            isLine: props.isLine,
+            onChange: (text) => {
+              type(text)
+              latest.current.onChange?.(text)
+            },
+            onRun: () => latest.current.onRun(editor.current?.text() ?? ''),
+          })
+          open(true)
+          if (hadFocus) editor.current.focus()
+        },
+        // The plain field goes on.
+        () => undefined,
+      )
     return () => {
       isGone = true
       editor.current?.destroy()

@@ -66,6 +66,15 @@ export function VirtualRows(props: VirtualRowsProps) {
   useEffect(() => {
     if (last === count && count > 0) props.onEnd?.()
   }, [last === count, count])
+  // While it is scrolled nothing but the window changes: rows that were there stay as they are.
+  const known = useRef({ row, rows: new Map<number, ComponentChildren>() })
+  if (known.current.row !== row) known.current = { row, rows: new Map() }
+  const rows = new Map<number, ComponentChildren>()
+  for (let index = first; index < last; index++) {
+    rows.set(index, known.current.rows.get(index) ?? row(index))
+  }
+  known.current.rows = rows
+  const seen = [...rows.values()]
   const offset = view.top + first * rowHeight - top
   return (
     <div
@@ -83,7 +92,7 @@ export function VirtualRows(props: VirtualRowsProps) {
           role="presentation"
           style={{ transform: `translateY(${Math.max(0, offset)}px)` }}
         >
-          {Array.from({ length: Math.max(0, last - first) }, (_, index) => row(first + index))}
+          {seen}
         </div>
       </div>
     </div>
