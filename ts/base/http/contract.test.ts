@@ -314,6 +314,14 @@ describe.each(adapters)('$name', { timeout: 40_000 }, ({ name, listen }) => {
     const second = listenNode(new URL(url).host, async () => undefined)
     await expect(second).rejects.toMatchObject({ code: 'NODE_PORT_TAKEN' })
   })
+
+  test('a port that was asked for by number is not shared with a second server', async () => {
+    const { host } = new URL(await start(async (_req, res) => res.end()))
+    await server?.close(100)
+    server = await listen(host, async (_req, res) => res.end())
+    const second = listen(host, async () => undefined)
+    await expect(second).rejects.toMatchObject({ code: 'NODE_PORT_TAKEN' })
+  })
 })
 
 /**

@@ -31,7 +31,12 @@ interface Uws {
 interface UwsApp {
   filter(handler: (response: UwsResponse, change: number) => void): UwsApp
   any(pattern: string, handler: (response: UwsResponse, request: UwsRequest) => void): UwsApp
-  listen(host: string, port: number, callback: (socket: unknown) => void): UwsApp
+  listen(
+    host: string,
+    port: number,
+    options: number,
+    callback: (socket: unknown) => void,
+  ): UwsApp
   close(): UwsApp
 }
 
@@ -55,6 +60,8 @@ interface UwsResponse {
   close(): UwsResponse
 }
 
+/** LIBUS_LISTEN_EXCLUSIVE_PORT: without it a second node would share the port, and each get half. */
+const EXCLUSIVE_PORT = 1
 const POLL_MS = 10
 /** Bytes of a body that nobody has asked for yet; beyond them it counts as too large (I5). */
 const UNREAD_BODY_BYTES = 1024 * 1024
@@ -95,7 +102,7 @@ async function listen(
     handler(uwsRequest(raw, rawRequest, response), response).catch(() => response.abort())
   })
   const socket = await new Promise<unknown>((resolve, reject) => {
-    app.listen(host, port, (listening) => {
+    app.listen(host, port, EXCLUSIVE_PORT, (listening) => {
       if (listening) resolve(listening)
       else reject(portTaken(address, undefined))
     })
