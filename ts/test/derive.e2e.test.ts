@@ -157,7 +157,7 @@ test('a histogram has durations in seconds, and an exemplar of the longest; noth
   const [row] = await server.rows<Record<string, unknown>>(
     `SELECT service_name, scope_name, unit, aggregation_temporality AS temporality,
        CAST(sum * 1000 AS INT) AS ms, min, max, explicit_bounds[1] AS bound,
-       exemplars[1].value AS example
+       exemplars[1]['value'] AS example
      FROM metrics_histogram
      WHERE name = 'traces_spanmetrics_latency' AND attributes['service'] = 'client 1'`,
   )
