@@ -548,7 +548,7 @@ pub fn error_table() -> Vec<ErrorInfo> {
 /// The defaults of every limit a user can set, by the name `EngineConfig` and
 /// `ReceiverConfig` give it.
 pub fn limits() -> HashMap<String, f64> {
-    let all: [(&str, u64); 33] = [
+    let all: [(&str, u64); 34] = [
         ("maxRequestBytes", defaults::MAX_REQUEST_BYTES as u64),
         ("logSegmentBytes", defaults::LOG_SEGMENT_BYTES),
         ("logMaxBytes", defaults::LOG_MAX_BYTES),
