@@ -228,8 +228,7 @@ mod tests {
         assert!(!is_held(at(1, 5), &watermarks, &held(None)));
         assert!(!is_held(at(1, 7), &watermarks, &held(Some(6))));
         assert!(is_held(at(1, 7), &watermarks, &held(Some(7))));
-        let companions: InLog =
-            Arc::new(|stream, from| (stream.0 == 1 && from == 1).then_some(9));
+        let companions: InLog = Arc::new(|stream, from| (stream.0 == 1 && from == 1).then_some(9));
         for companion in [StreamId::counted, StreamId::settled] {
             let stream = companion(StreamId(1));
             let (held, beyond) = (at(stream.0, 9), at(stream.0, 10));

@@ -31,12 +31,7 @@ interface Uws {
 interface UwsApp {
   filter(handler: (response: UwsResponse, change: number) => void): UwsApp
   any(pattern: string, handler: (response: UwsResponse, request: UwsRequest) => void): UwsApp
-  listen(
-    host: string,
-    port: number,
-    options: number,
-    callback: (socket: unknown) => void,
-  ): UwsApp
+  listen(host: string, port: number, options: number, callback: (socket: unknown) => void): UwsApp
   close(): UwsApp
 }
 
