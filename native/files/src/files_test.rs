@@ -105,8 +105,7 @@ async fn a_file_that_was_deleted_while_a_node_was_away_is_listed_and_deleted_aga
     })
     .await;
     nodes.stop("n3").await;
-    let at = Path::from(key("x"));
-    nodes["n1"].store.delete(&at).await.unwrap();
+    nodes["n1"].delete(&key("x")).await.unwrap();
     assert!(!nodes["n2"].copy(&key("x")).exists());
     assert!(nodes["n2"].list("spans").await.is_empty());
     nodes.come_back("n3").await;
@@ -117,11 +116,7 @@ async fn a_file_that_was_deleted_while_a_node_was_away_is_listed_and_deleted_aga
     .await;
     // Nobody remembers for ever: then it is listed like any other, and vacuum deletes it.
     nodes["n1"].put(&key("y"), bytes(10)).await.unwrap();
-    nodes["n2"]
-        .store
-        .delete(&Path::from(key("y")))
-        .await
-        .unwrap();
+    nodes["n2"].delete(&key("y")).await.unwrap();
     for node in nodes.running() {
         assert!(!node.list("spans").await.contains_key(&key("y")));
         let gone = node.get(&key("y")).await.unwrap_err();

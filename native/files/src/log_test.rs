@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use object_store::{Error, ObjectStoreExt, path::Path};
+use object_store::Error;
 
 use crate::log::standing;
 use crate::shelf::Held;
@@ -172,7 +172,7 @@ async fn expired_commits_go_on_every_node_and_a_hint_is_what_was_put_last() {
     for version in 0..8 {
         nodes["n1"].create(&commit(version), "x").await.unwrap();
     }
-    let refused = nodes["n1"].store.delete(&Path::from(commit(2))).await;
+    let refused = nodes["n1"].delete(&commit(2)).await;
     assert!(refused.is_err(), "nothing stands for it");
     for name in checkpoint(5) {
         nodes["n2"].create(&name, "a checkpoint").await.unwrap();
@@ -187,11 +187,7 @@ async fn expired_commits_go_on_every_node_and_a_hint_is_what_was_put_last() {
         }
     }
     nodes.stop("n3").await;
-    nodes["n1"]
-        .store
-        .delete(&Path::from(commit(4)))
-        .await
-        .unwrap();
+    nodes["n1"].delete(&commit(4)).await.unwrap();
     nodes.come_back("n3").await;
     let mut left: Vec<String> = (5..8).map(commit).collect();
     left.extend(checkpoint(5));

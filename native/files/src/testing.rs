@@ -47,27 +47,54 @@ pub(crate) struct Node {
     pub(crate) folder: PathBuf,
 }
 
+/// Asks again while the metadata group has no leader, as whoever is told to try again does. A name
+/// that was given all the same is told as given to this content.
+async fn led<T, F: Future<Output = object_store::Result<T>>>(
+    mut attempt: impl FnMut() -> F,
+) -> object_store::Result<T> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match attempt().await {
+            Err(error)
+                if format!("{error:?}").contains("MetadataUnavailable")
+                    && Instant::now() < deadline => {}
+            outcome => return outcome,
+        }
+        sleep(LOOK).await;
+    }
+}
+
 impl Node {
     pub(crate) async fn put(&self, key: &str, bytes: impl Into<Bytes>) -> object_store::Result<()> {
-        let (at, payload) = (Path::from(key), PutPayload::from(bytes.into()));
-        self.store.put(&at, payload).await.map(drop)
+        let (at, bytes) = (Path::from(key), bytes.into());
+        let put = || self.store.put(&at, PutPayload::from(bytes.clone()));
+        led(put).await.map(drop)
     }
 
     pub(crate) async fn create(&self, key: &str, bytes: &str) -> object_store::Result<()> {
-        let (at, payload) = (Path::from(key), PutPayload::from(bytes.to_owned()));
-        let put = self.store.put_opts(&at, payload, PutMode::Create.into());
-        put.await.map(drop)
+        let at = Path::from(key);
+        let put = || {
+            let payload = PutPayload::from(bytes.to_owned());
+            self.store.put_opts(&at, payload, PutMode::Create.into())
+        };
+        led(put).await.map(drop)
     }
 
     pub(crate) async fn get(&self, key: &str) -> object_store::Result<Bytes> {
-        self.store.get(&Path::from(key)).await?.bytes().await
+        let at = Path::from(key);
+        led(|| async { self.store.get(&at).await?.bytes().await }).await
+    }
+
+    pub(crate) async fn delete(&self, key: &str) -> object_store::Result<()> {
+        let at = Path::from(key);
+        led(|| self.store.delete(&at)).await
     }
 
     /// Keys with their lengths.
     pub(crate) async fn list(&self, prefix: &str) -> BTreeMap<String, u64> {
-        let listed = self.store.list(Some(&Path::from(prefix)));
-        let listed: Vec<_> = listed.try_collect().await.expect("a listing");
-        let named = listed.into_iter();
+        let below = Path::from(prefix);
+        let listed = led(|| self.store.list(Some(&below)).try_collect::<Vec<_>>()).await;
+        let named = listed.expect("a listing").into_iter();
         named
             .map(|meta| (meta.location.to_string(), meta.size))
             .collect()
