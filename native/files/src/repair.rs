@@ -34,16 +34,22 @@ const LOG_EVERY: u32 = 60;
 /// Files that are to be fetched, with a node that has each.
 #[derive(Default)]
 pub(crate) struct Waiting {
-    queue: Mutex<(VecDeque<(String, Arc<str>)>, HashSet<String>)>,
+    queue: Mutex<Queue>,
     pushed: Notify,
+}
+
+#[derive(Default)]
+struct Queue {
+    order: VecDeque<(String, Arc<str>)>,
+    /// Those in it, and those that are being fetched.
+    known: HashSet<String>,
 }
 
 impl Waiting {
     pub(crate) fn push(&self, key: &str, node: &Arc<str>) {
         let mut queue = self.queue.lock();
-        let (order, known) = &mut *queue;
-        if order.len() < FILES_WAITING && known.insert(key.to_owned()) {
-            order.push_back((key.to_owned(), Arc::clone(node)));
+        if queue.order.len() < FILES_WAITING && queue.known.insert(key.to_owned()) {
+            queue.order.push_back((key.to_owned(), Arc::clone(node)));
             self.pushed.notify_one();
         }
     }
@@ -51,7 +57,7 @@ impl Waiting {
     async fn next(&self) -> (String, Arc<str>) {
         loop {
             let pushed = self.pushed.notified();
-            let next = self.queue.lock().0.pop_front();
+            let next = self.queue.lock().order.pop_front();
             match next {
                 Some(next) => {
                     // Whoever else waits looks, too.
@@ -64,7 +70,7 @@ impl Waiting {
     }
 
     fn done(&self, key: &str) {
-        self.queue.lock().1.remove(key);
+        self.queue.lock().known.remove(key);
     }
 }
 

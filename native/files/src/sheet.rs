@@ -112,7 +112,7 @@ impl Summing {
             let (now, later) = bytes.split_at(room.min(bytes.len()));
             self.current = crc32c::crc32c_append(self.current, now);
             self.bytes += now.len() as u64;
-            if self.bytes % BLOCK_BYTES == 0 {
+            if self.bytes.is_multiple_of(BLOCK_BYTES) {
                 self.end_block();
             }
             bytes = later;
@@ -125,7 +125,7 @@ impl Summing {
     }
 
     pub(crate) fn finish(mut self, modified_unix_nano: u64) -> Sheet {
-        if self.bytes % BLOCK_BYTES > 0 {
+        if !self.bytes.is_multiple_of(BLOCK_BYTES) {
             self.end_block();
         }
         Sheet {
