@@ -158,7 +158,9 @@ test('health, readiness, metrics and the page answer', async () => {
   expect(text).toContain('nodejs_eventloop_lag_p99_seconds')
   const page = await fetch(server.url('/'))
   expect(page.headers.get('content-security-policy')).toContain("default-src 'none'")
-  expect(await page.text()).toContain(server.addresses.otlpGrpc)
+  expect(await page.text()).toContain('<title>otlake</title>')
+  const node = await fetch(server.url('/api/v1/node'))
+  expect(await node.text()).toContain(server.addresses.otlpGrpc)
 })
 
 test('the control calls tell what the node holds and flush it', async () => {
