@@ -101,7 +101,7 @@ test('every metric is on the page with its type, and every one on the page is to
   )
   expect(told.length).toBeGreaterThan(50)
   // A node that is in no cluster, with its tables in a folder, has counted nothing of these.
-  const elsewhere = /^otlake_(peer|replica|slices|gather|hand_overs|bucket)/
+  const elsewhere = /^otlake_(peer|replica|slices|gather|hand_overs|bucket|distributed|files)/
   const expected = described.filter((line) => told.includes(line) || !elsewhere.test(line))
   expect(expected.sort()).toEqual(told.sort())
 })
