@@ -116,6 +116,11 @@ async fn a_file_that_was_deleted_while_a_node_was_away_is_listed_and_deleted_aga
     .await;
     // Nobody remembers for ever: then it is listed like any other, and vacuum deletes it.
     nodes["n1"].put(&key("y"), bytes(10)).await.unwrap();
+    // A copy that is on its way while the file is deleted comes into being all the same.
+    eventually("all have a copy", || async {
+        nodes.running().all(|node| node.files.shelf.has(&key("y")))
+    })
+    .await;
     nodes["n2"].delete(&key("y")).await.unwrap();
     for node in nodes.running() {
         assert!(!node.list("spans").await.contains_key(&key("y")));
