@@ -156,6 +156,12 @@ impl Nodes {
         nodes["n1"].group.bootstrap().await.expect("a group");
         nodes.place();
         nodes.joined().await;
+        // Whoever begins the group votes alone at first: nobody could take over from it.
+        eventually("all vote", || async {
+            let votes = |node: &Node| node.group.status().voters.len() == NODES.len();
+            nodes.running().all(votes)
+        })
+        .await;
         nodes
     }
 
