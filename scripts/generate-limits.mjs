@@ -37,6 +37,8 @@ const FIXED = {
     'KEEPALIVE_TIMEOUT',
   ],
   'native/route/src/owners.rs': ['MAX_NODES', 'MAX_RULES'],
+  'native/route/src/bundle.rs': ['BUNDLE_SLICES', 'BUNDLE_BYTES'],
+  'native/route/src/lane.rs': ['MAX_SLICES', 'MAX_SLICES_BYTES', 'UNDER_WAY', 'HOLD'],
   'native/processor/src/gate.rs': ['REQUESTS_IN_FLIGHT'],
   'native/log/src/log.rs': ['QUEUE_RECORDS', 'QUEUE_BYTES'],
   'native/log/src/writer.rs': ['RELAXED_SYNC_INTERVAL'],
@@ -129,7 +131,9 @@ function settings() {
   const records = [
     ...read('native/binding/src/records.rs').matchAll(/\(\s*"(\w+)",\s*defaults::(\w+)/g),
   ]
-  const config = read('ts/node/settings.ts') + read('ts/node/derive-config.ts')
+  const config = ['settings', 'derive-config', 'sampling-config']
+    .map((name) => read(`ts/node/${name}.ts`))
+    .join('')
   const paths = [...config.matchAll(/'([\w.]+)': \{([\s\S]*?)\n {4}\},/g)]
   return new Map(
     records.flatMap(([, key, constant]) => {

@@ -56,9 +56,11 @@ const KINDS = quoted(
 const JOBS = 'native/base/src/job_metrics.rs'
 const BUCKET = 'native/base/src/bucket_metrics.rs'
 const DERIVE = 'native/base/src/derive_metrics.rs'
+const SAMPLING = 'native/base/src/sampling_metrics.rs'
 const FILES = 'native/base/src/file_metrics.rs'
 const PEERS = 'native/base/src/peer_metrics.rs'
 const METADATA = 'native/base/src/metadata_metrics.rs'
+const RULES = 'native/base/src/rule_metrics.rs'
 const NOTES = 'native/decode/src/notes.rs'
 
 /** The values of labels that mean the same everywhere. */
@@ -72,6 +74,7 @@ const EVERYWHERE = {
   ),
   peer: "the node's name; `other` for those beyond 64",
   code: 'what is in [errors.md](errors.md)',
+  rule: 'the name of a rule of [processing.md](processing.md)',
   follower: 'the name of a node that holds copies of what this one writes',
   route: 'the path as docs/http.md has it',
   status: 'the HTTP status',
@@ -84,6 +87,11 @@ const FAULTS = {
 }
 const OPERATIONS = {
   operation: quoted(BUCKET, /const OPERATIONS: .*= \[([\s\S]*?)\];/),
+}
+const DECIDED = {
+  outcome: quoted(SAMPLING, /const OUTCOMES: .*= \[(.*)\];/),
+  policy:
+    'the name that it has in `sampling.policies`; `none` of what no policy kept, `late` of spans that came after the decision',
 }
 const DIRECTIONS = { direction: ['sent', 'received'] }
 
@@ -111,6 +119,9 @@ const OWN = {
   job_runs: { outcome: quoted(JOBS, /const OUTCOMES: .*= \[(.*)\];/) },
   metadata_election_rounds: { outcome: quoted(METADATA, /const ROUND_OUTCOMES: .*= \[(.*)\];/) },
   metadata_proposals: { outcome: quoted(METADATA, /const PROPOSAL_OUTCOMES: .*= \[(.*)\];/) },
+  sampling_early: { reason: quoted(SAMPLING, /const EARLY: .*= \[(.*)\];/) },
+  sampling_spans: DECIDED,
+  sampling_traces: DECIDED,
   records_changed: { reason: quoted(NOTES, /CHANGED: &Reasons = &\[([\s\S]*?)\];/) },
   records_flagged: { reason: quoted(NOTES, /FLAGGED: &Reasons = &\[([\s\S]*?)\];/) },
   records_rejected: {
@@ -272,6 +283,8 @@ const own = [
   ...native(FILES),
   ...native(JOBS),
   ...native(DERIVE),
+  ...native(SAMPLING),
+  ...native(RULES),
   ...native(PEERS),
   ...native(METADATA),
   ...typescript(false),

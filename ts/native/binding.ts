@@ -51,6 +51,55 @@ export interface DeriveConfig {
   maxWaiting: number
 }
 
+/** One thing that a policy asks of a trace; of a field that is not of its kind null. */
+export interface SamplingCondition {
+  kind: 'status' | 'latency' | 'attribute' | 'rate' | 'probability'
+  /** OTLP's status codes. */
+  codes: number[] | null
+  /** What a latency, an attribute or a rate is of. */
+  of: 'trace' | 'span' | 'any' | 'resource' | 'traces' | 'spans' | null
+  atLeastMs: number | null
+  /** An attribute's key. */
+  key: string | null
+  values: string[] | null
+  /** A regular expression, in RE2's syntax. */
+  matches: string | null
+  perSecond: number | null
+  /** Above 0, and 1 at most. */
+  probability: number | null
+}
+
+export interface SamplingPolicy {
+  name: string
+  /** All have to hold. */
+  conditions: SamplingCondition[]
+}
+
+/** Which traces are written to files; without policies all are. */
+export interface SamplingConfig {
+  policies: SamplingPolicy[]
+  decisionWaitMs: number
+  maxDecisions: number
+}
+
+/** A rule that rows go through on their way in. */
+export interface ProcessingRule {
+  name: string
+  tables: string[]
+  /** SQL; null for all rows. */
+  when: string | null
+  action: 'drop' | 'route' | 'redact' | 'rename' | 'set'
+  /** Whose rows they become; null for other actions than `route`. */
+  tenant: string | null
+  /** Columns and attributes, each with the new key, or the SQL of its value; null where redacted. */
+  changes: { target: string; to: string | null }[]
+  /** What redacted values become, with the text or the key of the HMAC. */
+  redaction: {
+    kind: 'text' | 'sha256' | 'hmac-sha256' | 'remove'
+    value: string | null
+  } | null
+}
+
 export interface EngineConfig {
   dataDir: string
   /** The tables' folder; null for the one in `dataDir`. */
@@ -79,6 +128,8 @@ export interface EngineConfig {
   vacuumAfterMs: number
   retention: RetentionRule[]
   derive: DeriveConfig
+  sampling: SamplingConfig
+  rules: ProcessingRule[]
   recordMaxAttributes: number
   recordMaxAttributeKeyBytes: number
   recordMaxAttributeValueBytes: number
@@ -134,6 +185,8 @@ export interface IngestResult {
 }
 
 export interface QueryRequest {
+  /** What the client calls it, to ask how far it is; null where it does not. */
+  id: string | null
   sql: string
   /** A JSON array: the values of $1, $2, … */
   parameters: string
@@ -148,8 +201,44 @@ export interface QueryRequest {
   memoryBytes: number | null
 }
 
+/** A query that has come and not ended. */
+export interface RunningQuery {
+  /** What the client calls it; null where it said nothing. */
+  id: string | null
+  /** As queries are counted: `sql`, `flight`, `trace`, `traceql_search`, … */
+  kind: string
+  /** Whose rows it sees; null: every tenant's. */
+  tenant: string | null
+  /** `shared`: its files are read by many nodes, and how far they are this one does not know. */
+  state: 'waiting' | 'planning' | 'reading' | 'shared'
+  elapsedMs: number
+  /** Rows that the plan at work has read or skipped, and has to. */
+  rowsRead: number
+  rowsToRead: number
+  /** How much of everything is read, 0 to 1; null where that is not known. It only grows. */
+  share: number | null
+}
+
 /** How a trace is written: OTLP's `TracesData`, as JSON too, or a trace of Jaeger's query API in JSON. */
 export type TraceEncoding = 'json' | 'protobuf' | 'jaeger'
+
+/** A trace by its id, and how it is answered. */
+export interface TraceRequest {
+  /** 32 hexadecimal digits. */
+  traceId: string
+  tenant: string | null
+  consistency: string | null
+  session: string | null
+  encoding: TraceEncoding
+  /**
+   * Nanoseconds since 1970: files without a span that began from the one to the other are left out. Null
+   * leaves a side open.
+   */
+  startNs: bigint | null
+  endNs: bigint | null
+  /** Whether an answer may lack the spans of nodes that do not answer; null means no. */
+  partial: boolean | null
+}
 
 export interface TailRequest {
   table: string
@@ -235,27 +324,16 @@ export interface Engine {
   startFlight(config: FlightConfig): Promise<FlightServer>
   startCluster(config: NativeClusterConfig): Promise<NativeCluster>
   query(request: QueryRequest): Promise<ByteStream>
-  trace(
-    traceId: string,
-    tenant: string | null,
-    consistency: string | null,
-    session: string | null,
-    encoding: TraceEncoding,
-    partial: boolean | null,
-  ): Promise<Buffer | ByteStream | null>
+  trace(request: TraceRequest): Promise<Buffer | ByteStream | null>
   /** What `trace` answered before, where it would again; null does not tell that there is none. */
-  knownTrace(
-    traceId: string,
-    tenant: string | null,
-    consistency: string | null,
-    session: string | null,
-    encoding: TraceEncoding,
-  ): Buffer | null
+  knownTrace(request: TraceRequest): Buffer | null
   /** TraceQL, `traceql.ts`: a request's JSON text gives the JSON of a message of Tempo's. */
   searchTraces(request: string): Promise<Answer>
   traceTags(request: string): Promise<Answer>
   traceTagValues(request: string): Promise<Answer>
   traceMetrics(request: string): Promise<Answer>
+  /** The oldest first. */
+  runningQueries(): RunningQuery[]
   tail(request: TailRequest): ByteStream
   flush(): Promise<void>
   runJob(job: string): Promise<JobReport>
@@ -274,6 +352,12 @@ export interface NativeModule {
   openEngine(config: EngineConfig, onLog: (event: LogEvent) => void): Promise<Engine>
   /** `tables`: their folder where it is elsewhere; `store`: the bucket that they are in. */
   verify(dataDir: string, tables: string | null, store: StoreConfig | null): Promise<ByteStream>
+  /** Whether a node runs on the copies that a data folder has of a cluster's tables. */
+  copiesAreOpen(dataDir: string): Promise<boolean>
+  /** `sums`: what stands beside a copy. Null where the file is whole, else what is wrong. */
+  checkCopy(path: string, sums: string): Promise<string | null>
+  /** The files that a table's newest version in a data folder names, by their paths below its folder. */
+  namedFiles(dataDir: string, table: string): Promise<string[]>
 }
 
 let loaded: NativeModule | undefined

@@ -66,6 +66,26 @@ export interface RecoveryReport {
   missingFrom: string[]
 }
 
+/** A table's log, whole on this node's disk. */
+export interface HeldLog {
+  table: string
+  names: string[]
+}
+
+/** A data file that was fetched for a backup; whoever took it removes it. */
+export interface LentFile {
+  path: string
+  /** What it is checked by. */
+  sums: string
+}
+
+export interface FoundCopies {
+  /** Of each file that was asked about: how many nodes should have it, and which have a sound copy. */
+  files: { wanted: number; nodes: string[] }[]
+  /** Members that could not be asked. */
+  silent: string[]
+}
+
 export interface NativeCluster {
   /** Of the peers' listener. */
   readonly address: string
@@ -93,6 +113,14 @@ export interface NativeCluster {
   /** A lock over the cluster; its fencing token. */
   lock(name: string, ttlMs: number): Promise<bigint>
   unlock(name: string, token: bigint): Promise<void>
+  /**
+   * Has this node's disk hold the tables' logs as of now, of one table or all. This and the next two are
+   * for a cluster whose nodes keep the tables' files: elsewhere they reject with `NODE_STATE`.
+   */
+  holdLogs(table: string | null): Promise<HeldLog[]>
+  /** Fetches a data file; null where this node has a sound copy, by its path below the tables' folder. */
+  lend(key: string): Promise<LentFile | null>
+  findCopies(keys: string[]): Promise<FoundCopies>
   /** JSON of `ReplicationStatus`. */
   status(): string
   close(): Promise<void>

@@ -9,6 +9,8 @@ import type { Expression, Query } from '../query/tree.js'
 
 /** A part of every request: whose spans, how fresh, and when. */
 export interface TraceqlScope {
+  /** What the client calls its query; null where it does not. */
+  queryId: string | null
   /** Whose; null: every tenant's. */
   tenant: string | null
   /** `strong`, `session` or `eventual`; null: strong. */

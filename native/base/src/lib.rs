@@ -18,11 +18,15 @@
 //! - `peer_metrics`: what the connections between nodes count.
 //! - `position`: where a batch stands: (stream, sequence).
 //! - `priority`: how much of the processor a thread gets.
+//! - `row_rules`: what decoded rows go through before they are kept.
+//! - `rule_metrics`: what is counted of that.
 //! - `shard_set`: shards of one signal.
 //! - `random`: the only place that draws what must not be guessed.
+//! - `sampling_metrics`: what is counted of tail sampling.
 //! - `session`: session tokens.
 //! - `signal`: the three signals and the seven tables.
 //! - `source`: what a query sees of a table: live batches and files, captured consistently.
+//! - `tenant`: what a tenant is called.
 //! - `worker`: threads for work that takes long and is in no hurry.
 
 pub mod allocator;
@@ -45,10 +49,14 @@ pub mod peer_metrics;
 pub mod position;
 pub mod priority;
 pub mod random;
+pub mod row_rules;
+pub mod rule_metrics;
+pub mod sampling_metrics;
 pub mod session;
 pub mod shard_set;
 pub mod signal;
 pub mod source;
+pub mod tenant;
 pub mod worker;
 
 pub use budget::{Budget, Claim, Reservation};
@@ -58,12 +66,14 @@ pub use error::{Code, Error, Kind, Result};
 pub use lease::{Lease, Leases};
 pub use metrics::Metrics;
 pub use position::{FIRST_EPOCH, Position, StreamId};
+pub use row_rules::{RowRules, TableRows};
 pub use session::Session;
 pub use shard_set::ShardSet;
 pub use signal::{Signal, Table};
 pub use source::{
     Capture, Consistency, DataFile, Gathering, LiveRows, Missing, Moment, TableSource, Wanted,
 };
+pub use tenant::validate_tenant;
 
 #[cfg(test)]
 mod budget_test;

@@ -83,6 +83,30 @@ pub const DERIVE_REQUEST_POINTS: usize = 50_000;
 pub const DERIVE_MAX_DIMENSIONS: usize = 16;
 /// Bounds of a derived histogram (I5).
 pub const DERIVE_MAX_BOUNDS: usize = 64;
+/// How long spans wait in memory for the others of their traces before tail sampling decides, in
+/// milliseconds.
+pub const SAMPLING_DECISION_WAIT_MS: u64 = 10_000;
+/// Decisions of tail sampling that are remembered for late spans (I5): 24 bytes each on disk, about
+/// 100 in memory.
+pub const SAMPLING_MAX_DECISIONS: usize = 262_144;
+/// Policies of tail sampling (I5).
+pub const SAMPLING_MAX_POLICIES: usize = 32;
+/// Conditions of all of them that spans are asked (I5).
+pub const SAMPLING_MAX_CONDITIONS: usize = 64;
+/// A compiled regular expression of a policy, in bytes (I5).
+pub const SAMPLING_REGEX_BYTES: usize = 1024 * 1024;
+/// Rules that rows go through on their way in (I5).
+pub const PROCESSING_RULES: usize = 64;
+/// Tenants that such rules route rows to, all together (I5): a request's rows are of as many and of its
+/// sender, and each of their days becomes a file.
+pub const PROCESSING_TENANTS: usize = 16;
+/// Columns and attributes that one such rule changes (I5).
+pub const PROCESSING_CHANGES: usize = 64;
+/// An SQL expression of such a rule, in bytes (I5).
+pub const PROCESSING_EXPRESSION_BYTES: usize = 16 * 1024;
+/// How often an expression that fails is tried on parts of one batch, to find the rows that it fails on
+/// (I5); the rows of parts that are not told apart by then stay as they are.
+pub const PROCESSING_TRIES: usize = 256;
 /// Rows of one Parquet row group.
 pub const ROW_GROUP_ROWS: usize = 131_072;
 /// Merging copies files whose row groups have this many rows on average; smaller ones it encodes
@@ -103,6 +127,9 @@ pub const QUERY_QUEUE: usize = 256;
 pub const TRACE_FILTERS_BYTES: usize = 64 * 1024 * 1024;
 /// Rows of traces that were looked up before, kept in memory, in bytes.
 pub const TRACE_ROWS_BYTES: usize = 48 * 1024 * 1024;
+/// What tells which pages of row groups may have a trace, once a trace was looked up there, kept in memory, in
+/// bytes: of 8 million spans in no order, of ten times as many where the ten spans of a trace stand together.
+pub const TRACE_MARKS_BYTES: usize = 16 * 1024 * 1024;
 /// Traces as they were answered, which are answered so again as long as no span comes and no file
 /// changes, kept in memory, in bytes.
 pub const TRACE_ANSWERS_BYTES: usize = 16 * 1024 * 1024;

@@ -16,6 +16,8 @@ use crate::invariant::Invariant;
 use crate::job_metrics::JobMetrics;
 use crate::metadata_metrics::MetadataMetrics;
 use crate::peer_metrics::PeerMetrics;
+use crate::rule_metrics::RuleMetrics;
+use crate::sampling_metrics::SamplingMetrics;
 use crate::{Code, Signal, Table};
 
 /// Label names with their values.
@@ -118,7 +120,7 @@ pub struct Metrics {
     /// Seconds from seal to commit, by `signal`.
     pub flush_seconds: Seconds,
     /// Damaged bytes that a read found and did not serve (I6), by `kind` (log, file, commit,
-    /// checkpoint, window, replica, replica_message, copy).
+    /// checkpoint, window, replica, replica_message, copy, decisions).
     pub corruption: Family<Labels, Counter>,
     /// Files of the newest snapshot, by `table`.
     pub table_files: Family<Labels, Gauge>,
@@ -137,6 +139,10 @@ pub struct Metrics {
     pub jobs: JobMetrics,
     /// What is counted of derived series.
     pub derive: DeriveMetrics,
+    /// What is counted of tail sampling.
+    pub sampling: SamplingMetrics,
+    /// What is counted of rules that rows go through.
+    pub rules: RuleMetrics,
     /// What the connections between nodes count.
     pub peers: PeerMetrics,
     /// What the metadata group counts.
@@ -196,6 +202,8 @@ impl Metrics {
         let files = FileMetrics::new(&mut registry);
         let jobs = JobMetrics::new(&mut registry);
         let derive = DeriveMetrics::new(&mut registry);
+        let sampling = SamplingMetrics::new(&mut registry);
+        let rules = RuleMetrics::new(&mut registry);
         let peers = PeerMetrics::new(&mut registry);
         let metadata = MetadataMetrics::new(&mut registry);
         macro_rules! add {
@@ -409,6 +417,8 @@ impl Metrics {
             files,
             jobs,
             derive,
+            sampling,
+            rules,
             peers,
             metadata,
             queries: add!("queries", "Queries by kind and outcome", counters()),

@@ -39,6 +39,8 @@ pub struct PeerMetrics {
     /// Slices of requests, by `signal` and `place` (own, sent, kept): this node's, sent to their
     /// owner, or of an owner that is not there.
     pub slices: Family<Labels, Counter>,
+    /// Messages with slices, one or several, that were sent to their owner, by `peer`.
+    pub slice_messages: Family<PeerLabels, Counter>,
     /// Bytes of slices in flight to their owners (I5).
     pub routing_bytes: Gauge,
     known: Mutex<HashSet<String>>,
@@ -103,6 +105,12 @@ impl PeerMetrics {
             "Slices of OTLP requests by where they are stored",
             slices.clone(),
         );
+        let slice_messages = Family::<PeerLabels, Counter>::default();
+        registry.register(
+            "slice_messages",
+            "Messages with slices of OTLP requests sent to their owner",
+            slice_messages.clone(),
+        );
         let routing_bytes = Gauge::default();
         registry.register_with_unit(
             "routing",
@@ -120,6 +128,7 @@ impl PeerMetrics {
             connection_failures,
             refused,
             slices,
+            slice_messages,
             routing_bytes,
             known: Mutex::default(),
         }

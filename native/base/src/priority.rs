@@ -4,9 +4,12 @@
 /// 110 against 1024), so that ingest goes on under any number of queries, and they under any
 /// load of it.
 pub const QUERIES: i32 = 10;
-/// Flushes: they take what receiving leaves, so that no acknowledgement waits behind them; a node
-/// that takes in more than it can flush refuses, and so leaves them more.
-pub const FLUSHES: i32 = 19;
+/// Flushes: each gets about a third of what one of ingest's threads does (335 against 1024), so that no
+/// acknowledgement waits behind them, and three times what one of a query's does.
+pub const FLUSHES: i32 = 5;
+/// Rows that are not flushed fill the memory, and then ingest is refused: queries that come before flushes
+/// would take ingest down.
+const _: () = assert!(FLUSHES < QUERIES);
 /// Jobs: the least that there is, for they have all the time.
 pub const JOBS: i32 = 19;
 

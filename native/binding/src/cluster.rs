@@ -270,6 +270,42 @@ pub struct RecoveryReport {
     pub missing_from: Vec<String>,
 }
 
+/// The names of a table's log on this node's disk.
+#[napi(object, use_nullable = true)]
+pub struct HeldLog {
+    /// The table.
+    pub table: String,
+    /// The names.
+    pub names: Vec<String>,
+}
+
+/// A data file that was fetched for a backup; whoever took it removes it.
+#[napi(object, use_nullable = true)]
+pub struct LentFile {
+    /// Where it is.
+    pub path: String,
+    /// What it is checked by.
+    pub sums: String,
+}
+
+/// Who has a data file.
+#[napi(object, use_nullable = true)]
+pub struct FileHolders {
+    /// How many nodes should.
+    pub wanted: u32,
+    /// Nodes with a sound copy.
+    pub nodes: Vec<String>,
+}
+
+/// Who has some data files.
+#[napi(object, use_nullable = true)]
+pub struct FoundCopies {
+    /// Of each that was asked about.
+    pub files: Vec<FileHolders>,
+    /// Members that could not be asked.
+    pub silent: Vec<String>,
+}
+
 /// A node's place in a cluster.
 #[napi]
 pub struct NativeCluster {
@@ -387,6 +423,51 @@ impl NativeCluster {
         Ok(self
             .run(async move |cluster| cluster.unlock(name, token).await)
             .await?)
+    }
+
+    /// Where the nodes keep the tables' files: has this node's disk hold the tables' logs as of now, of one
+    /// table or all.
+    #[napi]
+    pub async fn hold_logs(&self, table: Option<String>) -> napi::Result<Vec<HeldLog>> {
+        let held = self.run(async move |cluster| {
+            let files = Arc::clone(cluster.files()?);
+            files.hold_logs(table.as_deref()).await
+        });
+        let held = held.await?.into_iter();
+        Ok(held
+            .map(|(table, names)| HeldLog { table, names })
+            .collect())
+    }
+
+    /// Fetches a data file that this node has no sound copy of; null where it has one.
+    #[napi]
+    pub async fn lend(&self, key: String) -> napi::Result<Option<LentFile>> {
+        let lent = self.run(async move |cluster| {
+            let files = Arc::clone(cluster.files()?);
+            files.lend(&key).await
+        });
+        Ok(lent.await?.map(|lent| LentFile {
+            path: lent.path.to_string_lossy().into_owned(),
+            sums: lent.sheet,
+        }))
+    }
+
+    /// Who has sound copies of data files.
+    #[napi]
+    pub async fn find_copies(&self, keys: Vec<String>) -> napi::Result<FoundCopies> {
+        let found = self.run(async move |cluster| {
+            let files = Arc::clone(cluster.files()?);
+            files.holders(&keys).await
+        });
+        let found = found.await?;
+        let files = found.files.into_iter().map(|(wanted, nodes)| FileHolders {
+            wanted: wanted as u32,
+            nodes: nodes.iter().map(|node| node.to_string()).collect(),
+        });
+        Ok(FoundCopies {
+            files: files.collect(),
+            silent: found.silent,
+        })
     }
 
     /// How the replication of this node's stream stands, as JSON.

@@ -24,6 +24,7 @@ use otlake_query::format::{Encoder, Format};
 use otlake_query::pieces::fitting;
 use otlake_reads::{Follow, Followed, Reads};
 use otlake_receive::Ingest;
+use otlake_rules::RuleSet;
 use parking_lot::Mutex;
 use tokio::runtime::{Builder, Handle, Runtime};
 
@@ -32,8 +33,8 @@ use crate::cluster::{NativeCluster, NativeClusterConfig};
 use crate::export::{self, Otlp};
 use crate::failure::Outcome;
 use crate::records::{
-    self, EngineConfig, FlightConfig, IngestResult, JobReport, QueryRequest, ReceiverConfig, Stats,
-    TailRequest,
+    self, EngineConfig, FlightConfig, IngestResult, JobReport, QueryRequest, ReceiverConfig,
+    RunningQuery, Stats, TailRequest, TraceRequest,
 };
 use crate::servers::{FlightServer, Receiver};
 use crate::trace::{self, Answer};
@@ -143,6 +144,7 @@ impl Engine {
                     None => records::bucket(&config, clock, metrics).await?,
                 };
                 let mut storing = config.processor()?;
+                storing.rules = RuleSet::plan(&config.rules()?, &opening_metrics)?;
                 if let Some(bucket) = &bucket {
                     storing.tables_dir = Some(bucket.path());
                     storing.disk = bucket.disk(storing.disk);
@@ -231,7 +233,7 @@ impl Engine {
                 format!("`{signal}` is not traces, metrics or logs"),
             )
         })?;
-        otlake_receive::validate_tenant(tenant)?;
+        otlake_base::validate_tenant(tenant)?;
         let tenant: Arc<str> = tenant.into();
         let json = match encoding {
             "protobuf" => false,
@@ -366,6 +368,7 @@ impl Engine {
             )
         })?;
         let request = otlake_query::QueryRequest {
+            id: request.id,
             sql: request.sql,
             parameters,
             tenant: request.tenant,
@@ -401,17 +404,13 @@ impl Engine {
 
     pub async fn trace(
         &self,
-        trace_id: &str,
-        tenant: Option<String>,
-        consistency: Option<&str>,
-        session: Option<&str>,
-        (encoding, partial): (&str, bool),
+        request: TraceRequest,
     ) -> Outcome<Option<Either<Buffer, ByteStream>>> {
         let open = self.opened()?;
         let is_joined = open.reads.is_joined();
         let queries = Arc::clone(&open.queries);
-        let form = trace::form(trace_id, tenant, encoding)?;
-        let consistency = Consistency::parse(consistency, session)?;
+        let partial = request.partial.unwrap_or(false);
+        let (form, consistency) = trace::asked(request)?;
         let answer = self
             .asking
             .spawn(async move { trace::look_up(&queries, form, consistency, partial).await })
@@ -427,19 +426,16 @@ impl Engine {
         }))
     }
 
-    pub fn known_trace(
-        &self,
-        trace_id: &str,
-        tenant: Option<String>,
-        consistency: Option<&str>,
-        session: Option<&str>,
-        encoding: &str,
-    ) -> Outcome<Option<Buffer>> {
+    pub fn known_trace(&self, request: TraceRequest) -> Outcome<Option<Buffer>> {
         let open = self.opened()?;
-        let form = trace::form(trace_id, tenant, encoding)?;
-        let consistency = Consistency::parse(consistency, session)?;
+        let (form, consistency) = trace::asked(request)?;
         let known = open.queries.known_trace(&form, &consistency)?;
         Ok(known.map(|answer| Buffer::from(answer.to_vec())))
+    }
+
+    pub fn running_queries(&self) -> Outcome<Vec<RunningQuery>> {
+        let running = self.opened()?.queries.running_queries();
+        Ok(running.into_iter().map(RunningQuery::from).collect())
     }
 
     pub fn tail(&self, request: TailRequest) -> Outcome<ByteStream> {

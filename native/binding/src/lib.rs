@@ -8,11 +8,13 @@
 //!
 //! - `engine.rs`: opens the storage, the queries and the runtimes that carry them.
 //! - `records.rs`: the plain records, and their conversions.
+//! - `sampling.rs`: those of tail sampling.
 //! - `cluster.rs`: the node's place in a cluster.
 //! - `workers.rs`: queries that are shared among nodes.
 //! - `servers.rs`: the OTLP receiver and the Flight SQL server as handles.
 //! - `export.rs`: the rows of an answer as OTLP.
 //! - `trace.rs`: a trace as OTLP, part by part.
+//! - `rules.rs`: the records of rules that rows go through on their way in.
 //! - `traceql.rs`: TraceQL, JSON in and out.
 //! - `byte_stream.rs`: results that the consumer pulls, chunk by chunk.
 //! - `verification.rs`: the check of a data folder.
@@ -26,6 +28,8 @@ mod export;
 mod failure;
 mod log_sink;
 mod records;
+mod rules;
+mod sampling;
 mod servers;
 mod trace;
 mod traceql;
@@ -43,7 +47,7 @@ use cluster::{NativeCluster, NativeClusterConfig};
 use log_sink::OnLog;
 use records::{
     EngineConfig, ErrorInfo, FlightConfig, IngestResult, JobReport, QueryRequest, ReceiverConfig,
-    Stats, StoreConfig, TailRequest,
+    RunningQuery, Stats, StoreConfig, TailRequest, TraceRequest,
 };
 use servers::{FlightServer, Receiver};
 use traceql::{Asked, TraceqlAnswer};
@@ -97,6 +101,25 @@ pub async fn verify(
     Ok(verification::verify(&data_dir, tables, store).await?)
 }
 
+/// Whether a node has the copies of tables' files in this data folder open, those that a cluster keeps on
+/// its nodes' own disks.
+#[napi]
+pub async fn copies_are_open(data_dir: String) -> Result<bool> {
+    Ok(verification::copies_are_open(&data_dir)?)
+}
+
+/// Holds a file against what stands beside a copy; null where it is whole, else what is wrong.
+#[napi]
+pub async fn check_copy(path: String, sums: String) -> Result<Option<String>> {
+    Ok(verification::check_copy(path, sums).await?)
+}
+
+/// The paths of the files that a table's newest version names, in a data folder.
+#[napi]
+pub async fn named_files(data_dir: String, table: String) -> Result<Vec<String>> {
+    Ok(verification::named_files(&data_dir, &table).await?)
+}
+
 /// An open store: storage, queries and the servers started on it.
 #[napi]
 pub struct Engine(engine::Engine);
@@ -145,45 +168,15 @@ impl Engine {
     /// One whole trace: its bytes, a stream of them where it is large, or `null` where no span of
     /// it is stored.
     #[napi]
-    pub async fn trace(
-        &self,
-        trace_id: String,
-        tenant: Option<String>,
-        consistency: Option<String>,
-        session: Option<String>,
-        encoding: String,
-        partial: Option<bool>,
-    ) -> Result<Option<Either<Buffer, ByteStream>>> {
-        Ok(self
-            .0
-            .trace(
-                &trace_id,
-                tenant,
-                consistency.as_deref(),
-                session.as_deref(),
-                (&encoding, partial.unwrap_or(false)),
-            )
-            .await?)
+    pub async fn trace(&self, request: TraceRequest) -> Result<Option<Either<Buffer, ByteStream>>> {
+        Ok(self.0.trace(request).await?)
     }
 
     /// The bytes of one whole trace at once, where it was asked for before and is still the same;
     /// `null` does not tell that there is none.
     #[napi]
-    pub fn known_trace(
-        &self,
-        trace_id: String,
-        tenant: Option<String>,
-        consistency: Option<String>,
-        session: Option<String>,
-        encoding: String,
-    ) -> Result<Option<Buffer>> {
-        Ok(self.0.known_trace(
-            &trace_id,
-            tenant,
-            consistency.as_deref(),
-            session.as_deref(),
-            &encoding,
-        )?)
+    pub fn known_trace(&self, request: TraceRequest) -> Result<Option<Buffer>> {
+        Ok(self.0.known_trace(request)?)
     }
 
     /// The newest traces with spansets of a TraceQL query.
@@ -208,6 +201,12 @@ impl Engine {
     #[napi]
     pub async fn trace_metrics(&self, request: String) -> Result<TraceqlAnswer> {
         Ok(self.0.traceql(Asked::Metrics, request).await?)
+    }
+
+    /// The queries that have come and not ended, the oldest first.
+    #[napi]
+    pub fn running_queries(&self) -> Result<Vec<RunningQuery>> {
+        Ok(self.0.running_queries()?)
     }
 
     /// Follows a table: one JSON object a line for each row acknowledged from now on.

@@ -17,6 +17,11 @@ use otlake_files::{Files, FilesPace};
 use otlake_log::Durability;
 use otlake_processor::{DeriveConfig, JobConfig, ProcessorConfig};
 use otlake_query::QueryConfig;
+use otlake_rules::RuleConfig;
+
+use crate::rules::RuleRecord;
+
+use crate::sampling::SamplingRecord;
 
 /// What a store is opened with; TypeScript has validated it and filled in the defaults.
 #[napi(object, use_nullable = true)]
@@ -65,6 +70,10 @@ pub struct EngineConfig {
     pub retention: Vec<RetentionRuleRecord>,
     /// What is derived of spans.
     pub derive: DeriveRecord,
+    /// Which traces are written to files.
+    pub sampling: SamplingRecord,
+    /// What rows go through on their way in, in order.
+    pub rules: Vec<RuleRecord>,
     /// Attributes of one record, event, link, exemplar, resource or scope.
     pub record_max_attributes: f64,
     /// Bytes of an attribute's key.
@@ -139,7 +148,7 @@ impl EngineConfig {
     /// The storage's part.
     ///
     /// # Errors
-    /// `CONFIG_INVALID` for an unknown durability.
+    /// `CONFIG_INVALID` for an unknown durability, or an incomplete policy of sampling.
     pub fn processor(&self) -> Result<ProcessorConfig> {
         let durability = match self.durability.as_str() {
             "fsync" => Durability::Fsync,
@@ -179,6 +188,7 @@ impl EngineConfig {
                 ),
             },
             derive: self.derive.config(self.log_max_bytes as u64),
+            sample: self.sampling.config()?,
             record_limits: RecordLimits {
                 attributes: self.record_max_attributes as usize,
                 attribute_key_bytes: self.record_max_attribute_key_bytes as usize,
@@ -189,6 +199,14 @@ impl EngineConfig {
             },
             ..ProcessorConfig::new(&self.data_dir)
         })
+    }
+
+    /// The rules that rows go through.
+    ///
+    /// # Errors
+    /// `CONFIG_INVALID`.
+    pub fn rules(&self) -> Result<Vec<RuleConfig>> {
+        self.rules.iter().map(RuleRecord::rule).collect()
     }
 
     /// The queries' part.
@@ -414,6 +432,8 @@ pub struct IngestResult {
 /// A statement and how to answer it. Null leaves a limit at the configuration's.
 #[napi(object, use_nullable = true)]
 pub struct QueryRequest {
+    /// What the client calls it, to ask how far it is; null where it does not.
+    pub id: Option<String>,
     /// The statement.
     pub sql: String,
     /// A JSON array: the values of $1, $2, …
@@ -434,6 +454,28 @@ pub struct QueryRequest {
     pub timeout_ms: Option<f64>,
     /// Bytes.
     pub memory_bytes: Option<f64>,
+}
+
+/// A trace by its id, and how it is answered.
+#[napi(object, use_nullable = true)]
+pub struct TraceRequest {
+    /// 32 hexadecimal digits.
+    pub trace_id: String,
+    /// The tenant whose spans are seen; null for every tenant's.
+    pub tenant: Option<String>,
+    /// `strong`, `session` or `eventual`.
+    pub consistency: Option<String>,
+    /// The session token.
+    pub session: Option<String>,
+    /// `json`, `protobuf` or `jaeger`.
+    pub encoding: String,
+    /// Nanoseconds since 1970, first and last: files without a span that began within them are left
+    /// out. Null leaves a side open.
+    pub start_ns: Option<BigInt>,
+    /// The last.
+    pub end_ns: Option<BigInt>,
+    /// Whether an answer may lack the spans of nodes that do not answer; null means no.
+    pub partial: Option<bool>,
 }
 
 /// What to follow.
@@ -499,6 +541,42 @@ impl From<otlake_processor::JobReport> for JobReport {
     }
 }
 
+/// A query that has come and not ended.
+#[napi(object, use_nullable = true)]
+pub struct RunningQuery {
+    /// What the client calls it.
+    pub id: Option<String>,
+    /// As queries are counted: `sql`, `flight`, `trace`, `traceql_search`, ….
+    pub kind: String,
+    /// The tenant whose rows it sees; null for every tenant's.
+    pub tenant: Option<String>,
+    /// `waiting`, `planning`, `reading` or `shared`.
+    pub state: String,
+    /// Milliseconds since it came.
+    pub elapsed_ms: f64,
+    /// Rows that the plan at work has read or skipped.
+    pub rows_read: f64,
+    /// Rows that it has to read or skip.
+    pub rows_to_read: f64,
+    /// How much of everything is read, 0 to 1; null where that is not known.
+    pub share: Option<f64>,
+}
+
+impl From<otlake_query::RunningQuery> for RunningQuery {
+    fn from(query: otlake_query::RunningQuery) -> Self {
+        Self {
+            id: query.id,
+            kind: query.kind.to_owned(),
+            tenant: query.tenant,
+            state: query.state.name().to_owned(),
+            elapsed_ms: query.elapsed.as_secs_f64() * 1_000.0,
+            rows_read: query.rows_read as f64,
+            rows_to_read: query.rows_to_read as f64,
+            share: query.share,
+        }
+    }
+}
+
 /// What the store holds.
 #[napi(object, use_nullable = true)]
 pub struct Stats {
@@ -548,7 +626,7 @@ pub fn error_table() -> Vec<ErrorInfo> {
 /// The defaults of every limit a user can set, by the name `EngineConfig` and
 /// `ReceiverConfig` give it.
 pub fn limits() -> HashMap<String, f64> {
-    let all: [(&str, u64); 34] = [
+    let all: [(&str, u64); 36] = [
         ("maxRequestBytes", defaults::MAX_REQUEST_BYTES as u64),
         ("logSegmentBytes", defaults::LOG_SEGMENT_BYTES),
         ("logMaxBytes", defaults::LOG_MAX_BYTES),
@@ -567,6 +645,14 @@ pub fn limits() -> HashMap<String, f64> {
             defaults::DERIVE_MAX_DIMENSIONS as u64,
         ),
         ("deriveMaxBounds", defaults::DERIVE_MAX_BOUNDS as u64),
+        (
+            "samplingDecisionWaitMs",
+            defaults::SAMPLING_DECISION_WAIT_MS,
+        ),
+        (
+            "samplingMaxDecisions",
+            defaults::SAMPLING_MAX_DECISIONS as u64,
+        ),
         ("compactTargetBytes", defaults::COMPACT_TARGET_BYTES),
         ("compactRunBytes", defaults::COMPACT_RUN_BYTES),
         ("jobMemoryBytes", defaults::JOB_MEMORY_BYTES as u64),

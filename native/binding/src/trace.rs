@@ -3,12 +3,14 @@
 
 use arrow::array::RecordBatch;
 use futures::{StreamExt, stream};
+use napi::bindgen_prelude::BigInt;
 use otlake_base::{Code, Consistency, Error, Missing, Result, Session, Signal, Table};
 use otlake_decode::json::Jaeger;
 use otlake_query::pieces::fitting;
 use otlake_query::{BatchStream, QueryEngine, TraceEncoding, TraceForm};
 
 use crate::byte_stream::Chunks;
+use crate::records::TraceRequest;
 
 /// A trace as it is sent.
 pub enum Answer {
@@ -37,12 +39,12 @@ const PART_BYTES: usize = 2 * 1024 * 1024;
 const HEAD: &[u8] = b"{\"resourceSpans\":[";
 const TAIL: &[u8] = b"]}";
 
-/// What is asked for.
+/// What is asked for, and how fresh it has to be.
 ///
 /// # Errors
-/// `TRACE_ID`, `QUERY_FORMAT`.
-pub fn form(trace_id: &str, tenant: Option<String>, encoding: &str) -> Result<TraceForm> {
-    let encoding = match encoding {
+/// `TRACE_ID`, `QUERY_FORMAT`, `TRACEQL_REQUEST`, `QUERY_CONSISTENCY`, `QUERY_SESSION`.
+pub fn asked(request: TraceRequest) -> Result<(TraceForm, Consistency)> {
+    let encoding = match request.encoding.as_str() {
         "json" => TraceEncoding::Json,
         "protobuf" => TraceEncoding::Protobuf,
         "jaeger" => TraceEncoding::Jaeger,
@@ -53,11 +55,31 @@ pub fn form(trace_id: &str, tenant: Option<String>, encoding: &str) -> Result<Tr
             ));
         }
     };
-    Ok(TraceForm {
-        trace_id: parse_trace_id(trace_id)?,
-        tenant,
+    let times = match (request.start_ns, request.end_ns) {
+        (None, None) => None,
+        (start, end) => Some((nanos(start, i64::MIN)?, nanos(end, i64::MAX)?)),
+    };
+    let form = TraceForm {
+        trace_id: parse_trace_id(&request.trace_id)?,
+        tenant: request.tenant,
+        times,
         encoding,
-    })
+    };
+    let consistency =
+        Consistency::parse(request.consistency.as_deref(), request.session.as_deref())?;
+    Ok((form, consistency))
+}
+
+/// A time, or what stands for one that is open.
+fn nanos(time: Option<BigInt>, open: i64) -> Result<i64> {
+    match time.map(|time| time.get_i64()) {
+        None => Ok(open),
+        Some((nanos, true)) => Ok(nanos),
+        Some((_, false)) => Err(Error::new(
+            Code::TraceqlRequest,
+            "a time is nanoseconds since 1970, in 63 bits",
+        )),
+    }
 }
 
 fn parse_trace_id(text: &str) -> Result<[u8; 16]> {
@@ -87,7 +109,13 @@ pub async fn look_up(
     // Taken before the read: what comes after it makes the answer forgotten.
     let moment = queries.moment(&consistency).ok().flatten();
     let found = queries
-        .trace(form.trace_id, form.tenant.as_deref(), consistency, partial)
+        .trace(
+            form.trace_id,
+            form.tenant.as_deref(),
+            form.times,
+            consistency,
+            partial,
+        )
         .await?;
     let (seen, missing) = (found.session, found.missing);
     let frame = Frame::of(&form);

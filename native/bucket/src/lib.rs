@@ -52,6 +52,9 @@ mod disk_test;
 #[cfg(test)]
 mod probe_test;
 #[cfg(test)]
+#[path = "../../shard/testing/records.rs"]
+mod records;
+#[cfg(test)]
 #[path = "../../shard/testing/rows.rs"]
 mod rows;
 #[cfg(test)]

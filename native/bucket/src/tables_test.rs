@@ -1,22 +1,17 @@
 //! Tables of several nodes in a bucket whose answers are lost, late and wrong.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use bytes::Bytes;
-use otlake_base::disk::{Disk, read, real};
-use otlake_base::{FIRST_EPOCH, Metrics, Position, StreamId, SystemClock, Table};
+use otlake_base::disk::{Disk, real};
+use otlake_base::{FIRST_EPOCH, Metrics, Position, SystemClock};
 use otlake_catalog::verify::{check_log_file, log_files};
-use otlake_catalog::{Addition, Catalog, DeltaTableHandle, InLog, Outcome, Sharing, Snapshot};
+use otlake_catalog::{Addition, Catalog, DeltaTableHandle, InLog, Outcome, Sharing};
 use otlake_shard::{WriteOptions, write};
 
-use crate::rows::{DAY_NANOS, Random, batch};
+use crate::records::{TABLE, at, each_once, held, records};
+use crate::rows::Random;
 use crate::testing::{Faulty, bucket};
-use crate::times::times;
 
-const TABLE: Table = Table::Logs;
-const SECOND: i64 = 1_000_000_000;
 /// Commits of each node; together more than lie between two checkpoints.
 const COMMITS: u64 = 30;
 const NODES: u64 = 3;
@@ -24,17 +19,6 @@ const NODES: u64 = 3;
 const SHARED: u64 = 0;
 /// Attempts of one flush before the test gives up.
 const ATTEMPTS: usize = 200;
-
-/// Rows of a record: two, by whose times it can be told.
-fn record(stream: u64, sequence: u64) -> RecordBatch {
-    let start = DAY_NANOS + (stream * 1_000 + sequence) as i64 * SECOND;
-    batch(TABLE, sequence, 2, start, "acme")
-}
-
-fn at(stream: u64, sequence: u64) -> Position {
-    let stream = StreamId(u128::from(stream));
-    Position { stream, sequence }
-}
 
 struct Node {
     disk: Arc<dyn Disk>,
@@ -81,14 +65,8 @@ async fn flush(node: &Node, upto: &[Position]) {
             Some(addition) => addition,
             None => {
                 let before = node.table.snapshot();
-                let records: Vec<RecordBatch> = upto
-                    .iter()
-                    .flat_map(|upto| {
-                        let base = before.watermarks.get(&upto.stream).copied().unwrap_or(0);
-                        let stream = upto.stream.0 as u64;
-                        (base + 1..=upto.sequence).map(move |sequence| record(stream, sequence))
-                    })
-                    .collect();
+                let marks = &before.watermarks;
+                let records = records(upto, |stream| marks.get(&stream).copied().unwrap_or(0));
                 let files = match records.is_empty() {
                     true => Vec::new(),
                     false => match write(TABLE, records, &before.root, &options).await {
@@ -121,19 +99,6 @@ async fn flush(node: &Node, upto: &[Position]) {
     panic!("a flush did not succeed in {ATTEMPTS} attempts");
 }
 
-/// How often each row is in the table, by stream and sequence.
-fn held(disk: &dyn Disk, snapshot: &Snapshot) -> BTreeMap<(u64, u64), usize> {
-    let mut held = BTreeMap::new();
-    for file in snapshot.files.iter() {
-        let bytes = Bytes::from(read(disk, &snapshot.root.join(&file.path)).unwrap());
-        for time in times(TABLE, bytes) {
-            let number = ((time - DAY_NANOS) / SECOND) as u64;
-            *held.entry((number / 1_000, number % 1_000)).or_insert(0) += 1;
-        }
-    }
-    held
-}
-
 fn seed() -> u64 {
     let given = std::env::var("OTLAKE_TEST_BUCKET_SEED").ok();
     given.map_or(7, |text| text.parse().expect("a number"))
@@ -161,9 +126,9 @@ async fn i2_i3_i9_nodes_that_flush_the_same_streams_lose_and_double_nothing_what
         let node = node(&store).await;
         let snapshot = node.table.snapshot();
         tokio::task::spawn_blocking(move || {
-            let each = (0..=NODES)
-                .flat_map(|stream| (1..=COMMITS).map(move |sequence| ((stream, sequence), 2)));
-            assert_eq!(held(&*node.disk, &snapshot), each.collect(), "seed {seed}");
+            let each = each_once((0..=NODES).map(|stream| (stream, COMMITS)));
+            let held = held(&*node.disk, &snapshot.root, &snapshot.files);
+            assert_eq!(held, each, "seed {seed}");
             let files = log_files(&*node.disk, &snapshot.root).unwrap();
             for (path, _) in files {
                 // The hint and its sums can be of two writers; readers do without.

@@ -70,6 +70,9 @@ mod durable_test;
 #[path = "../../base/testing/hooked_disk.rs"]
 mod hooked_disk;
 #[cfg(test)]
+#[path = "../../shard/testing/records.rs"]
+mod records;
+#[cfg(test)]
 #[path = "../../shard/testing/rows.rs"]
 mod rows;
 #[cfg(test)]

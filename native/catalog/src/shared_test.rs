@@ -7,23 +7,18 @@ use std::process::{Child, Command};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
 use bytes::Bytes;
 use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 use otlake_base::disk::real;
-use otlake_base::{Code, FIRST_EPOCH, Metrics, Position, StreamId, SystemClock, Table};
+use otlake_base::{Code, FIRST_EPOCH, Metrics, Position, StreamId, SystemClock};
 use otlake_shard::{WriteOptions, Written, write};
 
 use crate::commit::{Addition, Outcome};
 use crate::durable_store::DurableStore;
 use crate::maintain::testing::{Ahead, HOUR, compact, context, rows};
-use crate::rows::{DAY_NANOS, Random, batch};
-use crate::times::times;
+use crate::records::{self, TABLE, at};
+use crate::rows::Random;
 use crate::{Catalog, DeltaTableHandle, InLog, Sharing, Snapshot, Standing};
-
-/// One whose merges leave no equal rows out, so that a double is not hidden.
-pub(crate) const TABLE: Table = Table::Logs;
-const SECOND: i64 = 1_000_000_000;
 
 async fn open_at(dir: &Path, clock: Arc<Ahead>) -> Arc<DeltaTableHandle> {
     let nothing: InLog = Arc::new(|_, _| None);
@@ -44,33 +39,13 @@ pub(crate) async fn open(dir: &Path) -> Arc<DeltaTableHandle> {
     open_at(dir, Arc::default()).await
 }
 
-pub(crate) fn at(stream: u64, sequence: u64) -> Position {
-    let stream = StreamId(u128::from(stream));
-    Position { stream, sequence }
-}
-
-/// Batches of one stream hold two rows each, by whose times they can be told.
-fn record(stream: u64, sequence: u64) -> RecordBatch {
-    let start = DAY_NANOS + (stream * 1_000 + sequence) as i64 * SECOND;
-    batch(TABLE, sequence, 2, start, "acme")
-}
-
 /// How often each row is in the table, by stream and sequence.
 pub(crate) fn held(snapshot: &Snapshot) -> BTreeMap<(u64, u64), usize> {
-    let mut held = BTreeMap::new();
-    for file in snapshot.files.iter() {
-        let bytes = fs::read(snapshot.root.join(&file.path)).unwrap();
-        for time in times(TABLE, bytes.into()) {
-            let number = ((time - DAY_NANOS) / SECOND) as u64;
-            *held.entry((number / 1_000, number % 1_000)).or_insert(0) += 1;
-        }
-    }
-    held
+    records::held(&*real(), &snapshot.root, &snapshot.files)
 }
 
 pub(crate) fn each_once(streams: &[u64], last: u64) -> BTreeMap<(u64, u64), usize> {
-    let of = |stream: u64| (1..=last).map(move |sequence| ((stream, sequence), 2));
-    streams.iter().copied().flat_map(of).collect()
+    records::each_once(streams.iter().map(|stream| (*stream, last)))
 }
 
 /// A flush as a flusher does it: what is in no file is written, then committed.
@@ -90,11 +65,8 @@ pub(crate) async fn prepare_at(
     epoch: u64,
 ) -> Flush {
     let before = handle.snapshot();
-    let records = upto.iter().flat_map(|upto| {
-        let base = before.watermarks.get(&upto.stream).copied().unwrap_or(0);
-        (base + 1..=upto.sequence).map(|sequence| record(upto.stream.0 as u64, sequence))
-    });
-    let records: Vec<RecordBatch> = records.collect();
+    let marks = &before.watermarks;
+    let records = records::records(&upto, |stream| marks.get(&stream).copied().unwrap_or(0));
     let files: Vec<Written> = match records.is_empty() {
         true => Vec::new(),
         false => write(TABLE, records, &before.root, &WriteOptions::default())

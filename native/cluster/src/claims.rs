@@ -24,6 +24,7 @@
 //! answer    shards that the node has stored itself (64 bytes)
 //! ```
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -31,9 +32,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::future::try_join_all;
 use otlake_base::{Code, Error, Position, Result, ShardSet, Signal, StreamId};
+use otlake_consensus::state::StreamState;
 use otlake_log::Record;
 use otlake_peer::{Peers, Service};
 use otlake_processor::{Processor, Stage};
+
+use crate::registry::Register;
+use crate::services::Wires;
 
 /// The name of the service.
 pub(crate) const CLAIM: &str = "claim";
@@ -68,6 +73,22 @@ impl Claimed {
             ..*self
         }
     }
+}
+
+/// Every other node that may have stored something: those that are there, and those whose streams nobody has
+/// fenced. A node that is only taken for dead can come back with what it stored, and without a
+/// recovery that would hold it against this one.
+pub(crate) fn who_stores(wires: &Wires, register: &Register) -> Vec<Arc<str>> {
+    let own = &register.name;
+    let there = wires.view.read().others(own);
+    let state = register.group.local();
+    let open = state.streams.values();
+    let open = open.filter(|record| record.state == StreamState::Open && record.owner != *own);
+    let nodes: BTreeSet<Arc<str>> = there
+        .into_iter()
+        .chain(open.map(|record| Arc::clone(&record.owner)))
+        .collect();
+    nodes.into_iter().collect()
 }
 
 /// Claims a record whose stream is recovered: gives the shards of it that are stored already, when every

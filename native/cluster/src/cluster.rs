@@ -9,6 +9,7 @@ use otlake_base::{Code, Error, FIRST_EPOCH, Result, StreamId};
 use otlake_catalog::Direct;
 use otlake_consensus::state::StreamState;
 use otlake_consensus::{Answer, Command, MetadataGroup, Refusal};
+use otlake_files::Files;
 use otlake_peer::{Incoming, Outgoing, Peers};
 use otlake_processor::Processor;
 use otlake_reads::Reads;
@@ -77,17 +78,24 @@ impl Cluster {
         self.wires.peers.open(node, service, head).await
     }
 
+    /// The tables' files, where the nodes keep them.
+    ///
+    /// # Errors
+    /// `NODE_STATE` where they are in one place for all.
+    pub fn files(&self) -> Result<&Arc<Files>> {
+        self.config.files.as_ref().ok_or_else(|| {
+            let what = "the tables of this cluster are in one place for all nodes, and not on \
+                        their own disks";
+            Error::new(Code::NodeState, what)
+        })
+    }
+
     pub(crate) fn group(&self) -> &Arc<MetadataGroup> {
         &self.group
     }
 
     pub(crate) fn peers(&self) -> &Arc<Peers> {
         &self.wires.peers
-    }
-
-    /// The other nodes that are there.
-    pub(crate) fn others(&self) -> Vec<Arc<str>> {
-        self.wires.view.read().others(self.name())
     }
 
     pub(crate) fn processor(&self) -> Result<Arc<Processor>> {

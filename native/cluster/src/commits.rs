@@ -26,6 +26,9 @@ const UNDER_WAY: Duration = Duration::from_millis(250);
 /// How long a commit waits for a follower. A node that is cut off is known to be dead, and its stream
 /// fenced in the tables, before that; one whose followers are all away goes on then.
 const TOUCH_WAIT: Duration = Duration::from_secs(10);
+/// Followers that were not heard for so long are not waited for anew, commit by commit: what that wait is
+/// for has happened. That is some beats longer than one commit waits.
+const SILENT: Duration = Duration::from_secs(12);
 /// How often it is looked whether a follower was heard.
 const TOUCH_LOOK: Duration = Duration::from_millis(20);
 
@@ -127,17 +130,35 @@ impl Service for HandOvers {
 /// before a follower was heard of later than the answer was sent (I3).
 struct InTouch {
     commits: Arc<dyn Commits>,
-    replicator: Weak<Replicator>,
+    /// Whether a follower has answered a beat that was sent then, on the monotonic clock, or later.
+    is_in_touch: Box<dyn Fn(Duration) -> bool + Send + Sync>,
     clock: Arc<dyn Clock>,
+    /// Since when followers can have been heard.
+    begun: Duration,
 }
 
 impl InTouch {
+    fn new(
+        commits: Arc<dyn Commits>,
+        is_in_touch: impl Fn(Duration) -> bool + Send + Sync + 'static,
+        clock: Arc<dyn Clock>,
+    ) -> InTouch {
+        InTouch {
+            commits,
+            is_in_touch: Box::new(is_in_touch),
+            begun: clock.monotonic(),
+            clock,
+        }
+    }
+
     async fn wait(&self) {
         let since = self.clock.monotonic() + UNDER_WAY;
         let until = since + TOUCH_WAIT;
-        while self.clock.monotonic() < until {
-            let replicator = self.replicator.upgrade();
-            if replicator.is_none_or(|replicator| replicator.is_in_touch(since)) {
+        loop {
+            let now = self.clock.monotonic();
+            let long_ago = now.checked_sub(SILENT).filter(|ago| *ago >= self.begun);
+            let are_silent = long_ago.is_some_and(|ago| !(self.is_in_touch)(ago));
+            if now >= until || are_silent || (self.is_in_touch)(since) {
                 return;
             }
             tokio::time::sleep(TOUCH_LOOK).await;
@@ -178,9 +199,14 @@ pub(crate) fn gather(
         Waits::default(),
     );
     let _ = hand_overs.0.set(Arc::downgrade(&gathered));
-    processor.commit_through(Arc::new(InTouch {
-        commits: gathered,
-        replicator: Arc::downgrade(replicator),
-        clock,
-    }));
+    let replicator = Arc::downgrade(replicator);
+    let is_in_touch = move |since| {
+        let replicator = replicator.upgrade();
+        replicator.is_none_or(|replicator| replicator.is_in_touch(since))
+    };
+    processor.commit_through(Arc::new(InTouch::new(gathered, is_in_touch, clock)));
 }
+
+#[cfg(test)]
+#[path = "commits_test.rs"]
+mod commits_test;

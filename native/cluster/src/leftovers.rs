@@ -14,7 +14,7 @@ use otlake_consensus::{Answer, Command};
 use otlake_log::StreamReader;
 use otlake_processor::{Processor, Stage};
 
-use crate::claims::{Claimed, claim};
+use crate::claims::{Claimed, claim, who_stores};
 use crate::cluster::Cluster;
 use crate::local::{cut, cut_tables};
 use crate::recover::refresh;
@@ -135,7 +135,7 @@ impl Cluster {
                 let Some(mut record) = frame.record() else {
                     continue;
                 };
-                let others = self.others();
+                let others = who_stores(&self.wires, &self.register);
                 let gone = written(processor, signal, position);
                 let claimed = Claimed::of(position, &record);
                 let reserved = Stage::Reserved;

@@ -14,9 +14,11 @@
 //! - `services.rs`: what other nodes are offered, and the ways to them.
 //! - `registry.rs`: the metadata group as replication and reads need it.
 //! - `recover.rs`: a dead node's stream, or an earlier one of this node, into live rows and files.
+//! - `presence.rs`: whether a stream's owner is gone, before it is taken over.
 //! - `claims.rs`: records of a stream that is recovered, and that clients have sent again meanwhile.
 //! - `copies.rs`: what this node holds copies of, for its windows of resends.
 //! - `moved.rs`: shards that have come to this node a short while ago.
+//! - `places.rs`: what is asked about and stored, where two nodes take themselves for a shard's owner.
 //! - `commits.rs`: commits that one node makes for all.
 //! - `leftovers.rs`: what is left of this node's earlier streams when all of it is settled.
 //! - `local.rs`: the processor as gateways see it.
@@ -30,6 +32,8 @@ mod copies;
 mod leftovers;
 mod local;
 mod moved;
+mod places;
+mod presence;
 mod recover;
 mod registry;
 mod services;
@@ -47,6 +51,8 @@ pub use view::{ClusterView, ViewMember, ViewRule};
 mod claims_test;
 #[cfg(test)]
 mod cluster_test;
+#[cfg(test)]
+mod places_test;
 #[cfg(test)]
 mod recover_test;
 #[cfg(test)]

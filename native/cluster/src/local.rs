@@ -46,10 +46,13 @@ impl Ingest for Local {
     }
 }
 
-/// A part of a request, without its mark.
+/// A part of a request.
 struct Part {
     mark: Slice,
+    /// Without its mark.
     part: Bytes,
+    /// With it, where it came so.
+    marked: Option<Bytes>,
 }
 
 impl Local {
@@ -78,7 +81,8 @@ impl Local {
     /// The part of a request that a body is; none for a whole one that can be nowhere else.
     fn part(&self, signal: Signal, tenant: &str, body: &Bytes) -> Option<Part> {
         if let Some((mark, part)) = slice::of(body) {
-            return Some(Part { mark, part });
+            let marked = Some(body.clone());
+            return Some(Part { mark, part, marked });
         }
         self.moved.as_ref().filter(|moved| moved.asks(signal))?;
         let request = slice::request_hash(tenant, body);
@@ -86,8 +90,8 @@ impl Local {
             request,
             shards: ShardSet::ALL,
         };
-        let part = body.clone();
-        Some(Part { mark, part })
+        let (part, marked) = (body.clone(), None);
+        Some(Part { mark, part, marked })
     }
 
     /// Stores a part. Where it was split otherwise the first time, and some of its shards are
@@ -98,8 +102,13 @@ impl Local {
         tenant: Arc<str>,
         transport: &'static str,
         connection: u64,
-        Part { mut mark, mut part }: Part,
+        part: Part,
     ) -> Result<Ack> {
+        let Part {
+            mut mark,
+            mut part,
+            mut marked,
+        } = part;
         let elsewhere = match &self.moved {
             Some(moved) => moved.stored(signal, &mark).await?,
             None => Elsewhere::default(),
@@ -119,9 +128,9 @@ impl Local {
                 };
                 known += before - otlake_route::records(signal, &rest);
                 mark.shards = mark.shards.minus(&stored);
-                part = rest;
+                (part, marked) = (rest, None);
             }
-            let marked = slice::marked(&part, &mark);
+            let marked = marked.take().unwrap_or_else(|| slice::marked(&part, &mark));
             let outcome = self
                 .processor
                 .ingest_slice(

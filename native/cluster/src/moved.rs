@@ -7,6 +7,10 @@
 //! who is not reached: what is not in files of its stream is held against what was stored anew
 //! when that is recovered. An earlier owner that is only slow is: the request has to come again.
 //!
+//! Two nodes may take themselves for a shard's owner for a moment, and ask each other about the same resend at
+//! the same time: neither has stored it. So each holds a place for what it asks about and stores (`places`).
+//! Of two that ask, the one whose name comes first goes on; the other has its client come again.
+//!
 //! ```text
 //! question  signal:u8 request:u128 shards (64 bytes)                                   little-endian
 //! answer    those of them that are stored (64 bytes) stream:u128 sequence:u64
@@ -25,6 +29,7 @@ use otlake_peer::{Peers, Service};
 use otlake_processor::Processor;
 use parking_lot::Mutex;
 
+use crate::places::{Place, Places};
 use crate::view::ClusterView;
 
 /// The name of the service.
@@ -37,12 +42,14 @@ const QUESTION_BYTES: usize = 1 + 16 + ShardSet::BYTES;
 const ANSWER_BYTES: usize = ShardSet::BYTES + 16 + 8;
 
 /// What others have stored of a part of a request.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Default)]
 pub(crate) struct Elsewhere {
     /// These of its shards.
     pub(crate) shards: ShardSet,
     /// Positions that cover them, as a session token.
     pub(crate) session: String,
+    /// Held until the rest is stored; none where nobody was asked.
+    _place: Option<Place>,
 }
 
 /// Asks for what moved.
@@ -52,6 +59,7 @@ pub(crate) struct Moved {
     peers: OnceLock<Weak<Peers>>,
     clock: Arc<dyn Clock>,
     state: Mutex<State>,
+    places: Arc<Mutex<Places>>,
 }
 
 #[derive(Default)]
@@ -96,6 +104,7 @@ impl Moved {
             peers: OnceLock::new(),
             clock,
             state: Mutex::default(),
+            places: Arc::default(),
         }
     }
 
@@ -153,6 +162,7 @@ impl Moved {
         let Some(peers) = peers.filter(|_| !nodes.is_empty()) else {
             return Ok(Elsewhere::default());
         };
+        let place = Places::take(&self.places, signal, mark);
         let mut question = Vec::with_capacity(QUESTION_BYTES);
         question.push(signal as u8);
         question.extend_from_slice(&mark.request.to_le_bytes());
@@ -199,10 +209,12 @@ impl Moved {
             }
             elsewhere.session.push_str(&position.to_string());
         }
-        match unsaid.filter(|_| elsewhere.shards != mark.shards) {
-            Some(error) => Err(error),
-            None => Ok(elsewhere),
+        if let Some(error) = unsaid.filter(|_| elsewhere.shards != mark.shards) {
+            return Err(error);
         }
+        place.keep()?;
+        elsewhere._place = Some(place);
+        Ok(elsewhere)
     }
 
     /// The nodes that may have stored these shards a short while ago.
@@ -273,27 +285,30 @@ fn answered(answer: &[u8]) -> Result<(ShardSet, Position)> {
 }
 
 /// Answers other nodes.
-pub(crate) struct Stored(pub(crate) Weak<Processor>);
+pub(crate) struct Stored {
+    pub(crate) processor: Weak<Processor>,
+    pub(crate) moved: Arc<Moved>,
+}
 
 #[async_trait]
 impl Service for Stored {
-    async fn call(&self, _: Arc<str>, question: Bytes) -> Result<Bytes> {
+    async fn call(&self, from: Arc<str>, question: Bytes) -> Result<Bytes> {
         let malformed = || Error::new(Code::ClusterMessage, "a question about a stored request");
         let question: &[u8; QUESTION_BYTES] =
             (&question[..]).try_into().map_err(|_| malformed())?;
         let signal = Signal::from_u8(question[0]).ok_or_else(malformed)?;
         let (request, shards) = question[1..].split_first_chunk().ok_or_else(malformed)?;
         let shards = shards.first_chunk().ok_or_else(malformed)?;
-        let processor = self.0.upgrade();
+        let request = u128::from_le_bytes(*request);
+        let shards = ShardSet::from_bytes(shards);
+        let Moved { name, places, .. } = &*self.moved;
+        places
+            .lock()
+            .give_way(signal, request, &shards, from < *name)?;
+        let processor = self.processor.upgrade();
         let processor =
             processor.ok_or_else(|| Error::new(Code::NodeState, "the node is stopping"))?;
-        let shards = processor
-            .stored_of(
-                signal,
-                u128::from_le_bytes(*request),
-                ShardSet::from_bytes(shards),
-            )
-            .await?;
+        let shards = processor.stored_of(signal, request, shards).await?;
         // What is stored is covered by what stands here now.
         let position = processor.session();
         let mut answer = Vec::with_capacity(ANSWER_BYTES);

@@ -20,15 +20,15 @@ use otlake_base::{Clock, Code, Error, Result, Signal, StreamId, Table};
 use otlake_consensus::state::{StreamRecord, StreamState};
 use otlake_consensus::{Command, Refusal};
 use otlake_log::Frame;
-use otlake_peer::Peers;
 use otlake_processor::Processor;
 use otlake_replicate::Ranges;
 use otlake_replicate::drive::{Recoverer, Sink};
 use otlake_replicate::recovery::{Recovery, RecoveryConfig};
 use tokio::sync::Mutex;
 
-use crate::claims::{Claimed, claim_rest};
+use crate::claims::{Claimed, claim_rest, who_stores};
 use crate::local::cut;
+use crate::presence::gone;
 use crate::registry::{Register, ensembles, watermark};
 use crate::services::Wires;
 
@@ -64,12 +64,14 @@ impl Recoveries {
     /// Recovers a stream as far as can be done now.
     ///
     /// # Errors
-    /// `METADATA_…`; what storing the records came to; `CLUSTER_FENCED` where another node is at it.
+    /// `METADATA_…`; what storing the records came to; `CLUSTER_FENCED` where another node is at it,
+    /// or its owner is there and writes it.
     pub(crate) async fn recover(
         &self,
         processor: &Arc<Processor>,
         stream: StreamId,
     ) -> Result<RecoveryReport> {
+        self.unheard(stream).await?;
         // One after another: they share the memory for live rows.
         let mut open = self.open.lock().await;
         let nothing_left = |stream| RecoveryReport {
@@ -106,8 +108,7 @@ impl Recoveries {
             stream,
             epoch: record.epoch,
             processor,
-            peers: &self.wires.peers,
-            others: self.wires.view.read().others(&self.register.name),
+            wires: &self.wires,
         };
         // Where the sink fails, the next try begins anew: what is live already is passed over.
         let progress = self.recoverer.run(&mut recovery, &sink, PATIENCE).await?;
@@ -135,6 +136,28 @@ impl Recoveries {
             "a stream was recovered"
         );
         Ok(report)
+    }
+
+    /// Where nobody has fenced the stream yet, waits until nobody hears its owner.
+    async fn unheard(&self, stream: StreamId) -> Result<()> {
+        // What was asked for while this node had no quorum may be long out of date.
+        let state = self.register.group.read().await?;
+        let Some(record) = state.streams.get(&stream) else {
+            return Ok(());
+        };
+        if record.state != StreamState::Open {
+            return Ok(());
+        }
+        let own = self.register.processor.upgrade();
+        let own = own.map(|processor| processor.session().stream);
+        let own = own.and_then(|stream| state.streams.get(&stream));
+        if own.is_some_and(|own| own.state != StreamState::Open) {
+            let what =
+                "others took this node for dead: it starts anew before it takes over anything";
+            return Err(Error::new(Code::ClusterFenced, what));
+        }
+        let (clock, own) = (&*self.clock, &self.register.name);
+        gone(&self.wires, clock, own, (stream, &record.owner)).await
     }
 
     /// Fences the stream for this node; none where it is sealed or forgotten.
@@ -214,8 +237,7 @@ struct Adopting<'a> {
     stream: StreamId,
     epoch: u64,
     processor: &'a Arc<Processor>,
-    peers: &'a Peers,
-    others: Vec<Arc<str>>,
+    wires: &'a Wires,
 }
 
 #[async_trait]
@@ -227,7 +249,8 @@ impl Sink for Adopting<'_> {
             return Err(Error::new(Code::LogFormat, what));
         };
         let claimed = Claimed::of(position, &record);
-        let known = claim_rest(self.peers, &self.others, self.processor, &claimed).await?;
+        let others = who_stores(self.wires, self.register);
+        let known = claim_rest(&self.wires.peers, &others, self.processor, &claimed).await?;
         let rest = cut(record.signal, &record.payload, &known);
         let has_rows = rest.is_some();
         record.payload = rest.unwrap_or_default();

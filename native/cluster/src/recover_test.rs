@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use otlake_base::{Code, Signal, Table};
+use otlake_base::{Code, FIRST_EPOCH, Signal, Table};
+use otlake_consensus::{Answer, Command};
 use otlake_replicate::Quorum;
+use tokio::time::sleep;
 
 use crate::requests::{logs, points, spans};
 use crate::testing::{LOGS_ALONE, Nodes, eventually, once};
@@ -219,12 +221,64 @@ async fn i2_i9_a_stream_is_recovered_whole_while_its_owner_runs() {
     nodes.deliver("n2", Signal::Traces, spans(10..20)).await;
     nodes.copied("n1").await;
     let stream = nodes["n1"].cluster.stream();
+    let fence = Command::FenceStream {
+        stream,
+        epoch: FIRST_EPOCH + 1,
+        by: "n3".into(),
+    };
+    let fenced = nodes["n3"].cluster.group().propose(fence).await;
+    assert!(matches!(fenced, Ok(Answer::Stream(_))), "{fenced:?}");
     nodes.owner = "n2";
     nodes.place();
     nodes.recover("n3", stream).await;
     assert_eq!(nodes.in_files("n3", Table::Spans).await, once(0..20));
     nodes.deliver("n3", Signal::Traces, spans(10..20)).await;
     assert_eq!(nodes.strong("n3", Table::Spans).await, once(0..20));
+}
+
+/// A node that was cut off takes all others for dead, and asks for their streams as soon as it reaches the
+/// metadata group again, which is before it hears of them.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i1_a_node_that_was_cut_off_takes_over_no_stream_of_nodes_that_are_well() {
+    let mut nodes = Nodes::start(Quorum::DEFAULTS).await;
+    nodes.deliver("n1", Signal::Traces, spans(0..10)).await;
+    let stream = nodes["n1"].cluster.stream();
+    // Whether it reaches the owner already, or another node that does.
+    for reaches in [true, false] {
+        nodes.mistake("n3", "n1", reaches);
+        let recovering = nodes["n3"].cluster.recover(stream);
+        let hears = async {
+            sleep(BEATS).await;
+            nodes.place();
+        };
+        let (refused, ()) = tokio::join!(recovering, hears);
+        assert_eq!(refused.expect_err("it is there").code, Code::ClusterFenced);
+        assert_eq!(nodes.state_of("n2", stream), "open");
+    }
+    nodes.deliver("n2", Signal::Traces, spans(10..20)).await;
+    assert_eq!(nodes.strong("n3", Table::Spans).await, once(0..20));
+    // One that others have taken over meanwhile does not even ask.
+    let fence = Command::FenceStream {
+        stream: nodes["n3"].cluster.stream(),
+        epoch: FIRST_EPOCH + 1,
+        by: "n2".into(),
+    };
+    let fenced = nodes["n2"].cluster.group().propose(fence).await;
+    assert!(matches!(fenced, Ok(Answer::Stream(_))), "{fenced:?}");
+    nodes.mistake("n3", "n1", true);
+    let refused = nodes["n3"].cluster.recover(stream).await;
+    assert_eq!(refused.expect_err("it is fenced").code, Code::ClusterFenced);
+    nodes.vanish("n3").await;
+    nodes.come_back("n3").await;
+    // What the members go on to take for dead is, whatever still answers there.
+    nodes.owner = "n2";
+    nodes.place();
+    for name in ["n2", "n3"] {
+        nodes.mistake(name, "n1", true);
+    }
+    let report = nodes.recover("n3", stream).await;
+    assert!(report.records >= 2, "{report:?}");
+    assert_eq!(nodes.in_files("n3", Table::Spans).await, once(0..20));
 }
 
 /// What never had its quorum is in its owner's log alone, and is not kept of the stream. Its owner has

@@ -81,6 +81,10 @@ impl drive::Outgoing for Sending {
     async fn send(&mut self, message: Bytes) -> Result<()> {
         self.0.send(message).await
     }
+
+    async fn send_parts(&mut self, parts: Vec<Bytes>) -> Result<()> {
+        self.0.send_parts(parts).await
+    }
 }
 
 struct Receiving(Incoming);

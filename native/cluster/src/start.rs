@@ -14,7 +14,7 @@ use otlake_reads::{Patience, Reads};
 use otlake_receive::Ingest;
 use otlake_replicate::drive::{Recoverer, ReplicaService, Replicator, ReplicatorConfig};
 use otlake_replicate::journal::JournalConfig;
-use otlake_route::{Gateway, INGEST, IngestService};
+use otlake_route::{Gateway, INGEST, IngestService, SLICES};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
@@ -25,9 +25,11 @@ use crate::config::ClusterConfig;
 use crate::copies::Copies;
 use crate::local::Local;
 use crate::moved::{Moved, STORED, Stored};
+use crate::presence::{PRESENCE, Presence};
 use crate::recover::Recoveries;
 use crate::registry::{Register, was_kept};
 use crate::services::{LIVE, Lives, REPLICA, REPLICATE, Replicas, Wires};
+use crate::view::ClusterView;
 
 /// How soon a table is opened anew again that could not be.
 const REOPEN_EVERY: Duration = Duration::from_millis(250);
@@ -64,7 +66,9 @@ impl Cluster {
         let local = Local::among(Arc::clone(&processor), Arc::clone(&moved));
         let local: Arc<dyn Ingest> = Arc::new(local);
         let mut services = Services::new();
-        services.register(INGEST, IngestService::new(Arc::clone(&local)));
+        let ingest = IngestService::new(Arc::clone(&local));
+        services.register(INGEST, Arc::clone(&ingest) as _);
+        services.register_stream(SLICES, ingest);
         doors.register(&mut services);
         services.register(REPLICA, Arc::new(Replicas(Arc::clone(&replicas))));
         services.register_stream(REPLICATE, Arc::new(Replicas(Arc::clone(&replicas))));
@@ -72,7 +76,18 @@ impl Cluster {
         services.register(CLAIM, Arc::new(Claims(Arc::downgrade(&processor))));
         let hand_overs = Arc::new(HandOvers::default());
         services.register(COMMIT, Arc::clone(&hand_overs) as _);
-        services.register(STORED, Arc::new(Stored(Arc::downgrade(&processor))));
+        let stored = Stored {
+            processor: Arc::downgrade(&processor),
+            moved: Arc::clone(&moved),
+        };
+        services.register(STORED, Arc::new(stored));
+        let view: Arc<RwLock<Arc<ClusterView>>> = Arc::default();
+        let presence = Presence {
+            name: Arc::clone(&config.name),
+            view: Arc::clone(&view),
+            processor: Arc::downgrade(&processor),
+        };
+        services.register(PRESENCE, Arc::new(presence));
         for (name, service) in offered {
             services.register_stream(name, service);
         }
@@ -94,7 +109,7 @@ impl Cluster {
         moved.over(&peers);
         let wires = Wires {
             peers: Arc::clone(&peers),
-            view: Arc::new(RwLock::default()),
+            view,
         };
         let metadata = MetadataConfig::new(Arc::clone(&config.name), config.metadata_dir());
         let group = MetadataGroup::start(
@@ -116,7 +131,7 @@ impl Cluster {
             files.join(FilesLink {
                 name: Arc::clone(&config.name),
                 wire: Arc::new(wires.clone()),
-                group: Arc::clone(&group),
+                group: group.clone(),
                 copies: [Signal::Traces, Signal::Metrics, Signal::Logs]
                     .map(|signal| config.quorums.copies(signal)),
                 allow_degraded: config.allow_degraded,

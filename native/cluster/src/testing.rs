@@ -205,36 +205,53 @@ impl Nodes {
     /// Tells every node who is there and who owns what.
     pub(crate) fn place(&self) {
         for (name, node) in &self.running {
-            let reaches = |other: &str| {
-                other == *name || !(self.parted.contains(name) || self.parted.contains(other))
-            };
-            let members = NODES.map(|other| {
-                let is_reached = self.running.contains_key(other) && reaches(other);
-                ViewMember {
-                    name: other.into(),
-                    address: match is_reached {
-                        true => self.addresses[other],
-                        false => nowhere(),
-                    },
-                    alive: is_reached || self.unaware.contains(name),
-                    queries: true,
-                }
-            });
-            let others = members
-                .iter()
-                .filter(|member| member.alive && *member.name != **name);
-            let others: Vec<Arc<str>> = others.map(|member| Arc::clone(&member.name)).collect();
-            let owner: Arc<str> = self.owner.into();
-            let view = ClusterView {
-                followers: [others.clone(), others.clone(), others],
-                owners: SHARDS.map(|shards| vec![Arc::clone(&owner); shards]),
-                voters: NODES.map(Arc::from).into(),
-                members: members.into(),
-                rules: Vec::new(),
-                files: Vec::new(),
-            };
-            node.cluster.place(view).expect("a view");
+            node.cluster.place(self.view(name)).expect("a view");
         }
+    }
+
+    /// Who is there and who owns what, as a node sees it.
+    fn view(&self, name: &str) -> ClusterView {
+        let reaches = |other: &str| {
+            other == name || !(self.parted.contains(name) || self.parted.contains(other))
+        };
+        let members = NODES.map(|other| {
+            let is_reached = self.running.contains_key(other) && reaches(other);
+            ViewMember {
+                name: other.into(),
+                address: match is_reached {
+                    true => self.addresses[other],
+                    false => nowhere(),
+                },
+                alive: is_reached || self.unaware.contains(name),
+                queries: true,
+            }
+        });
+        let others = members
+            .iter()
+            .filter(|member| member.alive && *member.name != *name);
+        let others: Vec<Arc<str>> = others.map(|member| Arc::clone(&member.name)).collect();
+        let owner: Arc<str> = self.owner.into();
+        ClusterView {
+            followers: [others.clone(), others.clone(), others],
+            owners: SHARDS.map(|shards| vec![Arc::clone(&owner); shards]),
+            voters: NODES.map(Arc::from).into(),
+            members: members.into(),
+            rules: Vec::new(),
+            files: Vec::new(),
+        }
+    }
+
+    /// Has a node take another for dead that runs, whether it reaches it or not, until `place`.
+    pub(crate) fn mistake(&self, name: &str, other: &str, reaches: bool) {
+        let mut view = self.view(name);
+        let members = view.members.iter_mut();
+        for member in members.filter(|member| *member.name == *other) {
+            member.alive = false;
+            if !reaches {
+                member.address = nowhere();
+            }
+        }
+        self[name].cluster.place(view).expect("a view");
     }
 
     /// Ends a node as a crash does, and has the others know.

@@ -7,6 +7,9 @@ use otlake_base::{Code, Error, Result};
 
 use crate::command::check_name;
 
+/// The shortest tick of Paxos's clock; times that are no multiples of it are rounded up.
+const MIN_TICK_MS: u64 = 10;
+
 /// When what happens. The defaults are those of `otlake.yaml`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timing {
@@ -53,6 +56,16 @@ impl Timing {
     /// By how much followers differ in it.
     pub(crate) fn spread_ms(&self) -> u64 {
         self.election_ms
+    }
+
+    /// The ticks of Paxos's clock, in milliseconds: as long as all its times can be told in. Each tick
+    /// wakes a thread, on nodes that have nothing to do, too.
+    pub(crate) fn tick_ms(&self) -> u64 {
+        let (mut tick, mut rest) = (self.paxos_timeout_ms, self.paxos_retry_ms);
+        while rest > 0 {
+            (tick, rest) = (rest, tick % rest);
+        }
+        tick.max(MIN_TICK_MS)
     }
 
     pub(crate) fn check(&self) -> Result<()> {

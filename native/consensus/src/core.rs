@@ -18,7 +18,7 @@ use crate::raft::log::LogStore;
 use crate::raft::machine::Machine;
 use crate::raft::members::Wishes;
 use crate::raft::network::Link;
-use crate::raft::types::{Identity, NodeId, Raft, RaftMetrics, Vote, unavailable};
+use crate::raft::types::{Identity, Member, NodeId, Raft, RaftMetrics, Vote, unavailable};
 use crate::writer::Writer;
 
 use std::collections::BTreeMap;
@@ -68,6 +68,28 @@ impl Core {
     pub(crate) fn leads(&self) -> bool {
         let metrics = self.raft_metrics.borrow();
         metrics.state == ServerState::Leader && metrics.running_state.is_ok()
+    }
+
+    /// Who leads, as far as this node knows.
+    pub(crate) fn leader(&self) -> Option<Member> {
+        let metrics = self.raft_metrics.borrow();
+        let leader = metrics.current_leader?;
+        let members = metrics.membership_config.membership();
+        members.get_node(&leader).cloned()
+    }
+
+    /// The member that comes `turn`s after the first, of those that are neither this node nor lead.
+    pub(crate) fn other(&self, turn: usize) -> Option<Member> {
+        let metrics = self.raft_metrics.borrow();
+        let members = metrics.membership_config.membership().nodes();
+        let others: Vec<&Member> = members
+            .filter(|(id, member)| {
+                metrics.current_leader != Some(**id) && member.name != self.identity.name
+            })
+            .map(|(_, member)| member)
+            .collect();
+        let turn = turn.checked_rem(others.len())?;
+        others.get(turn).map(|member| (*member).clone())
     }
 
     /// Whether a majority answered this leader lately.

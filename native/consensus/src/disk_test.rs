@@ -12,7 +12,7 @@ use crate::group::MetadataGroup;
 use crate::part::Opener;
 use crate::store::Store;
 use crate::store_test::Disk;
-use crate::testing::{MemoryNetwork, eventually};
+use crate::testing::{MemoryNetwork, answered, eventually};
 
 fn set(value: u64) -> Command {
     Command::Configure {
@@ -41,8 +41,9 @@ async fn a_full_disk_refuses_retryably_and_the_group_goes_on_alone_when_there_is
     .await
     .unwrap();
     group.bootstrap().await.unwrap();
-    group.propose(set(1)).await.unwrap();
-    let token = group.agreement().lock("l", "a", 600_000).await.unwrap();
+    let port = group.agreement();
+    answered("a proposal", || group.propose(set(1))).await;
+    let token = answered("a lock", || port.lock("l", "a", 600_000)).await;
     let mut states = group.watch();
     disk.fill(true);
     let error = group.propose(set(2)).await.unwrap_err();
@@ -50,23 +51,15 @@ async fn a_full_disk_refuses_retryably_and_the_group_goes_on_alone_when_there_is
     // What it has is still read here.
     assert_eq!(&*group.local().settings["k"].value, "1");
     eventually("the failure is told", || group.status().failure.is_some()).await;
+    // It is tried again meanwhile.
     tokio::time::sleep(Duration::from_secs(2)).await;
     disk.fill(false);
     eventually("it runs again", || group.status().failure.is_none()).await;
-    let again = tokio::time::timeout(Duration::from_secs(20), async {
-        while group.propose(set(3)).await.is_err() {}
-    });
-    again.await.expect("the group goes on");
-    assert_eq!(&*group.read().await.unwrap().settings["k"].value, "3");
-    assert!(
-        group
-            .agreement()
-            .read()
-            .await
-            .unwrap()
-            .locks
-            .is_held("l", token)
-    );
+    answered("the group goes on", || group.propose(set(3))).await;
+    let state = answered("a read", || group.read()).await;
+    assert_eq!(&*state.settings["k"].value, "3");
+    let agreed = answered("a read of locks", || port.read()).await;
+    assert!(agreed.locks.is_held("l", token));
     // Who watched before watches on.
     let seen = states.wait_for(|state| &*state.settings["k"].value == "3");
     assert!(seen.await.is_ok());

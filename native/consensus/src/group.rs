@@ -14,11 +14,13 @@ use crate::command::{Answer, Command, Proposal, check_name};
 use crate::config::MetadataConfig;
 use crate::core::Core;
 use crate::door::Doors;
-use crate::limits::{MAX_MEMBERS, MAX_PENDING, REOPEN_FIRST, REOPEN_LAST, RETRY_FIRST, RETRY_LAST};
+use crate::limits::{
+    ATTEMPT, MAX_MEMBERS, MAX_PENDING, REOPEN_FIRST, REOPEN_LAST, RETRY_FIRST, RETRY_LAST,
+};
 use crate::part::{Opener, Part, Start};
 use crate::paxos::Port;
 use crate::raft::members::Wishes;
-use crate::raft::network::{PROPOSE, READ};
+use crate::raft::network::{PROPOSE, READ, RELAY};
 use crate::raft::types::{Member, unavailable};
 use crate::session::Proposer;
 use crate::state::State;
@@ -26,8 +28,6 @@ use crate::status::Status;
 use crate::store::Store;
 use crate::wire::Wire;
 
-/// How long one attempt at the leader may take before its place is looked up again.
-const ATTEMPT: Duration = Duration::from_secs(1);
 /// How often it is looked whether this node's part still runs.
 const WATCH: Duration = Duration::from_millis(250);
 
@@ -129,22 +129,20 @@ impl MetadataGroup {
         let counters = &self.start.metrics.metadata;
         let open = self.proposer.open();
         let result = self
-            .retried(|part, leader| {
+            .retried(Relays::Allowed, |part, way| {
                 let proposal = Proposal {
                     number: open.number(),
                     command: command.clone(),
                 };
                 let core = Arc::clone(&part.core);
                 inside(part, async move {
-                    let mut answers = match leader {
-                        None => core.lead.propose(vec![proposal]).await?,
-                        Some(leader) => {
-                            core.link
-                                .call(&leader, PROPOSE, &[proposal], &[], ATTEMPT)
-                                .await?
-                        }
+                    let link = &core.link;
+                    let answers: Result<Vec<Answer>> = match way {
+                        Way::Here => core.lead.propose(vec![proposal]).await,
+                        Way::Leader(to) => link.call(&to, PROPOSE, &[proposal], &[], ATTEMPT).await,
+                        Way::Through(to) => link.call(&to, RELAY, &[proposal], &[], ATTEMPT).await,
                     };
-                    answers
+                    answers?
                         .pop()
                         .ok_or_else(|| unavailable("the leader gave no answer"))
                 })
@@ -165,12 +163,15 @@ impl MetadataGroup {
     /// `METADATA_UNAVAILABLE` where no leader answered in time.
     pub async fn read(&self) -> Result<Arc<State>> {
         self.start.metrics.metadata.reads.inc();
-        self.retried(|part, leader| {
+        // Who does not reach the leader does not get the entry that it would have to wait for.
+        self.retried(Relays::None, |part, way| {
             let core = Arc::clone(&part.core);
             inside(part, async move {
-                let index: u64 = match leader {
-                    None => core.lead.read_index().await?,
-                    Some(leader) => core.link.call(&leader, READ, &(), &[], ATTEMPT).await?,
+                let index: u64 = match way {
+                    Way::Here => core.lead.read_index().await?,
+                    Way::Leader(to) | Way::Through(to) => {
+                        core.link.call(&to, READ, &(), &[], ATTEMPT).await?
+                    }
                 };
                 let mut states = core.machine.watch();
                 let state = states.wait_for(|state| state.applied >= index).await;
@@ -316,20 +317,23 @@ impl MetadataGroup {
         None
     }
 
-    /// Tries something at the leader (`None`: this node) until it succeeds or the time is over.
-    async fn retried<T, F>(&self, attempt: impl Fn(Arc<Part>, Option<Member>) -> F) -> Result<T>
+    /// Tries something at the leader until it succeeds or the time is over; in every second attempt, and
+    /// where no leader is known, through another member: one that this node reaches may reach the leader.
+    async fn retried<T, F>(
+        &self,
+        relays: Relays,
+        attempt: impl Fn(Arc<Part>, Way) -> F,
+    ) -> Result<T>
     where
         F: Future<Output = Result<T>>,
     {
         let mut last = unavailable("no leader of the metadata group is known");
         let tried = async {
             let mut pause = RETRY_FIRST;
-            loop {
+            for turn in 0.. {
                 let part = self.part()?;
-                if let Some(leader) = leader(&part.core) {
-                    let own = leader.name == part.core.identity.name;
-                    let attempt = attempt(part, (!own).then_some(leader));
-                    match tokio::time::timeout(ATTEMPT, attempt).await {
+                if let Some(way) = Way::to_leader(&part.core, relays, turn) {
+                    match tokio::time::timeout(ATTEMPT, attempt(part, way)).await {
                         Ok(Ok(done)) => return Ok(done),
                         Ok(Err(error)) if lasting(&error) => return Err(error),
                         Ok(Err(error)) => last = error,
@@ -339,11 +343,40 @@ impl MetadataGroup {
                 tokio::time::sleep(pause).await;
                 pause = (pause * 2).min(RETRY_LAST);
             }
+            unreachable!("turns do not end")
         };
         let limit = Duration::from_millis(self.start.config.timing.request_ms);
         match tokio::time::timeout(limit, tried).await {
             Ok(result) => result,
             Err(_) => Err(unavailable(last)),
+        }
+    }
+}
+
+/// Whether a member that is not the leader may hand something on to it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Relays {
+    None,
+    Allowed,
+}
+
+/// How to get to the leader.
+enum Way {
+    /// This node leads.
+    Here,
+    Leader(Member),
+    /// A member that may reach it.
+    Through(Member),
+}
+
+impl Way {
+    fn to_leader(core: &Core, relays: Relays, turn: usize) -> Option<Way> {
+        let leader = core.leader();
+        let is_direct = turn.is_multiple_of(2) && leader.is_some();
+        match leader {
+            Some(leader) if leader.name == core.identity.name => Some(Way::Here),
+            _ if relays == Relays::Allowed && !is_direct => core.other(turn / 2).map(Way::Through),
+            leader => leader.map(Way::Leader),
         }
     }
 }
@@ -354,16 +387,6 @@ async fn inside<T: Send + 'static>(
     work: impl Future<Output = Result<T>> + Send + 'static,
 ) -> Result<T> {
     part.inside(work).await
-}
-
-fn leader(core: &Core) -> Option<Member> {
-    let metrics = core.raft_metrics.borrow();
-    let leader = metrics.current_leader?;
-    metrics
-        .membership_config
-        .membership()
-        .get_node(&leader)
-        .cloned()
 }
 
 /// Whether trying again cannot help.

@@ -1,5 +1,4 @@
 use std::sync::Arc;
-use std::time::Duration;
 
 use otlake_base::{Code, StreamId};
 
@@ -48,7 +47,7 @@ async fn what_was_answered_is_there_after_the_leader_is_gone_and_after_all_start
     let mut nodes = Nodes::new(folder.path(), 2);
     nodes.found(&["a", "b", "c"]).await;
     nodes.running["a"].propose(configure("k", 1)).await.unwrap();
-    let leader = nodes.leader().unwrap();
+    let leader = nodes.led().await;
     nodes.stop(&leader).await;
     let other = Arc::clone(nodes.running.values().next().unwrap());
     other.propose(configure("k", 2)).await.unwrap();
@@ -64,10 +63,38 @@ async fn what_was_answered_is_there_after_the_leader_is_gone_and_after_all_start
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_does_not_reach_the_leader_proposes_through_one_that_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut nodes = Nodes::new(folder.path(), 4);
+    nodes.found(&["a", "b", "c"]).await;
+    nodes.running["a"].propose(configure("k", 0)).await.unwrap();
+    let leader = nodes.led().await;
+    let apart = nodes.running.keys().find(|name| **name != leader).unwrap();
+    let apart = Arc::clone(apart);
+    nodes
+        .network
+        .part(&[Arc::clone(&leader)], &[Arc::clone(&apart)]);
+    for number in 1..=5 {
+        let answer = nodes.running[&apart].propose(configure("k", number)).await;
+        assert!(
+            matches!(answer, Ok(Answer::Configured { .. })),
+            "{answer:?}"
+        );
+        let state = nodes.running[&leader].read().await.unwrap();
+        assert_eq!(&*state.settings["k"].value, number.to_string());
+    }
+    nodes.network.heal();
+    let state = nodes.running[&apart].read().await.unwrap();
+    assert_eq!(&*state.settings["k"].value, "5");
+    nodes.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_alone_is_a_group_and_is_so_again_after_a_start() {
     let folder = tempfile::tempdir().unwrap();
     let mut nodes = Nodes::new(folder.path(), 3);
     let group = nodes.start("a").await.unwrap();
+    let usual = nodes.timing;
     nodes.timing.request_ms = 500;
     let error = nodes
         .start("b")
@@ -77,6 +104,7 @@ async fn a_node_alone_is_a_group_and_is_so_again_after_a_start() {
         .await
         .unwrap_err();
     assert_eq!(error.code, Code::MetadataUnavailable);
+    nodes.timing = usual;
     group.bootstrap().await.unwrap();
     group.bootstrap().await.unwrap();
     group.propose(configure("k", 1)).await.unwrap();
@@ -97,7 +125,7 @@ async fn what_expires_does_so_by_the_groups_time() {
     let acquire = |holder: &str| Command::AcquireLease {
         name: "spans".to_owned(),
         holder: holder.to_owned(),
-        ttl_ms: 700,
+        ttl_ms: 3_600_000,
     };
     let Answer::Leased { token, .. } = nodes.running["a"].propose(acquire("a")).await.unwrap()
     else {
@@ -105,10 +133,17 @@ async fn what_expires_does_so_by_the_groups_time() {
     };
     let refused = nodes.running["b"].propose(acquire("b")).await.unwrap();
     assert!(matches!(refused, Answer::Refused(_)), "{refused:?}");
+    // From here on it is held for a moment only.
+    let renew = Command::RenewLease {
+        name: "spans".to_owned(),
+        token,
+        ttl_ms: 700,
+    };
+    let renewed = nodes.running["a"].propose(renew).await.unwrap();
+    assert!(!matches!(renewed, Answer::Refused(_)), "{renewed:?}");
     let group = Arc::clone(&nodes.running["c"]);
     eventually("the lease expires", || group.local().leases.held.is_empty()).await;
     let again = nodes.running["b"].propose(acquire("b")).await.unwrap();
     assert!(matches!(again, Answer::Leased { token: next, .. } if next > token));
-    tokio::time::sleep(Duration::from_millis(1)).await;
     nodes.close().await;
 }

@@ -63,6 +63,8 @@ pub const STORE_CACHE_BYTES: usize = 8 * 1024 * 1024;
 pub const CAUGHT_UP_ENTRIES: u64 = 64;
 /// How long a leader whose disk does not answer may hold others back from electing another.
 pub const LEADER_STALL: Duration = Duration::from_millis(1000);
+/// How long one attempt at the leader may take before its place is looked up again.
+pub const ATTEMPT: Duration = Duration::from_secs(1);
 /// The first pause before a proposal or a read is tried again.
 pub const RETRY_FIRST: Duration = Duration::from_millis(20);
 /// The longest such pause.

@@ -7,6 +7,7 @@ use otlake_base::Code;
 use crate::command::Command;
 use crate::config::MetadataConfig;
 use crate::testing::{Nodes, eventually};
+use crate::wire::RAFT;
 
 fn set(key: u64, value: u64) -> Command {
     Command::Configure {
@@ -49,10 +50,13 @@ async fn members_change_under_load_without_a_lost_or_doubled_answer() {
         nodes.vote(voters, &all).await;
     }
     nodes.vote(&["a", "b", "e"], &["a", "b", "e"]).await;
+    eventually("more were acknowledged than there are keys", || {
+        acknowledged.load(Ordering::Relaxed) > 50
+    })
+    .await;
     going.store(false, Ordering::Relaxed);
     writer.await.unwrap();
     let last = acknowledged.load(Ordering::Relaxed);
-    assert!(last > 20, "{last} were acknowledged");
     for name in ["a", "b", "e"] {
         let state = nodes.running[name].read().await.unwrap();
         for value in last.saturating_sub(49).max(1)..=last {
@@ -112,8 +116,10 @@ async fn snapshots_are_made_and_the_log_is_cut_by_time() {
     for value in 0..100 {
         group.propose(set(1, value)).await.unwrap();
     }
-    eventually("the log is cut", || group.log_length() < 10).await;
-    assert!(group.status().snapshot >= 100);
+    eventually("the log is cut up to a snapshot of all", || {
+        group.status().snapshot >= 100 && group.log_length() < 10
+    })
+    .await;
     nodes.stop("a").await;
     let group = nodes.start("a").await.unwrap();
     assert_eq!(&*group.read().await.unwrap().settings["k1"].value, "99");
@@ -204,8 +210,10 @@ async fn a_node_of_another_group_is_refused_and_said_so() {
 async fn a_node_that_nobody_hears_does_not_depose_the_leader_when_it_is_heard_again() {
     let folder = tempfile::tempdir().unwrap();
     let mut nodes = Nodes::new(folder.path(), 10);
+    // Longer than a busy machine has the leader stand still: it is not deposed for that.
+    nodes.timing.election_ms = 1_000;
     nodes.found(&["a", "b", "c"]).await;
-    let leader = nodes.leader().unwrap();
+    let leader = nodes.led().await;
     let lost: Arc<str> = ["a", "b", "c"]
         .into_iter()
         .find(|name| **name != *leader)
@@ -219,7 +227,10 @@ async fn a_node_that_nobody_hears_does_not_depose_the_leader_when_it_is_heard_ag
         .collect();
     let term = nodes.running[&leader].status().term;
     nodes.network.part(std::slice::from_ref(&lost), &others);
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    eventually("it asks both others again and again to vote for it", || {
+        nodes.network.lost(&lost, RAFT) >= 4
+    })
+    .await;
     nodes.network.heal();
     nodes.running[&lost].propose(set(1, 1)).await.unwrap();
     let status = nodes.running[&leader].status();

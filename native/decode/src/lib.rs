@@ -40,7 +40,7 @@ mod plain;
 mod rejections;
 mod request;
 pub mod schema;
-mod series;
+pub mod series;
 pub mod slice;
 mod span_parts;
 mod spans;
@@ -49,6 +49,8 @@ mod usual;
 mod wire;
 mod zeros;
 
+#[cfg(test)]
+mod cost_test;
 #[cfg(test)]
 mod cut_test;
 #[cfg(test)]
@@ -59,6 +61,8 @@ mod decode_test;
 mod flags_test;
 #[cfg(test)]
 mod limits_test;
+#[cfg(test)]
+mod parts_test;
 #[cfg(test)]
 mod reasons_test;
 #[cfg(test)]
@@ -76,6 +80,7 @@ mod wire_test;
 
 pub use decode::{Decoded, Tables, decode, decode_received};
 pub use json::base64;
+pub use json_text::{write_double, write_int, write_text};
 pub use logged::{as_received, replay, to_log};
 pub use rejections::{ByReason, Rejections, message};
 pub use zeros::own_bytes;

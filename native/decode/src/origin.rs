@@ -111,8 +111,7 @@ impl Origin {
         self.scope_name = arena.optional(name);
         self.scope_version = arena.optional(version);
         self.scope_schema_url = arena.optional(schema_url);
-        hash.add(name.as_bytes());
-        hash.add(&[&[0], version.as_bytes()].concat());
+        hash.add_scope(name, version);
         self.scope_hash = hash.value();
         Ok(self)
     }

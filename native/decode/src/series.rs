@@ -8,10 +8,18 @@ use xxhash_rust::xxh3::xxh3_64;
 pub struct Unordered(u64);
 
 impl Unordered {
+    /// Adds a member: of attributes, `"key":value` as it stands in their JSON text.
     pub fn add(&mut self, member: &[u8]) {
         self.0 = self.0.wrapping_add(xxh3_64(member));
     }
 
+    /// Adds what a scope has beside its attributes.
+    pub fn add_scope(&mut self, name: &str, version: &str) {
+        self.add(name.as_bytes());
+        self.add(&[&[0], version.as_bytes()].concat());
+    }
+
+    /// The hash.
     pub fn value(self) -> u64 {
         self.0
     }

@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 
 /// The entries of the object `json`, as raw key and raw value; none where it is no object.
-pub(crate) fn entries(json: &str) -> Entries<'_> {
+pub fn entries(json: &str) -> Entries<'_> {
     let rest = json.strip_prefix('{').unwrap_or("");
     Entries { rest }
 }
 
 /// See [`entries`].
-pub(crate) struct Entries<'a> {
+pub struct Entries<'a> {
     rest: &'a str,
 }
 
@@ -73,7 +73,7 @@ fn value_end(json: &str) -> Option<usize> {
 
 /// A value as a label: a text's content, anything else as it is written; none for null and for a
 /// text without content.
-pub(crate) fn label(value: &str) -> Option<Cow<'_, str>> {
+pub fn label(value: &str) -> Option<Cow<'_, str>> {
     match value.as_bytes().first()? {
         b'"' => {
             let inner = value.get(1..value.len() - 1)?;

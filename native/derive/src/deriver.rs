@@ -89,11 +89,11 @@ impl Deriver {
             return Ok(prepared);
         }
         let peers = &self.config.peer_attributes;
-        let rows = prepared
-            .batches
-            .iter()
-            .filter_map(|batch| Some((batch.rows.as_ref()?, &batch.tenant, batch.position)));
-        let found = find_all(rows, peers)?;
+        let spans = prepared.batches.iter().flat_map(|batch| {
+            let spans = batch.spans.iter();
+            spans.map(|(tenant, rows)| (rows, tenant, batch.position))
+        });
+        let found = find_all(spans, peers)?;
         prepared.edges = found.edges;
         let mut halves: HashMap<Position, Vec<Half>> = HashMap::new();
         for half in found.halves {
@@ -173,10 +173,10 @@ impl Deriver {
         let now = self.clock.monotonic();
         let mut adding = Adding::new(&self.config, &mut state.limiter, now);
         if self.config.span_metrics {
-            for (batch, is_lacking) in prepared.batches.iter().zip(batches) {
-                if let (Some(rows), true) = (&batch.rows, *is_lacking) {
-                    adding.spans(&Spans::of(rows)?, &batch.tenant);
-                }
+            let lacking = prepared.batches.iter().zip(batches);
+            let lacking = lacking.filter(|(_, is_lacking)| **is_lacking);
+            for (tenant, rows) in lacking.flat_map(|(batch, _)| &batch.spans) {
+                adding.spans(&Spans::of(rows)?, tenant);
             }
         }
         for (edge, is_lacking) in prepared.edges.iter().zip(edges) {

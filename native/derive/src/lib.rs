@@ -34,7 +34,7 @@
 //! - `totals`: spans and edges to sums, by series and interval.
 //! - `waiting`: halves that wait for the other.
 
-mod attribute;
+pub mod attribute;
 mod config;
 mod deriver;
 mod edge;

@@ -14,10 +14,9 @@ use crate::totals::Totals;
 pub struct SpanBatch {
     /// The record's name.
     pub position: Position,
-    /// Whose spans they are.
-    pub tenant: Arc<str>,
-    /// Rows of the table `spans`; none where there are none, or the node has no use for them.
-    pub rows: Option<RecordBatch>,
+    /// Rows of the table `spans`, by whose they are, each tenant once; empty where there are none, or
+    /// the node has no use for them.
+    pub spans: Vec<(Arc<str>, RecordBatch)>,
     /// What they take in memory.
     pub bytes: usize,
 }
@@ -100,7 +99,7 @@ impl Prepared {
         let counted = |stream: StreamId| upto(watermarks, stream.counted());
         let settled = |stream: StreamId| upto(watermarks, stream.settled());
         let of_batch = |batch: &SpanBatch| {
-            batch.rows.is_some() && batch.position.sequence > counted(batch.position.stream)
+            !batch.spans.is_empty() && batch.position.sequence > counted(batch.position.stream)
         };
         let of_edge = |edge: &Edge| edge.is_due(counted, settled);
         Lacking {

@@ -204,6 +204,16 @@ pub(crate) fn read(table: Table, batches: &[RecordBatch]) -> BTreeMap<Series, Va
     series
 }
 
+/// The spans of one record, all of them a tenant's.
+fn batch(position: Position, tenant: &Arc<str>, spans: &[Plain]) -> SpanBatch {
+    let rows = rows(spans, tenant).into_iter();
+    SpanBatch {
+        position,
+        spans: rows.map(|rows| (Arc::clone(tenant), rows)).collect(),
+        bytes: 1,
+    }
+}
+
 /// Where a flush ends before its end.
 pub(crate) const STEPS: u64 = 5;
 
@@ -246,14 +256,8 @@ impl Node {
             stream: self.stream,
             sequence: self.sequence,
         };
-        let rows = rows(&spans, tenant);
         let tenant: Arc<str> = tenant.into();
-        self.live.push(SpanBatch {
-            position,
-            tenant: Arc::clone(&tenant),
-            rows,
-            bytes: 1,
-        });
+        self.live.push(batch(position, &tenant, &spans));
         self.log.push((position, tenant, spans));
     }
 
@@ -322,12 +326,8 @@ impl Node {
         self.deriver = Deriver::new(self.config.clone(), clock, Arc::new(Metrics::strict()));
         self.stream = StreamId(self.stream.0 + 1);
         self.sequence = 0;
-        let of_log = self.log.iter().map(|(position, tenant, spans)| SpanBatch {
-            position: *position,
-            tenant: Arc::clone(tenant),
-            rows: rows(spans, tenant),
-            bytes: 1,
-        });
+        let of_log = self.log.iter();
+        let of_log = of_log.map(|(position, tenant, spans)| batch(*position, tenant, spans));
         self.live = of_log.collect();
     }
 

@@ -14,7 +14,7 @@ use otlake_base::limits::FILES_REPAIRS;
 use otlake_base::limits::{FILES_CHUNK_BYTES, FILES_INLINE_BYTES, FILES_REPAIR_BYTES_PER_SECOND};
 use otlake_base::{Code, Error, Result};
 
-use crate::files::{Files, FilesLink, blocking, disk_failed, unexpected};
+use crate::files::{Files, FilesLink, disk_failed, unexpected};
 use crate::sheet::Sheet;
 use crate::shelf::Writing;
 use crate::wire::{Answer, Request, What};
@@ -98,7 +98,7 @@ impl Files {
         F: Future<Output = (Arc<str>, Result<()>)> + Send + 'static,
     {
         let (files, key) = (Arc::downgrade(self), key.to_owned());
-        tokio::spawn(async move {
+        self.runtime.spawn(Box::pin(async move {
             let mut made = 0;
             while let Some((_, taken)) = under_way.next().await {
                 made += usize::from(taken.is_ok());
@@ -108,7 +108,7 @@ impl Files {
             {
                 files.lacking.lock().insert(key);
             }
-        });
+        }));
     }
 
     /// The bytes of a file that go with the question whether a node takes it.
@@ -126,7 +126,8 @@ impl Files {
     ) -> Result<Writing> {
         let purpose = if is_repair { "repair" } else { "read" };
         let (shelf, folder) = (Arc::clone(&self.shelf), Self::folder_of(what).to_owned());
-        let mut writing = blocking(move || shelf.begin(&folder))
+        let mut writing = self
+            .blocking(move || shelf.begin(&folder))
             .await
             .map_err(disk_failed)?;
         while writing.bytes() < sheet.bytes {
@@ -142,14 +143,9 @@ impl Files {
                 true => repair_time(bytes.len() as u64),
                 false => Duration::ZERO,
             };
-            writing = blocking(move || {
-                writing.write(&bytes)?;
-                Ok(writing)
-            })
-            .await
-            .map_err(disk_failed)?;
+            writing = self.appended(writing, bytes).await?;
             if !pause.is_zero() {
-                tokio::time::sleep(pause).await;
+                self.runtime.sleep(pause).await;
             }
         }
         self.finished(writing, (what, sheet)).await
@@ -158,16 +154,10 @@ impl Files {
     /// Syncs what was written, which has to be what its sheet says.
     pub(crate) async fn finished(
         &self,
-        mut writing: Writing,
+        writing: Writing,
         (what, sheet): (&What, &Arc<Sheet>),
     ) -> Result<Writing> {
-        let modified = sheet.modified_unix_nano;
-        let (writing, is) = blocking(move || {
-            let is = writing.finish(modified)?;
-            Ok((writing, is))
-        })
-        .await
-        .map_err(disk_failed)?;
+        let (writing, is) = self.synced(writing, sheet.modified_unix_nano).await?;
         match is == *sheet {
             true => Ok(writing),
             false => {

@@ -1,33 +1,38 @@
 //! The handle: this node's copies, and its ways to those of others.
 
 use std::any::Any;
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::io;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::{AbortHandle, BoxFuture, abortable};
+use object_store::ObjectStore;
 use otlake_base::disk::{Disk, create_durably};
 use otlake_base::limits::FILES_DELETED;
 use otlake_base::{Clock, Code, Error, Metrics, Result, Table};
 use otlake_bucket::{Address, Bucket};
-use otlake_consensus::{MetadataGroup, Wire};
+use otlake_consensus::Wire;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, Semaphore, watch};
-use tokio::task::JoinHandle;
 
+use crate::group::Group;
 use crate::names::{in_log, split};
 use crate::placement::FilesView;
 use crate::repair::{self, Waiting};
+use crate::runtime::{self, Runtime, TokioRuntime};
 use crate::sheet::Sheet;
-use crate::shelf::Shelf;
+use crate::shelf::{Shelf, Writing};
 use crate::store::Store;
 use crate::wire::{Answer, FILES, Request, What, checked, decode, encode};
 
 /// The folder of copies, in the data folder.
-const FOLDER: &str = "files";
+pub(crate) const FOLDER: &str = "files";
+/// The file in it that says whose it is.
+pub(crate) const LOCK: &str = "LOCK";
 /// Nodes that have a file of a table whose signal has fewer copies: below two, a lost disk is lost
 /// rows.
 const LEAST_COPIES: usize = 2;
@@ -70,7 +75,7 @@ pub struct FilesLink {
     /// The ways to other nodes.
     pub wire: Arc<dyn Wire>,
     /// What the nodes agree on.
-    pub group: Arc<MetadataGroup>,
+    pub group: Arc<dyn Group>,
     /// Copies of a table's files, by signal: spans, metrics, logs.
     pub copies: [usize; 3],
     /// Whether fewer copies are taken where there are too few nodes.
@@ -87,13 +92,14 @@ struct Deleted {
 /// Files of tables on the nodes' own disks: this node's part.
 pub struct Files {
     pub(crate) shelf: Arc<Shelf>,
+    pub(crate) runtime: Arc<dyn Runtime>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) pace: FilesPace,
     link: RwLock<Option<Arc<FilesLink>>>,
     view: watch::Sender<Arc<FilesView>>,
     /// Commits 0 that this node made while it knew of no other's, by the log's folder.
-    pub(crate) made: Mutex<HashMap<String, Bytes>>,
+    pub(crate) made: Mutex<BTreeMap<String, Bytes>>,
     joined: watch::Sender<bool>,
     /// Why this node has not joined.
     pub(crate) obstacle: Mutex<Option<String>>,
@@ -102,11 +108,13 @@ pub struct Files {
     pub(crate) lacking: Mutex<BTreeSet<String>>,
     pub(crate) waiting: Waiting,
     pub(crate) takes: Semaphore,
+    /// Files that were written for a backup, the oldest first.
+    pub(crate) lent: Mutex<VecDeque<PathBuf>>,
     /// Held by whoever gives names of a log, so that two do not write one file.
     pub(crate) naming: tokio::sync::Mutex<()>,
     /// Told when there is something to offer.
     pub(crate) stirred: Notify,
-    tasks: Mutex<Vec<JoinHandle<()>>>,
+    tasks: Mutex<Vec<AbortHandle>>,
     /// Of the folder.
     lock: Mutex<Option<Box<dyn Any + Send + Sync>>>,
 }
@@ -117,27 +125,35 @@ impl std::fmt::Debug for Files {
     }
 }
 
-/// Runs what waits for the disk where that holds up nobody else.
-pub(crate) async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> io::Result<T> + Send + 'static,
-) -> io::Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(io::Error::other)?
-}
-
 pub(crate) fn disk_failed(error: io::Error) -> Error {
     Error::new(Code::TableIo, format!("this node's disk: {error}"))
 }
 
 impl Files {
-    /// Opens the copies in a data folder, which one process has at a time. Until `join` they are read as they are, and nothing is
-    /// written. Blocks.
+    /// Opens the copies in a data folder, which one process has at a time. Until `join` they are read
+    /// as they are, and nothing is written. Blocks. What is done with them runs on the tokio runtime that
+    /// it is asked for in.
     ///
     /// # Errors
-    /// `NODE_DIRECTORY_UNUSABLE`, `NODE_DIRECTORY_LOCKED`; `CONFIG_INVALID` on Windows, and where the data folder holds tables
-    /// of a node by itself.
+    /// `NODE_DIRECTORY_UNUSABLE`, `NODE_DIRECTORY_LOCKED`; `CONFIG_INVALID` on Windows, and where the
+    /// data folder holds tables of a node by itself.
     pub fn open(
+        disk: Arc<dyn Disk>,
+        data_dir: &Path,
+        pace: FilesPace,
+        clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
+    ) -> Result<Arc<Files>> {
+        let runtime = Arc::new(TokioRuntime);
+        Files::open_on(runtime, disk, data_dir, pace, clock, metrics)
+    }
+
+    /// The same, where what is done with them runs on another runtime.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_on(
+        runtime: Arc<dyn Runtime>,
         disk: Arc<dyn Disk>,
         data_dir: &Path,
         pace: FilesPace,
@@ -168,12 +184,13 @@ impl Files {
         };
         create_durably(&*disk, &folder).map_err(unusable)?;
         let owner = format!("process {}\n", std::process::id());
-        let lock = disk.lock(&folder.join("LOCK"), &owner);
+        let lock = disk.lock(&folder.join(LOCK), &owner);
         let lock = lock.map_err(unusable)?;
         let now = clock.monotonic().as_secs();
         let shelf = Shelf::open(disk, &folder, now, Arc::clone(&metrics)).map_err(unusable)?;
         let files = Arc::new(Files {
             shelf: Arc::new(shelf),
+            runtime,
             clock,
             metrics,
             pace,
@@ -186,6 +203,7 @@ impl Files {
             lacking: Mutex::default(),
             waiting: Waiting::default(),
             takes: Semaphore::new(otlake_base::limits::FILES_TAKES),
+            lent: Mutex::default(),
             naming: tokio::sync::Mutex::default(),
             stirred: Notify::new(),
             tasks: Mutex::default(),
@@ -206,17 +224,46 @@ impl Files {
     /// # Errors
     /// `INTERNAL` where no threads are to be had.
     pub fn mounted(self: &Arc<Self>, data_dir: &Path) -> Result<Bucket> {
-        let store = Arc::new(Store(Arc::clone(self)));
+        let store = self.own_store();
         let (clock, metrics) = (Arc::clone(&self.clock), Arc::clone(&self.metrics));
         let address = Address::of_nodes();
         Bucket::over(address, store.clone(), store, (clock, metrics), data_dir)
     }
 
-    /// Connects this node's copies with those of others. Needs a tokio runtime with time enabled; what
-    /// goes on beside the calls runs there, until `leave`.
+    fn own_store(self: &Arc<Self>) -> Arc<Store> {
+        Arc::new(Store(Arc::clone(self)))
+    }
+
+    /// The files as an object store.
+    pub fn store(self: &Arc<Self>) -> Arc<dyn ObjectStore> {
+        self.own_store()
+    }
+
+    /// Connects this node's copies with those of others. Needs a tokio runtime with time enabled, or the
+    /// one that the files were opened on; what goes on beside the calls runs there, until `leave`.
     pub fn join(self: &Arc<Self>, link: FilesLink) {
         *self.link.write() = Some(Arc::new(link));
-        self.tasks.lock().extend(repair::start(self));
+        for task in repair::tasks(self) {
+            self.begin_task(task);
+        }
+    }
+
+    /// Runs a task until `leave`.
+    fn begin_task(&self, task: BoxFuture<'static, ()>) {
+        let (task, handle) = abortable(task);
+        self.tasks.lock().push(handle);
+        self.runtime.spawn(Box::pin(async move {
+            // Aborted or at its end, it is over.
+            let _ = task.await;
+        }));
+    }
+
+    /// Does what waits for this node's disk.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        runtime::blocking(&*self.runtime, work).await
     }
 
     /// Takes over who belongs to the cluster, and where files belong.
@@ -293,10 +340,8 @@ impl Files {
     /// majority, up to three; of others two. Members that are away count: fewer are only enough where
     /// that is allowed.
     pub(crate) fn needed(&self, link: &FilesLink, key: &str) -> usize {
-        let status = link.group.status();
-        let voting = status.voters.len() + status.learners.len();
         let view = self.view();
-        let members = view.members.len().max(voting).max(1);
+        let members = view.members.len().max(link.group.members()).max(1);
         let needed = match in_log(key) {
             Some(_) => (members / 2 + 1).min(MOST_LOG_COPIES),
             None => members.min(LEAST_COPIES),
@@ -401,9 +446,9 @@ impl Files {
         folder: &str,
         bytes: Bytes,
         modified: u64,
-    ) -> io::Result<(crate::shelf::Writing, Arc<Sheet>)> {
+    ) -> io::Result<(Writing, Arc<Sheet>)> {
         let (shelf, folder) = (Arc::clone(&self.shelf), folder.to_owned());
-        blocking(move || {
+        self.blocking(move || {
             let mut writing = shelf.begin(&folder)?;
             writing.write(&bytes)?;
             let sheet = writing.finish(modified)?;
@@ -412,15 +457,54 @@ impl Files {
         .await
     }
 
+    /// Writes bytes behind what was written.
+    pub(crate) async fn appended(&self, mut writing: Writing, bytes: Bytes) -> Result<Writing> {
+        let appended = self.blocking(move || {
+            writing.write(&bytes)?;
+            Ok(writing)
+        });
+        appended.await.map_err(disk_failed)
+    }
+
+    /// Syncs what was written, and tells what it is checked by.
+    pub(crate) async fn synced(
+        &self,
+        mut writing: Writing,
+        modified: u64,
+    ) -> Result<(Writing, Arc<Sheet>)> {
+        let synced = self.blocking(move || {
+            let sheet = writing.finish(modified)?;
+            Ok((writing, sheet))
+        });
+        synced.await.map_err(disk_failed)
+    }
+
     /// Gives what was written its name.
     pub(crate) async fn keep(
         &self,
-        writing: crate::shelf::Writing,
+        writing: Writing,
         sheet: &Arc<Sheet>,
         key: &str,
     ) -> io::Result<()> {
         let (shelf, sheet, key) = (Arc::clone(&self.shelf), Arc::clone(sheet), key.to_owned());
-        blocking(move || shelf.keep(writing, &sheet, &key)).await
+        self.blocking(move || shelf.keep(writing, &sheet, &key))
+            .await
+    }
+
+    /// As `keep`, of a copy that came from another node: one whose file was deleted since it was begun,
+    /// which is after `was_forgotten` was told, does not come into being. Whether it did.
+    pub(crate) async fn keep_copy(
+        self: &Arc<Self>,
+        writing: Writing,
+        sheet: &Arc<Sheet>,
+        (key, was_forgotten): (&str, bool),
+    ) -> io::Result<bool> {
+        let (files, sheet, key) = (Arc::clone(self), Arc::clone(sheet), key.to_owned());
+        self.blocking(move || {
+            let is_wanted = || was_forgotten || !files.is_forgotten(&key);
+            files.shelf.keep_if(writing, &sheet, &key, is_wanted)
+        })
+        .await
     }
 
     /// The folder that a file is written in.

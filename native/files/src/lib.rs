@@ -34,32 +34,56 @@
 //!   which alone knows the table's versions, deletes it again.
 //!
 //! - `files.rs`: the handle. `placement.rs`: who should have what.
-//! - `shelf.rs`: this node's copies, and `sheet.rs` what each is checked by.
+//! - `group.rs`: the port to what the nodes agree on; `runtime.rs`: the one to what tasks run on.
+//! - `shelf.rs`: this node's copies, `shelf/` how they get their names, and `sheet.rs` what each is
+//!   checked by.
 //! - `store.rs`: the files as an object store. `log.rs`: tables' logs.
 //! - `copies.rs`: from one node to others. `repair.rs`: what goes on beside the calls.
 //! - `service.rs`: what others are answered; `wire.rs` in which words. `names.rs`: which names there are.
+//! - `backup.rs`: what a backup and a check of this node ask it for.
+//! - `inspect.rs`: the copies as another process finds them; `verify.rs` checks them all.
 
+mod backup;
 mod copies;
 mod files;
+mod group;
+mod inspect;
 mod log;
 mod names;
 mod placement;
 mod repair;
+mod runtime;
 mod service;
 mod sheet;
 mod shelf;
 mod store;
+mod verify;
 mod wire;
 
+pub use backup::{Holders, Lent};
 pub use files::{Files, FilesLink, FilesPace};
+pub use group::Group;
+pub use inspect::{Copies, check_copy};
 pub use placement::FilesView;
+pub use runtime::Runtime;
 pub use service::FilesService;
+pub use verify::{Finding, Found, Verification, named_files};
 pub use wire::FILES;
 
 #[cfg(test)]
+mod backup_test;
+#[cfg(test)]
+mod cut_off_test;
+#[cfg(test)]
 mod files_test;
 #[cfg(test)]
+#[path = "../../base/testing/hooked_disk.rs"]
+mod hooked_disk;
+#[cfg(test)]
 mod log_test;
+#[cfg(test)]
+#[path = "../../shard/testing/records.rs"]
+mod records;
 #[cfg(test)]
 mod repair_test;
 #[cfg(test)]
@@ -74,3 +98,5 @@ mod testing;
 #[cfg(test)]
 #[path = "../../shard/testing/times.rs"]
 mod times;
+#[cfg(test)]
+mod verify_test;

@@ -26,7 +26,7 @@ use otlake_consensus::state::{FileLog, LogFile, State, checkpoint_version, commi
 use otlake_consensus::{Answer as Agreed, Command, Refusal};
 
 use crate::copies::gone;
-use crate::files::{Files, FilesLink, blocking, disk_failed};
+use crate::files::{Files, FilesLink, disk_failed};
 use crate::sheet::Sheet;
 use crate::shelf::Held;
 use crate::wire::What;
@@ -142,7 +142,15 @@ impl Files {
             }
             Entry::Older => {
                 self.older_meta(folder, name).await?;
-                self.own_read(&key, range).await
+                let read = self.own_read(&key, range).await?;
+                if read.is_some() {
+                    return Ok(read);
+                }
+                // It was found to be damaged just now: another is fetched.
+                match self.older_meta(folder, name).await? {
+                    None => Ok(None),
+                    Some(_) => self.own_read(&key, range).await,
+                }
             }
             Entry::Absent => Ok(None),
         }
@@ -229,7 +237,7 @@ impl Files {
             .map_err(disk_failed)?;
         let (shelf, now) = (Arc::clone(&self.shelf), self.now());
         let (staged, own) = (Arc::clone(&sheet), folder.to_owned());
-        blocking(move || shelf.stage(writing, &staged, &own, now))
+        self.blocking(move || shelf.stage(writing, &staged, &own, now))
             .await
             .map_err(disk_failed)?;
         let what = What::content(folder, sheet.sum);
@@ -333,7 +341,7 @@ impl Files {
     async fn promote(&self, folder: &str, name: &str, file: &LogFile) -> Result<bool> {
         let (shelf, sum) = (Arc::clone(&self.shelf), file.sum);
         let (folder, name) = (folder.to_owned(), name.to_owned());
-        blocking(move || shelf.promote(&folder, sum, &name))
+        self.blocking(move || shelf.promote(&folder, sum, &name))
             .await
             .map_err(disk_failed)
     }
@@ -345,12 +353,15 @@ impl Files {
             return held.sum.filter(|_| !held.is_damaged);
         }
         let (shelf, key) = (Arc::clone(&self.shelf), key.to_owned());
-        blocking(move || Ok(shelf.sum(&key))).await.ok().flatten()
+        self.blocking(move || Ok(shelf.sum(&key)))
+            .await
+            .ok()
+            .flatten()
     }
 
     async fn own_sheet_of(&self, key: String) -> Result<Option<Arc<Sheet>>> {
         let shelf = Arc::clone(&self.shelf);
-        let sheet = blocking(move || match shelf.has(&key) {
+        let sheet = self.blocking(move || match shelf.has(&key) {
             true => shelf.sheet(&key),
             false => Ok(None),
         });
@@ -359,7 +370,7 @@ impl Files {
 
     pub(crate) async fn own_read(&self, key: &str, range: &Range<u64>) -> Result<Option<Bytes>> {
         let (shelf, key, range) = (Arc::clone(&self.shelf), key.to_owned(), range.clone());
-        blocking(move || shelf.read(&key, &range))
+        self.blocking(move || shelf.read(&key, &range))
             .await
             .map_err(disk_failed)
     }
@@ -394,17 +405,26 @@ impl Files {
         }
         let link = self.link()?;
         let what = What::Key(key.clone());
+        let mut last: Option<Error> = None;
         for node in self.candidates(&link, &key) {
-            let Some(sheet) = self.describe_at(&link, &node, &what).await? else {
-                continue;
+            let fetched = async {
+                let Some(sheet) = self.describe_at(&link, &node, &what).await? else {
+                    return Ok(None);
+                };
+                let _naming = self.naming.lock().await;
+                let writing = self.fetch(&link, (&node, &what), &sheet, false).await?;
+                let kept = self.keep(writing, &sheet, &key).await;
+                kept.map_err(disk_failed)?;
+                Ok(Some(Meta::from(&*sheet)))
             };
-            let _naming = self.naming.lock().await;
-            let writing = self.fetch(&link, (&node, &what), &sheet, false).await?;
-            let kept = self.keep(writing, &sheet, &key).await;
-            kept.map_err(disk_failed)?;
-            return Ok(Some(Meta::from(&*sheet)));
+            match fetched.await {
+                Ok(None) => {}
+                Ok(meta) => return Ok(meta),
+                // Another may have it: this one may be ending just now.
+                Err(error) => last = Some(error),
+            }
         }
-        Ok(None)
+        last.map_or(Ok(None), Err)
     }
 
     /// The names that can be read before the node has joined.

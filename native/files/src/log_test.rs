@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use object_store::Error;
+use otlake_consensus::limits::KEPT_COMMITS;
 
 use crate::log::standing;
 use crate::shelf::Held;
@@ -231,6 +232,40 @@ async fn i6_a_damaged_commit_is_fetched_from_another_node_and_never_shown() {
     assert_eq!(nodes["n2"].list(LOG).await.len(), 1);
     let hidden = nodes["n2"].get(&commit(2)).await.unwrap_err();
     assert!(matches!(hidden, Error::NotFound { .. }), "{hidden}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i6_a_damaged_commit_that_the_group_tells_no_more_is_read_from_whoever_has_it() {
+    let nodes = Nodes::start().await;
+    let older = 5;
+    for version in 0..KEPT_COMMITS + older {
+        let content = format!("content {version}");
+        nodes["n1"]
+            .create(&commit(version), &content)
+            .await
+            .unwrap();
+    }
+    for version in [older, older + 1] {
+        for key in checkpoint(version) {
+            nodes["n1"].create(&key, "a checkpoint").await.unwrap();
+        }
+    }
+    eventually("all have all", || async {
+        let last = commit(KEPT_COMMITS + older - 1);
+        nodes.running().all(|node| node.copy(&last).exists())
+    })
+    .await;
+    let state = nodes["n2"].group.read().await.unwrap();
+    assert_eq!(state.files[LOG].first(), older);
+    // Of the two others one does not answer, and it is not known yet that it is away.
+    nodes["n1"].peers.close().await;
+    for version in 0..older {
+        let path = nodes["n2"].copy(&commit(version));
+        let content = format!("content {version}");
+        fs::write(&path, content.replace('c', "k")).unwrap();
+        assert_eq!(nodes["n2"].get(&commit(version)).await.unwrap(), content);
+        assert_eq!(fs::read_to_string(&path).unwrap(), content);
+    }
 }
 
 #[test]

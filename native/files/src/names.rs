@@ -10,6 +10,8 @@ const LOG: &str = "_delta_log";
 pub(crate) const STAGED: &str = ".staged-";
 /// What the name of a file begins with that is being written.
 pub(crate) const PART: &str = ".part-";
+/// What stands before the name of a file whose content is about to be replaced, where its sums wait.
+pub(crate) const NEXT: &str = ".next-";
 
 /// The folder and the name of a key.
 pub(crate) fn split(key: &str) -> (&str, &str) {
@@ -36,7 +38,7 @@ pub(crate) fn is_data(key: &str) -> bool {
 /// Checks a key that another node named: it must stay below the folder of files.
 pub(crate) fn checked(key: &str) -> io::Result<()> {
     let name = split(key).1;
-    let is_own = name.starts_with(STAGED) || name.starts_with(PART);
+    let is_own = [STAGED, PART, NEXT].iter().any(|own| name.starts_with(own));
     let is_plain = Path::parse(key).is_ok_and(|path| path.as_ref() == key);
     match is_plain && !is_own && !key.is_empty() {
         true => Ok(()),

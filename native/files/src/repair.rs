@@ -16,14 +16,14 @@
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use otlake_base::limits::{FILES_NAMES, FILES_REPAIRS, FILES_WAITING};
 use otlake_base::{Code, Error, Result};
 use otlake_consensus::state::{FileLog, State, commit_version};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
-use tokio::task::JoinHandle;
 
-use crate::files::{ASK_TIME, Files, FilesLink, blocking, disk_failed, unexpected};
+use crate::files::{ASK_TIME, Files, FilesLink, disk_failed, unexpected};
 use crate::log::commit_name;
 use crate::names::is_data;
 use crate::wire::{Answer, Request, What};
@@ -74,14 +74,14 @@ impl Waiting {
     }
 }
 
-/// Begins everything; to be called where it is to run.
-pub(crate) fn start(files: &Arc<Files>) -> Vec<JoinHandle<()>> {
-    let mut tasks = vec![
-        tokio::spawn(name(Arc::clone(files))),
-        tokio::spawn(offer(Arc::clone(files))),
+/// Everything that goes on, to be run.
+pub(crate) fn tasks(files: &Arc<Files>) -> Vec<BoxFuture<'static, ()>> {
+    let mut tasks: Vec<BoxFuture<'static, ()>> = vec![
+        Box::pin(name(Arc::clone(files))),
+        Box::pin(offer(Arc::clone(files))),
     ];
     for _ in 0..FILES_REPAIRS {
-        tasks.push(tokio::spawn(fetch(Arc::clone(files))));
+        tasks.push(Box::pin(fetch(Arc::clone(files))));
     }
     tasks
 }
@@ -101,7 +101,7 @@ async fn name(files: Arc<Files>) {
                 attempt = attempt.saturating_add(1);
             }
         }
-        tokio::time::sleep(files.pace.retry).await;
+        files.runtime.sleep(files.pace.retry).await;
     }
     *files.obstacle.lock() = None;
     files.set_joined();
@@ -122,17 +122,19 @@ async fn name(files: Arc<Files>) {
                 }
             };
         }
-        let changed = tokio::time::timeout(
-            match done {
-                Some(_) => files.pace.offer_all,
-                None => files.pace.retry,
-            },
-            states.changed(),
-        );
-        match changed.await {
-            Ok(Err(_)) => return,
-            Ok(Ok(())) => {}
-            Err(_) => {
+        let pause = match done {
+            Some(_) => files.pace.offer_all,
+            None => files.pace.retry,
+        };
+        let changed = tokio::select! {
+            biased;
+            changed = states.changed() => Some(changed),
+            () = files.runtime.sleep(pause) => None,
+        };
+        match changed {
+            Some(Err(_)) => return,
+            Some(Ok(())) => {}
+            None => {
                 // Copies can have been found to be damaged meanwhile.
                 done = None;
                 if let Err(error) = files.tidy(&link).await {
@@ -205,7 +207,7 @@ impl Files {
         let state = link.group.read().await?;
         self.settle(&state).await?;
         let shelf = Arc::clone(&self.shelf);
-        blocking(move || shelf.unstage_before(before))
+        self.blocking(move || shelf.unstage_before(before))
             .await
             .map_err(disk_failed)
     }
@@ -224,7 +226,7 @@ impl Files {
         };
         for name in self.dead_names(folder, log) {
             let (shelf, key) = (Arc::clone(&self.shelf), format!("{folder}/{name}"));
-            blocking(move || shelf.remove(&key))
+            self.blocking(move || shelf.remove(&key))
                 .await
                 .map_err(disk_failed)?;
         }
@@ -254,7 +256,7 @@ impl Files {
         let keys: Vec<String> = match all {
             true => {
                 let shelf = Arc::clone(&self.shelf);
-                blocking(move || Ok(shelf.data()))
+                self.blocking(move || Ok(shelf.data()))
                     .await
                     .map_err(disk_failed)?
             }
@@ -361,7 +363,7 @@ impl Files {
         let (shelf, own) = (Arc::clone(&self.shelf), key.to_owned());
         let extra = self.pace.extra;
         let now = self.clock.unix_nano();
-        let gone = blocking(move || {
+        let gone = self.blocking(move || {
             let Some(sheet) = shelf.sheet(&own)? else {
                 return Ok(false);
             };
@@ -390,11 +392,9 @@ impl Files {
                     return Ok(false);
                 };
                 let writing = self.fetch(&link, (&node, &what), &sheet, true).await?;
-                if self.is_forgotten(key) {
-                    return Ok(true);
-                }
-                let kept = self.keep(writing, &sheet, key).await;
-                kept.map(|()| true).map_err(disk_failed)
+                // One that was deleted meanwhile is in no need of a copy either.
+                let kept = self.keep_copy(writing, &sheet, (key, false)).await;
+                kept.map(|_| true).map_err(disk_failed)
             };
             match fetched.await {
                 Ok(true) => return Ok(()),
@@ -444,16 +444,17 @@ async fn offer(files: Arc<Files>) {
             }
         }
         tokio::select! {
-            () = tokio::time::sleep(files.pace.offer) => {}
+            biased;
             changed = views.changed() => {
                 if changed.is_err() {
                     return;
                 }
                 views.mark_changed();
                 // Several changes come one behind the other.
-                tokio::time::sleep(files.pace.retry).await;
+                files.runtime.sleep(files.pace.retry).await;
             }
             () = files.stirred.notified() => {}
+            () = files.runtime.sleep(files.pace.offer) => {}
         }
     }
 }

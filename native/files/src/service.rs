@@ -8,7 +8,7 @@ use otlake_base::limits::{FILES_CHUNK_BYTES, FILES_NAMES};
 use otlake_base::{Code, Error, Result};
 use otlake_peer::Service;
 
-use crate::files::{Files, blocking, disk_failed};
+use crate::files::{Files, disk_failed};
 use crate::names::{checked as checked_key, is_data, is_log, split};
 use crate::sheet::Sheet;
 use crate::wire::{Answer, Request, What, checked, decode, encode};
@@ -91,7 +91,7 @@ impl Files {
                 checked_what(&what)?;
                 let range = start..end.min(start.saturating_add(FILES_CHUNK_BYTES as u64));
                 let files = Arc::clone(self);
-                let read = blocking(move || files.own(&what, &range)).await;
+                let read = self.blocking(move || files.own(&what, &range)).await;
                 Ok(match read.map_err(disk_failed)? {
                     None => (Answer::Absent, nothing),
                     Some(bytes) => {
@@ -103,7 +103,7 @@ impl Files {
             Request::Describe { what } => {
                 checked_what(&what)?;
                 let files = Arc::clone(self);
-                let sheet = blocking(move || files.own_sheet(&what)).await;
+                let sheet = self.blocking(move || files.own_sheet(&what)).await;
                 let sheet = sheet.map_err(disk_failed)?;
                 let told = sheet.map_or(Answer::Absent, |sheet| Answer::Sheet(sheet.to_text()));
                 Ok((told, nothing))
@@ -114,7 +114,7 @@ impl Files {
                 deep,
             } => {
                 let shelf = Arc::clone(&self.shelf);
-                let listed = blocking(move || {
+                let listed = self.blocking(move || {
                     let page = shelf.page(&folder, &after, deep, FILES_NAMES);
                     let mut files = Vec::with_capacity(page.files.len());
                     for key in page.files {
@@ -142,6 +142,13 @@ impl Files {
                 Ok((Answer::Done, nothing))
             }
             Request::Offer { keys } => Ok((self.offered(from, &keys)?, nothing)),
+            Request::Have { keys } => {
+                for key in &keys {
+                    checked_key(key).map_err(invalid)?;
+                }
+                let places = self.having(keys).await?;
+                Ok((Answer::Having { places }, nothing))
+            }
         }
     }
 
@@ -150,7 +157,7 @@ impl Files {
         self.forget(&key);
         self.lacking.lock().remove(&key);
         let shelf = Arc::clone(&self.shelf);
-        let removed = blocking(move || shelf.remove(&key)).await;
+        let removed = self.blocking(move || shelf.remove(&key)).await;
         removed.map(drop).map_err(disk_failed)
     }
 
@@ -229,10 +236,11 @@ impl Files {
         if self.has_already(what, sheet) {
             return Ok(());
         }
+        let was_forgotten = matches!(what, What::Key(key) if self.is_forgotten(key));
         let writing = match bytes {
             Some(bytes) => {
                 let (shelf, folder) = (Arc::clone(&self.shelf), Self::folder_of(what).to_owned());
-                let written = blocking(move || {
+                let written = self.blocking(move || {
                     let mut writing = shelf.begin(&folder)?;
                     writing.write(&bytes)?;
                     Ok(writing)
@@ -250,11 +258,20 @@ impl Files {
                 let said = format!("files: {key} is of a log, whose names are agreed on");
                 Err(Error::new(Code::PeerProtocol, said))
             }
-            What::Key(key) => self.keep(writing, sheet, key).await.map_err(disk_failed),
+            What::Key(key) => {
+                let kept = self.keep_copy(writing, sheet, (key, was_forgotten)).await;
+                match kept.map_err(disk_failed)? {
+                    true => Ok(()),
+                    false => {
+                        let said = format!("{key} was deleted while it was copied");
+                        Err(Error::new(Code::TableIo, said))
+                    }
+                }
+            }
             What::Content { folder, .. } => {
                 let (shelf, folder) = (Arc::clone(&self.shelf), folder.clone());
                 let (sheet, now) = (Arc::clone(sheet), self.now());
-                let staged = blocking(move || shelf.stage(writing, &sheet, &folder, now));
+                let staged = self.blocking(move || shelf.stage(writing, &sheet, &folder, now));
                 staged.await.map_err(disk_failed)
             }
         }

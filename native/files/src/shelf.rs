@@ -4,12 +4,20 @@
 //! <data>/files/tables/<key>                          a copy, plain as its writer wrote it
 //! <data>/files/tables/<log>/.staged-<sum>            a content of a log without a name yet
 //! <data>/files/sums/<key>                            what it is checked by
+//! <data>/files/sums/<folder>/.next-<name>            the same, of a content that is about to replace it
 //! ```
 //!
-//! A copy is there once both files are: the sums get their name first. Everything blocks.
+//! A copy is there once both files are: the sums get their name first. Where a content replaces another,
+//! its sums wait under a name of their own until it has; a start finds out which of the two the file has.
+//! So wherever the machine goes down there is one of them, whole. Everything blocks.
+//!
+//! - `shelf/naming.rs`: how contents get their names. `shelf/writing.rs`: a file that is being written.
+
+mod naming;
+mod writing;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, ErrorKind};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,12 +25,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use otlake_base::Metrics;
 use otlake_base::checksum::BlockSums;
-use otlake_base::disk::{Disk, DiskFile, create_durably, create_folders, read};
+use otlake_base::disk::{Disk, create_durably, create_folders, read};
 use otlake_base::limits::FILES_SHEETS;
-use parking_lot::Mutex;
+use parking_lot::{Condvar, Mutex};
 
+pub(crate) use self::writing::Writing;
 use crate::names::{PART, STAGED, is_log, split};
-use crate::sheet::{Sheet, Summing};
+use crate::sheet::Sheet;
 
 /// One copy, as far as memory knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,7 +58,23 @@ pub(crate) struct Shelf {
     index: Mutex<Index>,
     sheets: Mutex<HashMap<String, Arc<Sheet>>>,
     made: Mutex<HashSet<PathBuf>>,
+    /// Keys of copies that are being named or removed.
+    claimed: Mutex<HashSet<String>>,
+    released: Condvar,
     metrics: Arc<Metrics>,
+}
+
+/// A key that nobody else names or removes meanwhile.
+struct Claim<'a> {
+    shelf: &'a Shelf,
+    key: &'a str,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.shelf.claimed.lock().remove(self.key);
+        self.shelf.released.notify_all();
+    }
 }
 
 /// A page of what a folder holds.
@@ -75,6 +100,8 @@ impl Shelf {
             index: Mutex::default(),
             sheets: Mutex::default(),
             made: Mutex::default(),
+            claimed: Mutex::default(),
+            released: Condvar::new(),
             metrics,
         };
         for folder in [shelf.files(), shelf.sums()] {
@@ -85,8 +112,11 @@ impl Shelf {
             walked => walked,
         };
         let sums = walk(shelf.sums())?;
-        let sums: HashSet<String> = sums.into_iter().map(|(key, _)| key).collect();
-        for (key, status) in walk(shelf.files())? {
+        let mut sums: BTreeSet<String> = sums.into_iter().map(|(key, _)| key).collect();
+        let files = walk(shelf.files())?;
+        shelf.sync_names(&sums, &files)?;
+        shelf.finish_replacing(&mut sums)?;
+        for (key, status) in files {
             let (folder, name) = split(&key);
             if name.starts_with(PART) || !sums.contains(&key) {
                 shelf.disk.remove(&shelf.files().join(&key))?;
@@ -109,8 +139,12 @@ impl Shelf {
             }
         }
         for key in &sums {
-            let is_there = shelf.index.lock().files.contains_key(key);
-            if !is_there && staged_sum(split(key).1).is_none() {
+            let (folder, name) = split(key);
+            let is_there = match staged_sum(name) {
+                Some(sum) => shelf.is_staged(folder, sum),
+                None => shelf.index.lock().files.contains_key(key),
+            };
+            if !is_there {
                 shelf.disk.remove(&shelf.sums().join(key))?;
             }
         }
@@ -142,6 +176,19 @@ impl Shelf {
     /// Whether there is a copy that nothing speaks against.
     pub(crate) fn has(&self, key: &str) -> bool {
         self.held(key).is_some_and(|held| !held.is_damaged)
+    }
+
+    /// As `has`, where the disk still has the file in its length: it can be gone without this node's
+    /// doing.
+    pub(crate) fn is_on_disk(&self, key: &str) -> io::Result<bool> {
+        let Some(held) = self.held(key).filter(|held| !held.is_damaged) else {
+            return Ok(false);
+        };
+        match self.disk.status(&self.files().join(key)) {
+            Ok(status) => Ok(status.bytes == held.bytes),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// The keys of all copies of data files that nothing speaks against.
@@ -313,13 +360,7 @@ impl Shelf {
         let number = self.disk.unique(&folder);
         let path = folder.join(format!("{PART}{number:032x}"));
         let file = self.disk.create(&path)?;
-        Ok(Writing {
-            disk: Arc::clone(&self.disk),
-            path,
-            file: Some(file),
-            summing: Summing::default(),
-            is_kept: false,
-        })
+        Ok(Writing::begun(Arc::clone(&self.disk), path, file))
     }
 
     /// Sees to it that a folder is there, durably.
@@ -332,8 +373,38 @@ impl Shelf {
         Ok(folder)
     }
 
+    /// Waits until nobody names or removes this copy: what memory knows of it and what the disk has
+    /// change as one.
+    fn claim<'a>(&'a self, key: &'a str) -> Claim<'a> {
+        let mut claimed = self.claimed.lock();
+        while !claimed.insert(key.to_owned()) {
+            self.released.wait(&mut claimed);
+        }
+        Claim { shelf: self, key }
+    }
+
     /// Gives a written file its name, in place of what has it. Durable when this returns.
     pub(crate) fn keep(&self, writing: Writing, sheet: &Arc<Sheet>, key: &str) -> io::Result<()> {
+        self.keep_if(writing, sheet, key, || true).map(drop)
+    }
+
+    /// As `keep`, where it is wanted still once its turn has come; whether it was. Of two copies that
+    /// come at once the second goes: one that takes a sound one's place would have a read's finding of
+    /// damage forgotten.
+    pub(crate) fn keep_if(
+        &self,
+        writing: Writing,
+        sheet: &Arc<Sheet>,
+        key: &str,
+        is_wanted: impl FnOnce() -> bool,
+    ) -> io::Result<bool> {
+        let _claim = self.claim(key);
+        if !is_wanted() {
+            return Ok(false);
+        }
+        if self.sum(key) == Some(sheet.sum) {
+            return Ok(true);
+        }
         self.name(writing, sheet, key)?;
         let mut index = self.index.lock();
         let held = Held {
@@ -346,7 +417,7 @@ impl Shelf {
         self.told(&index);
         drop(index);
         self.cache(key, sheet);
-        Ok(())
+        Ok(true)
     }
 
     /// Keeps a content of a log that has no name yet.
@@ -364,65 +435,10 @@ impl Shelf {
         Ok(())
     }
 
-    fn name(&self, mut writing: Writing, sheet: &Sheet, key: &str) -> io::Result<()> {
-        let (folder, name) = split(key);
-        let sums = self.folder(&self.sums(), folder)?;
-        let staged = sums.join(format!("{PART}{:032x}", self.disk.unique(&sums)));
-        let written = (|| {
-            let mut file = self.disk.create(&staged)?;
-            file.write_all(&mut [IoSlice::new(sheet.to_text().as_bytes())])?;
-            file.sync()?;
-            drop(file);
-            self.disk.rename(&staged, &sums.join(name))
-        })();
-        if written.is_err() {
-            let _ = self.disk.remove(&staged);
-        }
-        written?;
-        self.disk.sync_folder(&sums)?;
-        let files = self.files().join(folder);
-        writing.file = None;
-        self.disk.rename(&writing.path, &files.join(name))?;
-        writing.is_kept = true;
-        self.disk.sync_folder(&files)
-    }
-
     /// Whether there is a content without a name.
     pub(crate) fn is_staged(&self, folder: &str, sum: u128) -> bool {
         let index = self.index.lock();
         index.staged.contains_key(&(folder.to_owned(), sum))
-    }
-
-    /// Gives a content of a log its name. False where it is not there, or damaged.
-    pub(crate) fn promote(&self, folder: &str, sum: u128, name: &str) -> io::Result<bool> {
-        if !self.is_staged(folder, sum) {
-            return Ok(false);
-        }
-        let staged = format!("{STAGED}{sum:032x}");
-        let Some(sheet) = self.staged_sheet(folder, sum)? else {
-            self.unstage(folder, sum)?;
-            return Ok(false);
-        };
-        for root in [self.sums(), self.files()] {
-            let folder = root.join(folder);
-            self.disk
-                .rename(&folder.join(&staged), &folder.join(name))?;
-            self.disk.sync_folder(&folder)?;
-        }
-        let key = format!("{folder}/{name}");
-        let mut index = self.index.lock();
-        index.staged.remove(&(folder.to_owned(), sum));
-        let held = Held {
-            bytes: sheet.bytes,
-            sum: Some(sum),
-            is_damaged: false,
-        };
-        let before = index.files.insert(key.clone(), held);
-        index.bytes = index.bytes + held.bytes - before.map_or(0, |before| before.bytes);
-        self.told(&index);
-        drop(index);
-        self.cache(&key, &sheet);
-        Ok(true)
     }
 
     /// What stands beside a content without a name; none where it is not there, or damaged.
@@ -484,24 +500,48 @@ impl Shelf {
 
     /// Removes a copy; whether there was one.
     pub(crate) fn remove(&self, key: &str) -> io::Result<bool> {
+        let _claim = self.claim(key);
         let mut index = self.index.lock();
         let held = index.files.remove(key);
         index.bytes -= held.map_or(0, |held| held.bytes);
         self.told(&index);
         drop(index);
         self.sheets.lock().remove(key);
-        self.delete(key)?;
+        if let Err(error) = self.delete_in(&self.files(), key) {
+            // It is there still, and to be deleted again: it must be listed.
+            let mut index = self.index.lock();
+            if let Some(held) = held
+                && !index.files.contains_key(key)
+            {
+                index.files.insert(key.to_owned(), held);
+                index.bytes += held.bytes;
+                self.told(&index);
+            }
+            return Err(error);
+        }
+        // Sums without a file go with the next start, too.
+        self.delete_in(&self.sums(), key)?;
         Ok(held.is_some())
     }
 
-    fn delete(&self, key: &str) -> io::Result<()> {
-        for root in [self.files(), self.sums()] {
-            match self.disk.remove(&root.join(key)) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
+    /// Removes a file that was left without a name, unless that was done before.
+    pub(crate) fn remove_lent(&self, path: &Path) -> io::Result<()> {
+        match self.disk.remove(path) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    fn delete(&self, key: &str) -> io::Result<()> {
+        self.delete_in(&self.files(), key)?;
+        self.delete_in(&self.sums(), key)
+    }
+
+    fn delete_in(&self, root: &Path, key: &str) -> io::Result<()> {
+        match self.disk.remove(&root.join(key)) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -515,45 +555,4 @@ fn is_damage(error: &io::Error) -> bool {
         error.kind(),
         ErrorKind::InvalidData | ErrorKind::UnexpectedEof | ErrorKind::NotFound
     )
-}
-
-/// A file that is being written; removed where it gets no name.
-pub(crate) struct Writing {
-    disk: Arc<dyn Disk>,
-    path: PathBuf,
-    file: Option<Box<dyn DiskFile>>,
-    summing: Summing,
-    is_kept: bool,
-}
-
-impl Writing {
-    pub(crate) fn bytes(&self) -> u64 {
-        self.summing.bytes()
-    }
-
-    pub(crate) fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        if let Some(file) = &mut self.file {
-            file.write_all(&mut [IoSlice::new(bytes)])?;
-        }
-        self.summing.add(bytes);
-        Ok(())
-    }
-
-    /// Syncs what was written; what it is.
-    pub(crate) fn finish(&mut self, modified_unix_nano: u64) -> io::Result<Arc<Sheet>> {
-        if let Some(file) = &mut self.file {
-            file.sync()?;
-        }
-        let summing = std::mem::take(&mut self.summing);
-        Ok(Arc::new(summing.finish(modified_unix_nano)))
-    }
-}
-
-impl Drop for Writing {
-    fn drop(&mut self) {
-        if !self.is_kept {
-            self.file = None;
-            let _ = self.disk.remove(&self.path);
-        }
-    }
 }

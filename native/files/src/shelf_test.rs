@@ -1,4 +1,5 @@
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use otlake_base::Metrics;
@@ -6,7 +7,7 @@ use otlake_base::disk::real;
 use tempfile::TempDir;
 
 use crate::sheet::{Sheet, Summing};
-use crate::shelf::Shelf;
+use crate::shelf::{Shelf, Writing};
 use crate::testing::bytes;
 
 fn open(folder: &TempDir) -> Shelf {
@@ -14,11 +15,20 @@ fn open(folder: &TempDir) -> Shelf {
 }
 
 fn keep(shelf: &Shelf, key: &str, content: &[u8]) {
-    let (folder, _) = key.rsplit_once('/').unwrap();
-    let mut writing = shelf.begin(folder).unwrap();
+    let mut writing = begin(shelf, key);
     writing.write(content).unwrap();
     let sheet = writing.finish(5).unwrap();
     shelf.keep(writing, &sheet, key).unwrap();
+}
+
+fn begin(shelf: &Shelf, key: &str) -> Writing {
+    let (folder, _) = key.rsplit_once('/').unwrap();
+    shelf.begin(folder).unwrap()
+}
+
+/// How many files are in the folder of one, itself included.
+fn files_beside(path: &Path) -> usize {
+    fs::read_dir(path.parent().unwrap()).unwrap().count()
 }
 
 const KEY: &str = "spans/tenant=a/day=2026-01-01/x.parquet";
@@ -76,6 +86,57 @@ fn i6_every_flipped_bit_of_a_copy_and_of_its_sums_is_found_where_it_is_read() {
     let whole = fs::read(&file).unwrap();
     fs::write(&file, &whole[..69_000]).unwrap();
     assert_eq!(open(&folder).read(KEY, &(0..70_000)).unwrap(), None);
+}
+
+#[test]
+fn i6_a_copy_that_comes_late_neither_replaces_a_sound_one_nor_hides_that_it_is_damaged() {
+    let folder = TempDir::new().unwrap();
+    let content = bytes(70_000);
+    let shelf = open(&folder);
+    keep(&shelf, KEY, &content);
+    let path = folder.path().join("tables").join(KEY);
+    let mut flipped = content.to_vec();
+    flipped[66_000] ^= 1;
+    fs::write(&path, &flipped).unwrap();
+    keep(&shelf, KEY, &content);
+    assert_eq!(fs::read(&path).unwrap(), flipped);
+    assert_eq!(shelf.read(KEY, &(0..70_000)).unwrap(), None);
+    // The next one is needed.
+    keep(&shelf, KEY, &content);
+    assert_eq!(shelf.read(KEY, &(0..70_000)).unwrap().unwrap(), content);
+    assert_eq!(files_beside(&path), 1);
+}
+
+#[test]
+fn a_copy_that_comes_once_its_file_is_deleted_does_not_come_into_being() {
+    let folder = TempDir::new().unwrap();
+    let shelf = open(&folder);
+    keep(&shelf, KEY, b"first");
+    let (mut writing, path) = (begin(&shelf, KEY), folder.path().join("tables").join(KEY));
+    writing.write(b"first").unwrap();
+    let sheet = writing.finish(5).unwrap();
+    assert!(shelf.remove(KEY).unwrap());
+    assert!(!shelf.keep_if(writing, &sheet, KEY, || false).unwrap());
+    assert!(!shelf.has(KEY));
+    assert_eq!(files_beside(&path), 0);
+}
+
+#[test]
+fn of_copies_and_removals_of_one_key_at_once_memory_knows_what_the_disk_has() {
+    let folder = TempDir::new().unwrap();
+    let shelf = open(&folder);
+    let path = folder.path().join("tables").join(KEY);
+    for _ in 0..50 {
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| keep(&shelf, KEY, b"first"));
+            }
+            scope.spawn(|| shelf.remove(KEY).unwrap());
+        });
+        assert_eq!(shelf.has(KEY), path.exists());
+        let read = shelf.read(KEY, &(0..9)).unwrap();
+        assert_eq!(read.is_some(), shelf.has(KEY));
+    }
 }
 
 #[test]

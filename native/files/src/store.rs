@@ -20,7 +20,7 @@ use otlake_base::limits::FILES_CHUNK_BYTES;
 use otlake_base::{Code, Error, Result};
 use otlake_bucket::LargeFiles;
 
-use crate::files::{ASK_TIME, Files, FilesLink, blocking, disk_failed, unexpected};
+use crate::files::{ASK_TIME, Files, FilesLink, disk_failed, unexpected};
 use crate::log::{Meta, part};
 use crate::names::{in_log, is_data, is_log};
 use crate::shelf::Writing;
@@ -94,7 +94,7 @@ impl Files {
             return Ok(None);
         }
         let (shelf, own) = (Arc::clone(&self.shelf), key.to_owned());
-        let sheet = blocking(move || match shelf.has(&own) {
+        let sheet = self.blocking(move || match shelf.has(&own) {
             true => shelf.sheet(&own),
             false => Ok(None),
         });
@@ -145,6 +145,9 @@ impl Files {
         let view = self.view();
         let away = view.members.iter().filter(|(_, alive)| !alive);
         let mut silent: Vec<String> = away.map(|(name, _)| name.to_string()).collect();
+        if view.members.is_empty() {
+            silent.push("the members are not known yet".to_owned());
+        }
         for node in self.candidates(&link, key) {
             let asked = match range {
                 Some(range) => {
@@ -204,13 +207,7 @@ impl Files {
             return Err(Error::new(Code::TableIo, what));
         }
         let link = self.link()?;
-        let (mut writing, modified) = (writing, self.clock.unix_nano());
-        let (writing, sheet) = blocking(move || {
-            let sheet = writing.finish(modified)?;
-            Ok((writing, sheet))
-        })
-        .await
-        .map_err(disk_failed)?;
+        let (writing, sheet) = self.synced(writing, self.clock.unix_nano()).await?;
         self.keep(writing, &sheet, key).await.map_err(disk_failed)?;
         let what = What::Key(key.to_owned());
         let bytes = match sheet.bytes <= otlake_base::limits::FILES_INLINE_BYTES as u64 {
@@ -230,7 +227,7 @@ impl Files {
             Arc::clone(&self.shelf),
             crate::names::split(key).0.to_owned(),
         );
-        blocking(move || shelf.begin(&folder))
+        self.blocking(move || shelf.begin(&folder))
             .await
             .map_err(disk_failed)
     }
@@ -264,20 +261,26 @@ impl Files {
             "" => String::new(),
             folder => format!("{folder}/"),
         };
+        if is_log(folder) {
+            // What this node knows of so far says nothing of what there is.
+            for (name, meta) in self.log_list(folder).await? {
+                listed.files.insert(format!("{folder}/{name}"), meta);
+            }
+            return Ok(listed);
+        }
+        self.hear_of_logs(folder, is_deep).await?;
         for log in self.logs() {
-            let rest = log.strip_prefix(&below);
-            if log == folder || (is_deep && rest.is_some()) {
+            let Some(rest) = log.strip_prefix(&below) else {
+                continue;
+            };
+            if is_deep {
                 for (name, meta) in self.log_list(&log).await? {
                     listed.files.insert(format!("{log}/{name}"), meta);
                 }
-            } else if let Some((first, _)) =
-                rest.map(|rest| rest.split_once('/').unwrap_or((rest, "")))
-            {
+            } else {
+                let (first, _) = rest.split_once('/').unwrap_or((rest, ""));
                 listed.folders.insert(first.to_owned());
             }
-        }
-        if is_log(folder) {
-            return Ok(listed);
         }
         self.own_page(folder, is_deep, &mut listed).await?;
         if let Ok(link) = self.link() {
@@ -293,8 +296,23 @@ impl Files {
         Ok(listed)
     }
 
+    /// Has this node know of the tables that others have made, where there can be any in a folder.
+    async fn hear_of_logs(&self, folder: &str, is_deep: bool) -> Result<()> {
+        if folder.contains('/') || !self.has_joined() {
+            return Ok(());
+        }
+        match self.link()?.group.read().await {
+            // Names of folders are told as far as they are known.
+            Err(error) if !is_deep => {
+                tracing::debug!(target: "otlake::files", folder, "listed as known: {error}");
+                Ok(())
+            }
+            read => read.map(drop),
+        }
+    }
+
     /// The folders of all tables' logs.
-    fn logs(&self) -> BTreeSet<String> {
+    pub(crate) fn logs(&self) -> BTreeSet<String> {
         let mut logs = self.shelf.logs();
         logs.extend(self.made.lock().keys().cloned());
         if let Ok(link) = self.link() {
@@ -305,7 +323,7 @@ impl Files {
 
     async fn own_page(&self, folder: &str, is_deep: bool, listed: &mut Listed) -> Result<()> {
         let (shelf, folder) = (Arc::clone(&self.shelf), folder.to_owned());
-        let own = blocking(move || {
+        let own = self.blocking(move || {
             let page = shelf.page(&folder, "", is_deep, usize::MAX);
             let mut files = Vec::with_capacity(page.files.len());
             for key in page.files {
@@ -346,14 +364,22 @@ impl Files {
             };
             let last = files.last().map(|(key, ..)| key.clone());
             listed.folders.extend(folders);
+            let mut forgotten = Vec::new();
             for (key, bytes, modified_unix_nano) in files {
                 // What was deleted a moment ago may be on its way there.
-                if !self.is_forgotten(&key) {
-                    listed.files.entry(key).or_insert(Meta {
-                        bytes,
-                        modified_unix_nano,
-                    });
+                if self.is_forgotten(&key) {
+                    forgotten.push(key);
+                    continue;
                 }
+                listed.files.entry(key).or_insert(Meta {
+                    bytes,
+                    modified_unix_nano,
+                });
+            }
+            if !forgotten.is_empty() {
+                // Or that node was not reached then: nobody else would tell it, as it is not listed.
+                let request = Request::Delete { keys: forgotten };
+                self.ask(link, node, &request, (&[], ASK_TIME)).await?;
             }
             match last {
                 Some(last) if more => after = last,
@@ -396,12 +422,7 @@ impl ObjectStore for Store {
                 return Err(taken());
             }
             let writing = self.0.begin(key).await.map_err(failed)?;
-            let writing = blocking(move || {
-                let mut writing = writing;
-                writing.write(&bytes)?;
-                Ok(writing)
-            });
-            let writing = writing.await.map_err(failed)?;
+            let writing = self.0.appended(writing, bytes).await.map_err(failed)?;
             self.0.put_data(key, writing).await.map_err(failed)?;
         }
         Ok(PutResult {
@@ -522,12 +543,7 @@ impl LargeFiles for Store {
             }
             let mut writing = self.0.begin(key.as_ref()).await?;
             while let Some(bytes) = parts.try_next().await.map_err(disk_failed)? {
-                writing = blocking(move || {
-                    writing.write(&bytes)?;
-                    Ok(writing)
-                })
-                .await
-                .map_err(disk_failed)?;
+                writing = self.0.appended(writing, bytes).await?;
             }
             self.0.put_data(key.as_ref(), writing).await
         };

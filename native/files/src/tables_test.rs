@@ -5,43 +5,27 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
-use bytes::Bytes;
 use otlake_base::checksum::Checked;
 use otlake_base::disk::{Disk, read, real};
-use otlake_base::{FIRST_EPOCH, Metrics, Position, StreamId, SystemClock, Table};
+use otlake_base::{FIRST_EPOCH, Metrics, Position, SystemClock};
 use otlake_catalog::verify::{check_log_file, log_files};
-use otlake_catalog::{Addition, Catalog, DeltaTableHandle, InLog, Outcome, Sharing, Snapshot};
+use otlake_catalog::{Addition, Catalog, DeltaTableHandle, InLog, Outcome, Sharing};
 use otlake_shard::{WriteOptions, write};
 
-use crate::rows::{DAY_NANOS, batch};
+use crate::records::{TABLE, at, each_once, held, records};
 use crate::testing::{NODES, Node, Nodes, eventually};
-use crate::times::times;
 
-const TABLE: Table = Table::Logs;
-const SECOND: i64 = 1_000_000_000;
 /// The stream that all nodes flush, beside one of their own.
 const SHARED: u64 = 0;
 /// Attempts of one flush before the test gives up.
 const ATTEMPTS: usize = 200;
 
-/// Rows of a record: two, by whose times it can be told.
-fn record(stream: u64, sequence: u64) -> RecordBatch {
-    let start = DAY_NANOS + (stream * 1_000 + sequence) as i64 * SECOND;
-    batch(TABLE, sequence, 2, start, "acme")
-}
-
-fn at(stream: u64, sequence: u64) -> Position {
-    let stream = StreamId(u128::from(stream));
-    Position { stream, sequence }
-}
-
-struct Opened {
+pub(crate) struct Opened {
     disk: Arc<dyn Disk>,
-    table: Arc<DeltaTableHandle>,
+    pub(crate) table: Arc<DeltaTableHandle>,
 }
 
-async fn open(node: &Node) -> Opened {
+pub(crate) async fn open(node: &Node) -> Opened {
     let (disk, path) = (node.bucket.disk(real()), node.bucket.path());
     let nothing: InLog = Arc::new(|_, _| None);
     let catalog = Catalog::open_on(
@@ -57,21 +41,15 @@ async fn open(node: &Node) -> Opened {
 }
 
 /// Flushes these streams as a flusher does, until the table holds their records.
-async fn flush(node: &Opened, upto: &[Position]) {
+pub(crate) async fn flush(node: &Opened, upto: &[Position]) {
     let options = WriteOptions {
         disk: Arc::clone(&node.disk),
         ..WriteOptions::default()
     };
     for _ in 0..ATTEMPTS {
         let before = node.table.snapshot();
-        let records: Vec<RecordBatch> = upto
-            .iter()
-            .flat_map(|upto| {
-                let base = before.watermarks.get(&upto.stream).copied().unwrap_or(0);
-                let stream = upto.stream.0 as u64;
-                (base + 1..=upto.sequence).map(move |sequence| record(stream, sequence))
-            })
-            .collect();
+        let marks = &before.watermarks;
+        let records = records(upto, |stream| marks.get(&stream).copied().unwrap_or(0));
         let files = match records.is_empty() {
             true => Vec::new(),
             false => match write(TABLE, records, &before.root, &options).await {
@@ -97,27 +75,6 @@ async fn flush(node: &Opened, upto: &[Position]) {
     panic!("a flush did not succeed in {ATTEMPTS} attempts");
 }
 
-/// How often each row is in the table, by stream and sequence.
-fn held(disk: &dyn Disk, snapshot: &Snapshot) -> BTreeMap<(u64, u64), usize> {
-    let mut held = BTreeMap::new();
-    for file in snapshot.files.iter() {
-        let bytes = Bytes::from(read(disk, &snapshot.root.join(&file.path)).unwrap());
-        for time in times(TABLE, bytes) {
-            let number = ((time - DAY_NANOS) / SECOND) as u64;
-            *held.entry((number / 1_000, number % 1_000)).or_insert(0) += 1;
-        }
-    }
-    held
-}
-
-/// Each record's two rows, once.
-fn each(upto: &BTreeMap<u64, u64>) -> BTreeMap<(u64, u64), usize> {
-    let records = upto
-        .iter()
-        .flat_map(|(stream, upto)| (1..=*upto).map(move |sequence| ((*stream, sequence), 2)));
-    records.collect()
-}
-
 async fn flush_at_once(nodes: &BTreeMap<&str, Opened>, sequences: std::ops::RangeInclusive<u64>) {
     let flushing = nodes.iter().map(|(name, node)| {
         let sequences = sequences.clone();
@@ -133,9 +90,10 @@ async fn flush_at_once(nodes: &BTreeMap<&str, Opened>, sequences: std::ops::Rang
 
 async fn check(node: &Opened, upto: &BTreeMap<u64, u64>) {
     let snapshot = node.table.refresh().await.expect("a look");
-    let (disk, wanted) = (Arc::clone(&node.disk), each(upto));
+    let wanted = each_once(upto.iter().map(|(stream, upto)| (*stream, *upto)));
+    let disk = Arc::clone(&node.disk);
     tokio::task::spawn_blocking(move || {
-        assert_eq!(held(&*disk, &snapshot), wanted);
+        assert_eq!(held(&*disk, &snapshot.root, &snapshot.files), wanted);
         for (path, _) in log_files(&*disk, &snapshot.root).unwrap() {
             // The hint and its sums can be of two writers; readers do without.
             if !path.ends_with("_last_checkpoint") {

@@ -42,7 +42,7 @@ pub(crate) struct Node {
     pub(crate) store: Arc<dyn ObjectStore>,
     pub(crate) bucket: Arc<Bucket>,
     pub(crate) metrics: Arc<Metrics>,
-    peers: Arc<Peers>,
+    pub(crate) peers: Arc<Peers>,
     pub(crate) group: Arc<MetadataGroup>,
     pub(crate) folder: PathBuf,
 }
@@ -205,7 +205,7 @@ impl Nodes {
         files.join(FilesLink {
             name: name.into(),
             wire,
-            group: Arc::clone(&group),
+            group: group.clone(),
             copies: [3, 2, 2],
             allow_degraded: false,
         });

@@ -67,6 +67,8 @@ pub(crate) enum Request {
     Delete { keys: Vec<String> },
     /// Fetch what should be there of these; the sender has copies.
     Offer { keys: Vec<String> },
+    /// Say of which there are sound copies; nothing is fetched.
+    Have { keys: Vec<String> },
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -92,6 +94,8 @@ pub(crate) enum Answer {
         /// Those that were deleted.
         deleted: Vec<usize>,
     },
+    /// Of what was asked about, by its place.
+    Having { places: Vec<usize> },
 }
 
 fn broken(what: impl std::fmt::Display) -> Error {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Date32Type};
-use otlake_base::{Position, Signal, Table};
+use otlake_base::{Position, Signal, Table, TableRows};
 use otlake_decode::own_bytes as buffer_bytes;
 
 /// What a batch costs beside its columns: its entry, its lists, its position. Batches without
@@ -18,11 +18,10 @@ pub struct LiveBatch {
     pub position: Position,
     /// The signal of the record.
     pub signal: Signal,
-    /// Whose rows they are.
-    pub tenant: Arc<str>,
-    /// Rows by table, in the tables' whole schemas; tables without rows are absent. A replayed
-    /// batch lacks the tables whose files hold its rows already, and can lack all of them.
-    pub tables: Vec<(Table, RecordBatch)>,
+    /// Rows by table and by whose they are, each once: rules can route rows of a record to other
+    /// tenants than the one that sent it. What has no rows is absent. A replayed batch lacks the
+    /// tables whose files hold its rows already, and can lack all of them.
+    pub parts: Vec<TableRows>,
     /// Bytes in memory.
     pub bytes: usize,
     /// Rows in all tables.
@@ -31,67 +30,53 @@ pub struct LiveBatch {
 
 impl LiveBatch {
     /// A batch, measured.
-    pub fn new(
-        position: Position,
-        signal: Signal,
-        tenant: Arc<str>,
-        tables: Vec<(Table, RecordBatch)>,
-    ) -> LiveBatch {
-        let bytes = memory_bytes(&tables);
-        LiveBatch::measured(position, signal, tenant, tables, bytes)
+    pub fn new(position: Position, signal: Signal, parts: Vec<TableRows>) -> LiveBatch {
+        let bytes = memory_bytes(&parts);
+        LiveBatch::measured(position, signal, parts, bytes)
     }
 
     /// A batch whose [`memory_bytes`] the caller has found already.
     pub fn measured(
         position: Position,
         signal: Signal,
-        tenant: Arc<str>,
-        tables: Vec<(Table, RecordBatch)>,
+        parts: Vec<TableRows>,
         bytes: usize,
     ) -> LiveBatch {
-        let rows = tables
-            .iter()
-            .map(|(_, batch)| batch.num_rows() as u64)
-            .sum();
+        let rows = parts.iter().map(|part| part.rows.num_rows() as u64).sum();
         LiveBatch {
             position,
             signal,
-            tenant,
-            tables,
+            parts,
             bytes,
             rows,
         }
     }
 
-    /// The days of each table's rows: with the tenant, the partitions that they go to. Some can
-    /// be told more than once.
-    pub fn days(&self) -> impl Iterator<Item = (Table, i32)> + '_ {
-        self.tables.iter().flat_map(|(table, batch)| {
-            let days = batch.column_by_name("day");
+    /// The partitions that its rows go to: table, day and tenant. Some can be told more than once.
+    pub fn partitions(&self) -> impl Iterator<Item = (Table, i32, &Arc<str>)> {
+        self.parts.iter().flat_map(|part| {
+            let days = part.rows.column_by_name("day");
             let days = days.and_then(|days| days.as_primitive_opt::<Date32Type>());
             let days = days.map_or(&[][..], |days| days.values());
             // A request's rows come in runs of one day.
             let runs = days.chunk_by(|a, b| a == b);
-            runs.map(|run| (*table, run[0]))
+            runs.map(|run| (part.table, run[0], &part.tenant))
         })
     }
 
-    /// The rows of one table.
-    pub fn table(&self, table: Table) -> Option<&RecordBatch> {
-        self.tables
-            .iter()
-            .find(|(of, _)| *of == table)
-            .map(|(_, batch)| batch)
+    /// The rows of one table: as many parts as there are tenants that have some.
+    pub fn of(&self, table: Table) -> impl Iterator<Item = &TableRows> {
+        self.parts.iter().filter(move |part| part.table == table)
     }
 }
 
 /// Bytes that a batch of these rows holds. Text columns point into shared buffers, and a buffer
-/// counts once, however many columns point to it; Arrow's own sum would count it for each.
-pub fn memory_bytes(tables: &[(Table, RecordBatch)]) -> usize {
+/// counts once, however many columns and parts point to it; Arrow's own sum would count it for each.
+pub fn memory_bytes(parts: &[TableRows]) -> usize {
     let mut shared = Vec::new();
-    let own: usize = tables
+    let own: usize = parts
         .iter()
-        .flat_map(|(_, batch)| batch.columns())
+        .flat_map(|part| part.rows.columns())
         .map(|column| own_bytes(column, &mut shared))
         .sum();
     shared.sort_unstable();

@@ -81,8 +81,10 @@ impl Worker {
         let batches: Vec<SpanBatch> = of_seal
             .map(|batch| SpanBatch {
                 position: batch.position,
-                tenant: Arc::clone(&batch.tenant),
-                rows: batch.table(Table::Spans).cloned(),
+                spans: batch
+                    .of(Table::Spans)
+                    .map(|part| (Arc::clone(&part.tenant), part.rows.clone()))
+                    .collect(),
                 bytes: batch.bytes,
             })
             .collect();
@@ -176,6 +178,7 @@ impl Worker {
                     marks: marks.iter().map(mark).collect(),
                     since: now,
                     tried: false,
+                    sampled: None,
                 }
             }
         };

@@ -15,6 +15,7 @@ use otlake_base::{
 use otlake_catalog::{Addition, Commits, Committed, Mark, Outcome, Snapshot};
 use otlake_derive::Deriver;
 use otlake_log::Appender;
+use otlake_sample::{Counts, Sampler, Verdicts};
 use otlake_shard::{WriteOptions, Written};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -60,6 +61,8 @@ pub struct FlusherParts {
     pub tables: Tables,
     /// What derives series of the spans that go there.
     pub deriver: Option<Arc<Deriver>>,
+    /// What decides which of the spans go there.
+    pub sampler: Option<Arc<Sampler>>,
     /// The way that files go to them.
     pub commits: Arc<dyn Commits>,
     /// What can be deleted afterwards.
@@ -102,6 +105,7 @@ impl Flusher {
                     written: HashMap::new(),
                     prepared: None,
                     derived: HashMap::new(),
+                    verdicts: None,
                 };
                 tokio::spawn(worker.run(stopping.clone()))
             })
@@ -140,6 +144,8 @@ pub(crate) struct Worker {
     pub(crate) prepared: Option<Shared>,
     /// As `written`, of derived rows.
     pub(crate) derived: HashMap<Table, Waiting>,
+    /// What was decided of the traces of the seal at work.
+    pub(crate) verdicts: Option<Arc<Verdicts>>,
 }
 
 /// Files that wait for their commit.
@@ -151,6 +157,8 @@ pub(crate) struct Waiting {
     pub(crate) since: Duration,
     /// Whether a commit of them may have landed.
     pub(crate) tried: bool,
+    /// Of spans that tail sampling decided of: what became of them.
+    pub(crate) sampled: Option<Counts>,
 }
 
 impl Waiting {
@@ -244,6 +252,7 @@ impl Worker {
         }
         let (signal, log, live) = (self.signal, Arc::clone(&parts.log), Arc::clone(&parts.live));
         let forgotten = self.derived(&seal);
+        self.verdicts = None;
         // The log first: whoever waits for this flush is told by the removal, and finds room in
         // the log by then. On a thread of its own, for taking a segment off the disk and giving
         // memory back take tens of milliseconds, in which acknowledgements would wait.
@@ -355,9 +364,19 @@ impl Worker {
                 if let Some(old) = old {
                     handle.forget(&old.files);
                 }
+                let sampled = self.sampled(seal, &before.watermarks).await?;
+                let (batches, sampled) = match sampled {
+                    Some((kept, counts)) => (kept, Some(counts)),
+                    None => (batches, None),
+                };
                 let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
-                let files =
-                    otlake_shard::write(table, batches, &before.root, &parts.options).await?;
+                // The watermark passes rows that are left out, too: all of them, perhaps.
+                let files = match batches.is_empty() {
+                    true => Vec::new(),
+                    false => {
+                        otlake_shard::write(table, batches, &before.root, &parts.options).await?
+                    }
+                };
                 holds_rows(&files, rows, &parts.metrics)?;
                 handle.expect(&files);
                 Waiting {
@@ -366,10 +385,12 @@ impl Worker {
                     marks: before.marks(&seal.written(), |stream| seal.epoch(stream)),
                     since: now,
                     tried: false,
+                    sampled,
                 }
             }
         };
         let (rows, addition) = (waiting.rows, waiting.addition());
+        let sampled = waiting.sampled.clone();
         let tried = true;
         self.written.insert(table, Waiting { tried, ..waiting });
         let bytes: u64 = addition.files.iter().map(|written| written.file.size).sum();
@@ -396,6 +417,9 @@ impl Worker {
             parts
                 .metrics
                 .violated(Invariant::I3Once, "a commit's watermark went backwards");
+        }
+        if let (Some(sampler), Some(counts)) = (self.sampler(), &sampled) {
+            sampler.written(counts);
         }
         let labels = by_table(table);
         parts.metrics.flushes.get_or_create(&labels).inc();

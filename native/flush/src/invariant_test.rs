@@ -5,7 +5,7 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use otlake_base::invariant::Invariant;
 use otlake_base::{
     Code, Consistency, FIRST_EPOCH, Metrics, Position, Signal, StreamId, SystemClock, Table,
-    TableSource,
+    TableRows, TableSource,
 };
 use otlake_catalog::Catalog;
 
@@ -39,8 +39,8 @@ fn insert(live: &LiveSet, sequence: u64) {
         stream: STREAM,
         sequence,
     };
-    let tables = vec![(Table::Spans, rows)];
-    let batch = LiveBatch::new(position, Signal::Traces, "a".into(), tables);
+    let parts = TableRows::all_of(&"a".into(), vec![(Table::Spans, rows)]);
+    let batch = LiveBatch::new(position, Signal::Traces, parts);
     let reservation = live.budget().reserve(batch.bytes);
     live.insert(batch, reservation);
 }
@@ -102,6 +102,38 @@ async fn i7_a_capture_that_lacks_an_acknowledged_batch_is_counted() {
     assert_eq!(metrics.violations(Invariant::I7StrongRead), 0);
     assert_eq!(capture(Consistency::Strong), 0);
     assert_eq!(metrics.violations(Invariant::I7StrongRead), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_of_one_record_are_captured_as_the_tenants_that_they_are_of() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (live, _) = set();
+    let catalog = Catalog::open(dir.path(), Arc::new(SystemClock), Arc::new(Metrics::new()));
+    let tables = Tables::of(&catalog.await.expect("a catalog"));
+    let source = Source::new(Table::Spans, Arc::clone(&live), tables);
+    let part = |tenant: &str, count: i64| {
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..count));
+        TableRows {
+            table: Table::Spans,
+            tenant: tenant.into(),
+            rows: RecordBatch::try_from_iter([("n", numbers)]).expect("one column"),
+        }
+    };
+    let position = Position {
+        stream: STREAM,
+        sequence: 1,
+    };
+    let parts = vec![part("a", 3), part("archive", 4)];
+    let batch = LiveBatch::new(position, Signal::Traces, parts);
+    assert_eq!(batch.rows, 7);
+    let reservation = live.budget().reserve(batch.bytes);
+    live.insert(batch, reservation);
+    let capture = source.capture(&Consistency::Strong).expect("a capture");
+    let captured = capture.live.iter();
+    let captured: Vec<(&str, usize)> = captured
+        .map(|rows| (&*rows.tenant, rows.batch.num_rows()))
+        .collect();
+    assert_eq!(captured, [("a", 3), ("archive", 4)]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -22,12 +22,14 @@
 //! - `live`: the live set: insert, capture, seal, remove, follow.
 //! - `seal`: when a seal is due, and what it is.
 //! - `flusher`: the tasks that write and commit, and try again.
+//! - `sample`: the part of a flush of spans that decides which of them are written.
 //! - `source`: the capture of one table, as queries ask for it.
 
 mod batch;
 mod derive;
 mod flusher;
 mod live;
+mod sample;
 mod seal;
 mod source;
 mod tail;
@@ -36,7 +38,7 @@ pub use batch::{LiveBatch, memory_bytes};
 pub use flusher::{FIRST_RETRY, Flusher, FlusherParts, OnStep, Step};
 pub use live::{LiveFigures, LiveSet};
 pub use otlake_base::{Budget, Reservation};
-pub use seal::{Due, Reason, Seal, SealLimits, Unsealed, covers};
+pub use seal::{Due, Reason, Seal, SealLimits, Unsealed, Waited, covers};
 pub use source::{Source, Tables};
 pub use tail::{Tail, Tailed};
 

@@ -13,9 +13,9 @@ use otlake_base::{
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-use crate::seal::Unsealed;
+use crate::seal::{Unsealed, Waited};
 use crate::tail::{Followed, Tail};
-use crate::{Budget, Due, LiveBatch, Reservation, Seal, SealLimits};
+use crate::{Budget, Due, LiveBatch, Reason, Reservation, Seal, SealLimits};
 
 /// Failed attempts after which a waiter is told instead of left to wait.
 const ATTEMPTS_AWAITED: u64 = 3;
@@ -60,12 +60,22 @@ struct Queue {
     rows: u64,
     sealed_bytes: usize,
     sealed_rows: u64,
+    /// Of the others, those that are known to have waited as long as they have to.
+    ripe: Ripe,
     /// Where the rows of the others go.
     partitions: Partitions,
     /// Batches ever inserted, and the number up to which someone waits for files.
     inserted: u64,
     removed: u64,
     requested: u64,
+}
+
+/// The first of the batches that are in no seal.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ripe {
+    batches: usize,
+    bytes: usize,
+    rows: u64,
 }
 
 impl State {
@@ -81,6 +91,7 @@ impl Queue {
     /// Has the batches of a stream that are not on their way into files hold nothing any more. Their
     /// places stay: whoever waits for what lies behind them counts these.
     fn empty(&mut self, stream: StreamId) {
+        self.ripe = Ripe::default();
         for entry in self.entries.iter_mut().skip(self.sealed) {
             let batch = Arc::clone(&entry.batch);
             if batch.position.stream != stream || batch.position.sequence == 0 {
@@ -89,12 +100,28 @@ impl Queue {
             self.partitions.remove(&batch);
             self.bytes -= batch.bytes;
             self.rows -= batch.rows;
-            let (sequence, tenant) = (0, Arc::clone(&batch.tenant));
+            let sequence = 0;
             let position = Position { stream, sequence };
-            let nothing = LiveBatch::measured(position, batch.signal, tenant, Vec::new(), 0);
+            let nothing = LiveBatch::measured(position, batch.signal, Vec::new(), 0);
             entry.batch = Arc::new(nothing);
             entry._reservation = None;
         }
+    }
+}
+
+impl Queue {
+    /// Looks which batches have waited so long meanwhile.
+    fn ripen(&mut self, now: Duration, wait: Duration) -> Waited {
+        let ripe = &mut self.ripe;
+        while let Some(entry) = self.entries.get(self.sealed + ripe.batches)
+            && now.saturating_sub(entry.since) >= wait
+        {
+            ripe.batches += 1;
+            ripe.bytes += entry.batch.bytes;
+            ripe.rows += entry.batch.rows;
+        }
+        let Ripe { bytes, rows, .. } = *ripe;
+        Waited { wait, bytes, rows }
     }
 }
 
@@ -104,15 +131,15 @@ struct Partitions(HashMap<(Table, i32, Arc<str>), usize>);
 
 impl Partitions {
     fn add(&mut self, batch: &LiveBatch) {
-        for (table, day) in batch.days() {
-            let partition = (table, day, Arc::clone(&batch.tenant));
+        for (table, day, tenant) in batch.partitions() {
+            let partition = (table, day, Arc::clone(tenant));
             *self.0.entry(partition).or_insert(0) += 1;
         }
     }
 
     fn remove(&mut self, batch: &LiveBatch) {
-        for (table, day) in batch.days() {
-            let partition = (table, day, Arc::clone(&batch.tenant));
+        for (table, day, tenant) in batch.partitions() {
+            let partition = (table, day, Arc::clone(tenant));
             if let Slot::Occupied(mut slot) = self.0.entry(partition) {
                 *slot.get_mut() -= 1;
                 if *slot.get() == 0 {
@@ -216,8 +243,8 @@ impl LiveSet {
                 return;
             }
             *last = batch.position.sequence;
-            for (table, _) in &batch.tables {
-                state.newest[*table as usize] = Some(batch.position);
+            for part in &batch.parts {
+                state.newest[part.table as usize] = Some(batch.position);
             }
             let queue = &mut state.queues[signal.index()];
             queue.bytes += batch.bytes;
@@ -232,7 +259,7 @@ impl LiveSet {
             };
             queue.entries.push_back(entry);
             self.gauge(signal, queue);
-            first || matches!(self.due_of(&state, signal, since), Due::Now(_))
+            first || matches!(self.due_of(&mut state, signal, since), Due::Now(_))
         };
         if wake {
             self.wakes[signal.index()].notify_one();
@@ -387,10 +414,18 @@ impl LiveSet {
 
     /// When the signal's next seal is due.
     pub fn due(&self, signal: Signal) -> Due {
-        self.due_of(&self.state.lock(), signal, self.clock.monotonic())
+        self.due_of(&mut self.state.lock(), signal, self.clock.monotonic())
     }
 
-    fn due_of(&self, state: &State, signal: Signal, now: Duration) -> Due {
+    /// How long a signal's batches have to wait before they may be sealed.
+    fn wait_of(&self, signal: Signal) -> Option<Duration> {
+        let wait = self.limits.trace_wait;
+        (signal == Signal::Traces && !wait.is_zero()).then_some(wait)
+    }
+
+    fn due_of(&self, state: &mut State, signal: Signal, now: Duration) -> Due {
+        let wait = self.wait_of(signal);
+        let waited = wait.map(|wait| state.queues[signal.index()].ripen(now, wait));
         let queue = &state.queues[signal.index()];
         let oldest = queue.entries.get(queue.sealed);
         self.limits.due(&Unsealed {
@@ -403,6 +438,7 @@ impl LiveSet {
             live_bytes: state.queues.iter().map(|queue| queue.bytes).sum(),
             used_bytes: self.budget.used(),
             max_bytes: self.budget.max(),
+            waited,
         })
     }
 
@@ -411,10 +447,17 @@ impl LiveSet {
         self.wakes[signal.index()].notified().await;
     }
 
-    /// Takes the oldest batches for files, up to the limits of one seal; they stay visible.
+    /// Takes the oldest batches for files, up to the limits of one seal; they stay visible. Of batches
+    /// that have to wait those that have, or where memory is short or someone asks, more.
     /// `None` when there are none, or when the seal before is still at work.
     pub fn seal(&self, signal: Signal) -> Option<Seal> {
         let mut state = self.state.lock();
+        let now = self.clock.monotonic();
+        let wait = self.wait_of(signal);
+        let hurried = match wait.map(|_| self.due_of(&mut state, signal, now)) {
+            Some(Due::Now(reason @ (Reason::Requested | Reason::Pressure))) => Some(reason),
+            _ => None,
+        };
         let State { queues, epochs, .. } = &mut *state;
         let queue = &mut queues[signal.index()];
         if queue.sealed > 0 {
@@ -422,7 +465,18 @@ impl LiveSet {
         }
         let (mut bytes, mut rows) = (0, 0);
         let (mut taken, mut partitions) = (Vec::new(), Partitions::default());
-        for entry in &queue.entries {
+        let mut arrived = Vec::new();
+        let requested = queue.requested.saturating_sub(queue.removed);
+        for (place, entry) in queue.entries.iter().enumerate() {
+            let has_to_wait = wait.is_some_and(|wait| now.saturating_sub(entry.since) < wait);
+            let may_go = match hurried {
+                None => !has_to_wait,
+                Some(Reason::Requested) => !has_to_wait || (place as u64) < requested,
+                Some(_) => true,
+            };
+            if !may_go {
+                break;
+            }
             if bytes >= self.limits.bytes
                 || rows >= self.limits.rows as u64
                 || partitions.len() >= self.limits.partitions
@@ -433,6 +487,7 @@ impl LiveSet {
             bytes += entry.batch.bytes;
             rows += entry.batch.rows;
             taken.push(Arc::clone(&entry.batch));
+            arrived.push(entry.since);
         }
         if taken.is_empty() {
             return None;
@@ -440,10 +495,16 @@ impl LiveSet {
         queue.sealed = taken.len();
         queue.sealed_bytes = bytes;
         queue.sealed_rows = rows;
+        queue.ripe = Ripe::default();
         for batch in &taken {
             queue.partitions.remove(batch);
         }
-        Some(Seal::new(signal, taken, epochs))
+        Some(Seal {
+            arrived,
+            at: now,
+            hurried,
+            ..Seal::new(signal, taken, epochs)
+        })
     }
 
     /// Lets go of a seal's batches: files that every table's newest snapshot holds have them.

@@ -20,6 +20,9 @@ pub struct SealLimits {
     pub age: Duration,
     /// When their rows are of this many partitions: each becomes a file.
     pub partitions: usize,
+    /// How long spans wait before they may be sealed, unless memory is short or someone asks: tail
+    /// sampling decides by all of a trace. Zero without it.
+    pub trace_wait: Duration,
 }
 
 impl Default for SealLimits {
@@ -29,6 +32,7 @@ impl Default for SealLimits {
             rows: limits::FLUSH_ROWS,
             age: Duration::from_millis(limits::FLUSH_INTERVAL_MS),
             partitions: limits::FLUSH_PARTITIONS,
+            trace_wait: Duration::ZERO,
         }
     }
 }
@@ -54,6 +58,19 @@ pub struct Unsealed {
     pub used_bytes: usize,
     /// The budget.
     pub max_bytes: usize,
+    /// Of batches that have to wait.
+    pub waited: Option<Waited>,
+}
+
+/// How far batches that have to wait have done so.
+#[derive(Clone, Copy, Debug)]
+pub struct Waited {
+    /// How long each has to.
+    pub wait: Duration,
+    /// Bytes of those that have.
+    pub bytes: usize,
+    /// Rows of those that have.
+    pub rows: u64,
 }
 
 /// Why a seal is due.
@@ -93,22 +110,29 @@ impl SealLimits {
         if unsealed.batches == 0 {
             return Due::Idle;
         }
+        // Of batches that wait, those that have done so amount to a file, or to an interval's worth: a
+        // seal of each as soon as it may go would scatter files. Partitions have no say: that each takes
+        // a file is a limit of a seal, and not of what waits.
+        let (bytes, rows, age, partitions) = match unsealed.waited {
+            None => (unsealed.bytes, unsealed.rows, self.age, unsealed.partitions),
+            Some(of) => (of.bytes, of.rows, self.age.saturating_add(of.wait), 0),
+        };
         let pressed = unsealed.used_bytes >= unsealed.max_bytes / 2
             && unsealed.bytes.saturating_mul(3) >= unsealed.live_bytes;
         if unsealed.requested {
             Due::Now(Reason::Requested)
-        } else if unsealed.bytes >= self.bytes {
+        } else if bytes >= self.bytes {
             Due::Now(Reason::Bytes)
-        } else if unsealed.rows >= self.rows as u64 {
+        } else if rows >= self.rows as u64 {
             Due::Now(Reason::Rows)
-        } else if unsealed.partitions >= self.partitions {
+        } else if partitions >= self.partitions {
             Due::Now(Reason::Partitions)
-        } else if unsealed.age >= self.age {
+        } else if unsealed.age >= age {
             Due::Now(Reason::Age)
         } else if pressed {
             Due::Now(Reason::Pressure)
         } else {
-            Due::In(self.age.saturating_sub(unsealed.age))
+            Due::In(age.saturating_sub(unsealed.age))
         }
     }
 }
@@ -133,6 +157,12 @@ pub struct Seal {
     pub bytes: usize,
     /// Rows of the batches.
     pub rows: u64,
+    /// Of each batch: when it became live, by the monotonic clock.
+    pub arrived: Vec<Duration>,
+    /// When it was sealed, by the same clock.
+    pub at: Duration,
+    /// Why batches are in it that had still to wait.
+    pub hurried: Option<Reason>,
 }
 
 impl Seal {
@@ -164,6 +194,9 @@ impl Seal {
             rows: batches.iter().map(|batch| batch.rows).sum(),
             batches,
             upto,
+            arrived: Vec::new(),
+            at: Duration::ZERO,
+            hurried: None,
         }
     }
 
@@ -182,12 +215,24 @@ impl Seal {
     /// The rows of a table that its files do not hold yet. After an attempt that ended between
     /// two tables' commits, the first table has none left.
     pub fn rows_of(&self, table: Table, watermarks: &HashMap<StreamId, u64>) -> Vec<RecordBatch> {
-        self.batches
-            .iter()
-            .filter(|batch| !self.fenced.contains(&batch.position.stream))
-            .filter(|batch| !covers(watermarks, batch.position))
-            .filter_map(|batch| batch.table(table).cloned())
+        self.lacking(watermarks)
+            .flat_map(|(batch, _)| batch.of(table))
+            .map(|part| part.rows.clone())
             .collect()
+    }
+
+    /// The batches that a table with these watermarks does not hold yet, and when each became live.
+    pub(crate) fn lacking(
+        &self,
+        watermarks: &HashMap<StreamId, u64>,
+    ) -> impl Iterator<Item = (&LiveBatch, Duration)> {
+        let arrived = self.arrived.iter().copied();
+        let arrived = arrived.chain(std::iter::repeat(Duration::ZERO));
+        let batches = self.batches.iter().map(|batch| &**batch).zip(arrived);
+        let is_ours =
+            |(batch, _): &(&LiveBatch, Duration)| !self.fenced.contains(&batch.position.stream);
+        let is_lacking = |(batch, _): &(&LiveBatch, Duration)| !covers(watermarks, batch.position);
+        batches.filter(is_ours).filter(is_lacking)
     }
 }
 

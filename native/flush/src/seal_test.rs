@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use otlake_base::{FIRST_EPOCH, Position, Signal, StreamId, Table};
 
-use crate::{Due, LiveBatch, Reason, Seal, SealLimits, Unsealed, covers};
+use crate::{Due, LiveBatch, Reason, Seal, SealLimits, Unsealed, Waited, covers};
 
 const LIMITS: SealLimits = SealLimits {
     bytes: 1_000,
     rows: 100,
     age: Duration::from_secs(10),
     partitions: 50,
+    trace_wait: Duration::ZERO,
 };
 
 fn little() -> Unsealed {
@@ -24,6 +25,7 @@ fn little() -> Unsealed {
         live_bytes: 10,
         used_bytes: 10,
         max_bytes: 10_000,
+        waited: None,
     }
 }
 
@@ -77,6 +79,55 @@ fn each_trigger_seals_and_nothing_else_does() {
 }
 
 #[test]
+fn batches_that_wait_are_sealed_when_those_that_have_waited_make_a_file() {
+    let wait = Duration::from_secs(5);
+    let due = |bytes, rows, age| {
+        LIMITS.due(&Unsealed {
+            bytes: 5_000,
+            rows: 500,
+            partitions: 60,
+            age: Duration::from_secs(age),
+            waited: Some(Waited { wait, bytes, rows }),
+            ..little()
+        })
+    };
+    assert_eq!(due(0, 0, 4), Due::In(Duration::from_secs(11)));
+    assert_eq!(due(999, 99, 14), Due::In(Duration::from_secs(1)));
+    assert_eq!(due(1_000, 1, 6), Due::Now(Reason::Bytes));
+    assert_eq!(due(1, 100, 6), Due::Now(Reason::Rows));
+    assert_eq!(due(1, 1, 15), Due::Now(Reason::Age));
+    let none = Some(Waited {
+        wait,
+        bytes: 0,
+        rows: 0,
+    });
+    for (unsealed, reason) in [
+        (
+            Unsealed {
+                requested: true,
+                ..little()
+            },
+            Reason::Requested,
+        ),
+        (
+            Unsealed {
+                bytes: 300,
+                live_bytes: 900,
+                used_bytes: 5_000,
+                ..little()
+            },
+            Reason::Pressure,
+        ),
+    ] {
+        let waited = none;
+        assert_eq!(
+            LIMITS.due(&Unsealed { waited, ..unsealed }),
+            Due::Now(reason)
+        );
+    }
+}
+
+#[test]
 fn under_pressure_the_signals_that_hold_the_memory_seal() {
     let pressed = |bytes| {
         LIMITS.due(&Unsealed {
@@ -97,12 +148,7 @@ fn a_seal_carries_the_last_sequence_of_each_stream() {
             stream: StreamId(stream),
             sequence,
         };
-        Arc::new(LiveBatch::new(
-            position,
-            Signal::Logs,
-            "a".into(),
-            Vec::new(),
-        ))
+        Arc::new(LiveBatch::new(position, Signal::Logs, Vec::new()))
     };
     let seal = Seal::new(
         Signal::Logs,

@@ -122,12 +122,10 @@ impl TableSource for Source {
         let live = live
             .iter()
             .filter(|batch| !covers(&snapshot.watermarks, batch.position))
-            .filter_map(|batch| {
-                let rows = batch.table(self.table)?;
-                Some(LiveRows {
-                    tenant: Arc::clone(&batch.tenant),
-                    batch: rows.clone(),
-                })
+            .flat_map(|batch| batch.of(self.table))
+            .map(|part| LiveRows {
+                tenant: Arc::clone(&part.tenant),
+                batch: part.rows.clone(),
             })
             .collect();
         let mut capture = Capture::new(live, Arc::clone(&snapshot.files), snapshot.root.clone());

@@ -19,7 +19,7 @@ fn i5_tails_that_hold_more_than_they_may_are_told() {
             stream: StreamId(42),
             sequence,
         };
-        let batch = LiveBatch::new(position, Signal::Traces, "a".into(), Vec::new());
+        let batch = LiveBatch::new(position, Signal::Traces, Vec::new());
         // Debug builds stop at a broken invariant.
         let _ = catch_unwind(AssertUnwindSafe(|| followed.send(Arc::new(batch))));
     };

@@ -62,8 +62,9 @@ pub struct Record {
 /// `Ok` means durable in the sense of [`Durability`]; it must not block.
 pub type OnDurable = Box<dyn FnOnce(Result<Position>) + Send>;
 
-/// As [`OnDurable`], with the record as it stands in the log.
-pub type OnFrame = Box<dyn FnOnce(Result<Frame>) + Send>;
+/// As [`OnDurable`], with the record as it stands in the log, and whether another record of the same
+/// group is told of right after it: what is done for a group need not be done for each of its records.
+pub type OnFrame = Box<dyn FnOnce(Result<Frame>, bool) + Send>;
 
 /// A node's write-ahead log.
 pub struct Log {

@@ -30,7 +30,7 @@ impl Answer {
     pub fn refuse(self, error: Error) {
         match self {
             Answer::Position(answer) => answer(Err(error)),
-            Answer::Frame(answer) => answer(Err(error)),
+            Answer::Frame(answer) => answer(Err(error), false),
         }
     }
 }

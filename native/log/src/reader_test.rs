@@ -69,11 +69,13 @@ fn a_frame_that_is_read_is_the_one_that_was_answered() {
         let answer = answer.clone();
         log.append_framed(
             record(&long(number)),
-            Box::new(move |frame| answer.send(frame.unwrap()).unwrap()),
+            Box::new(move |frame, more| answer.send((frame.unwrap(), more)).unwrap()),
         );
     }
     drop(answer);
-    let answered: Vec<Frame> = answered.iter().collect();
+    let (answered, more): (Vec<Frame>, Vec<bool>) = answered.iter().unzip();
+    // However the groups fell, the last of each says that it is.
+    assert_eq!(more.last(), Some(&false));
     assert_eq!(
         log.reader(1).read(Some(20), usize::MAX).unwrap().frames,
         answered

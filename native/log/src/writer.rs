@@ -150,6 +150,8 @@ impl Writer {
                 }
                 let bytes = Bytes::from(heads.bytes);
                 let mut start = 0;
+                let is_framed = |order: &Order| matches!(order.answer, Answer::Frame(_));
+                let mut frames = group.iter().filter(|order| is_framed(order)).count();
                 for (order, end) in group.into_iter().zip(heads.ends) {
                     let sequence = self.next_sequence;
                     self.next_sequence += 1;
@@ -163,9 +165,11 @@ impl Writer {
                         Answer::Frame(answer) => {
                             let head = bytes.slice(start..end);
                             let frame = Frame::new(head, order.record.payload);
-                            answer(frame.ok_or_else(|| {
+                            let frame = frame.ok_or_else(|| {
                                 Error::new(Code::Internal, "a head that was written is none")
-                            }));
+                            });
+                            frames -= 1;
+                            answer(frame, frames > 0);
                         }
                     }
                     start = end;

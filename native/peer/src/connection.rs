@@ -15,6 +15,9 @@ use crate::config::{
 pub const MAX_REQUESTS: usize = MAX_CALLS + MAX_STREAMS;
 /// Requests that were given up, of which late frames are still known.
 const MAX_RESETS: usize = 2 * MAX_REQUESTS;
+/// Frames of requests that are not known any more, before the connection is taken for an attack. A
+/// node that refuses large calls causes them without end, and only members are connected.
+const MAX_STRAY_FRAMES: Option<usize> = None;
 
 /// Small messages must not wait for more to send.
 pub fn prepare(stream: &TcpStream) {
@@ -32,6 +35,7 @@ pub fn client() -> h2::client::Builder {
         .max_send_buffer_size(SEND_BUFFER_BYTES)
         .initial_max_send_streams(MAX_REQUESTS)
         .max_concurrent_reset_streams(MAX_RESETS)
+        .max_local_error_reset_streams(MAX_STRAY_FRAMES)
         .max_pending_accept_reset_streams(MAX_RESETS)
         .enable_push(false);
     builder
@@ -48,6 +52,7 @@ pub fn server() -> h2::server::Builder {
         .max_send_buffer_size(SEND_BUFFER_BYTES)
         .max_concurrent_streams(MAX_REQUESTS as u32)
         .max_concurrent_reset_streams(MAX_RESETS)
+        .max_local_error_reset_streams(MAX_STRAY_FRAMES)
         .max_pending_accept_reset_streams(MAX_RESETS);
     builder
 }

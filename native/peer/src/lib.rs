@@ -64,6 +64,7 @@ pub use config::{
     STREAM_WINDOW_BYTES,
 };
 pub use link::OnLost;
+pub use message::{error_bytes, error_of};
 pub use peers::Peers;
 pub use service::{Service, Services, StreamService};
 pub use stream::{Incoming, Outgoing};

@@ -135,10 +135,9 @@ impl Link {
             .header(CONTENT_LENGTH, length)
             .header(TIMEOUT, micros(left));
         let (response, mut body) = self.request(sender, head, length == 0).await?;
-        if length > 0 {
-            // HTTP/2 takes from it as the other side has room; it is here in memory in any case.
-            body.send_data(Piece::plain(request), true)
-                .map_err(|error| broken(&self.name, &error))?;
+        // HTTP/2 takes from it as the other side has room; it is here in memory in any case. Where it
+        // takes nothing, the other side has answered without the body: that answer says why.
+        if length > 0 && body.send_data(Piece::plain(request), true).is_ok() {
             self.figures.sent.inc_by(length as u64);
         }
         let response = response.await.map_err(|error| broken(&self.name, &error))?;
@@ -172,12 +171,19 @@ impl Link {
         let (name, figures) = (&self.name, &self.figures);
         let opened = Some(place.clone());
         let mut outgoing = Outgoing::new(sender.clone(), name.clone(), figures.clone(), opened);
-        outgoing.send(first).await?;
+        let sent = outgoing.send(first).await;
+        if let Err(error) = &sent
+            && error.code != Code::PeerUnreachable
+        {
+            return Err(error.clone());
+        }
+        // Where the other side has refused without the head, its answer says why.
         let response = response.await.map_err(|error| broken(name, &error))?;
         let (head, receiver) = response.into_parts();
         if let Some(error) = read_error(&head.headers) {
             return Err(error);
         }
+        sent?;
         let opened = Some((sender, place));
         let incoming = Incoming::new(receiver, name.clone(), figures.clone(), opened);
         figures.streams.inc();

@@ -15,14 +15,18 @@ const MESSAGE: HeaderName = HeaderName::from_static("otlake-message");
 
 const PREFIX: usize = 4;
 
-/// What is handed to HTTP/2: bytes, with the length in front of them where they are a message of a
-/// stream. Both go to the socket in one frame and one vectored write, without a copy.
+/// What is handed to HTTP/2: bytes in one part or several, with the length in front of them where they
+/// are a message of a stream. All go to the socket in one frame and in vectored writes, without a copy.
 #[derive(Debug)]
 pub struct Piece {
     prefix: [u8; PREFIX],
     /// How much of the prefix is done.
     done: usize,
+    /// Empty only where nothing is left behind it.
     body: Bytes,
+    rest: std::vec::IntoIter<Bytes>,
+    /// Bytes of `rest`.
+    behind: usize,
 }
 
 impl Piece {
@@ -32,20 +36,28 @@ impl Piece {
             prefix: [0; PREFIX],
             done: PREFIX,
             body,
+            rest: Vec::new().into_iter(),
+            behind: 0,
         }
     }
 
-    /// A message of a stream.
+    /// A message of a stream, which is these parts one behind the other.
     ///
     /// # Errors
     /// `PEER_TOO_LARGE`.
-    pub fn message(body: Bytes) -> Result<Piece> {
-        check_length(body.len())?;
+    pub fn message(mut parts: Vec<Bytes>) -> Result<Piece> {
+        parts.retain(|part| !part.is_empty());
+        let length = parts.iter().map(Bytes::len).sum();
+        check_length(length)?;
+        let mut rest = parts.into_iter();
+        let body = rest.next().unwrap_or_default();
         Ok(Piece {
             // It fits: the limit is below 2^32.
-            prefix: (body.len() as u32).to_le_bytes(),
+            prefix: (length as u32).to_le_bytes(),
             done: 0,
+            behind: length - body.len(),
             body,
+            rest,
         })
     }
 }
@@ -62,7 +74,7 @@ pub fn check_length(length: usize) -> Result<()> {
 
 impl Buf for Piece {
     fn remaining(&self) -> usize {
-        PREFIX - self.done + self.body.len()
+        PREFIX - self.done + self.body.len() + self.behind
     }
 
     fn chunk(&self) -> &[u8] {
@@ -74,8 +86,12 @@ impl Buf for Piece {
     }
 
     fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let parts = [&self.prefix[self.done..], &self.body[..]];
-        let filled = parts.into_iter().filter(|part| !part.is_empty());
+        let first = [&self.prefix[self.done..], &self.body[..]];
+        let rest = self.rest.as_slice().iter().map(|part| &part[..]);
+        let filled = first
+            .into_iter()
+            .chain(rest)
+            .filter(|part| !part.is_empty());
         let mut count = 0;
         for (slice, part) in slices.iter_mut().zip(filled) {
             *slice = IoSlice::new(part);
@@ -87,7 +103,14 @@ impl Buf for Piece {
     fn advance(&mut self, count: usize) {
         let of_prefix = count.min(PREFIX - self.done);
         self.done += of_prefix;
-        self.body.advance(count - of_prefix);
+        let mut left = count - of_prefix;
+        while left >= self.body.len() {
+            let Some(next) = self.rest.next() else { break };
+            left -= self.body.len();
+            self.behind -= next.len();
+            self.body = next;
+        }
+        self.body.advance(left);
     }
 }
 
@@ -156,17 +179,10 @@ impl Assembler {
 
 /// Writes an error into the head of an answer, or behind the last message of a stream.
 pub fn write_error(error: &Error, headers: &mut HeaderMap) {
-    let code = format!("{} {}", error.code.as_str(), error.kind().name());
-    let code = HeaderValue::from_str(&code).expect("codes and kinds are ASCII");
+    let code = HeaderValue::from_str(&named(error)).expect("codes and kinds are ASCII");
     headers.insert(ERROR, code);
-    let mut text = error.message.clone();
-    let mut end = text.len().min(ERROR_BYTES);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.truncate(end);
     // A header has no control characters.
-    let text = text.replace(|each: char| each.is_ascii_control(), " ");
+    let text = bounded(&error.message).replace(|each: char| each.is_ascii_control(), " ");
     if let Ok(value) = HeaderValue::from_bytes(text.as_bytes()) {
         headers.insert(MESSAGE, value);
     }
@@ -175,14 +191,48 @@ pub fn write_error(error: &Error, headers: &mut HeaderMap) {
 /// The error that `write_error` wrote.
 pub fn read_error(headers: &HeaderMap) -> Option<Error> {
     let text = headers.get(ERROR)?.to_str().unwrap_or_default();
+    let message = headers.get(MESSAGE).map(HeaderValue::as_bytes);
+    let message = String::from_utf8_lossy(message.unwrap_or_default()).into_owned();
+    Some(Error {
+        code: code_of(text),
+        message,
+    })
+}
+
+/// An error within a message of a stream that goes on: its code and kind, a zero, and its text.
+pub fn error_bytes(error: &Error) -> Vec<u8> {
+    let mut bytes = named(error).into_bytes();
+    bytes.push(0);
+    bytes.extend_from_slice(bounded(&error.message).as_bytes());
+    bytes
+}
+
+/// The error that `error_bytes` wrote; whatever else the bytes are, an error comes of it.
+pub fn error_of(bytes: &[u8]) -> Error {
+    let text = String::from_utf8_lossy(bytes);
+    let (code, message) = text.split_once('\0').unwrap_or((&text, ""));
+    Error::new(code_of(code), message)
+}
+
+fn named(error: &Error) -> String {
+    format!("{} {}", error.code.as_str(), error.kind().name())
+}
+
+/// A newer node may have codes that this one does not know: what can be done about them counts.
+fn code_of(text: &str) -> Code {
     let (code, kind) = text.split_once(' ').unwrap_or((text, ""));
-    // A newer node may have codes that this one does not know: what can be done about them counts.
-    let code = Code::from_name(code).unwrap_or_else(|| match Kind::from_name(kind) {
+    Code::from_name(code).unwrap_or_else(|| match Kind::from_name(kind) {
         Some(Kind::Unavailable) => Code::PeerUnreachable,
         Some(Kind::Denied) => Code::PeerRefused,
         _ => Code::Internal,
-    });
-    let message = headers.get(MESSAGE).map(HeaderValue::as_bytes);
-    let message = String::from_utf8_lossy(message.unwrap_or_default()).into_owned();
-    Some(Error { code, message })
+    })
+}
+
+/// As much of a text as an error may have.
+fn bounded(text: &str) -> &str {
+    let mut end = text.len().min(ERROR_BYTES);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }

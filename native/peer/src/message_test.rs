@@ -5,12 +5,12 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use crate::config::{ERROR_BYTES, MAX_MESSAGE_BYTES};
-use crate::message::{Assembler, Piece, read_error, write_error};
+use crate::message::{Assembler, Piece, error_bytes, error_of, read_error, write_error};
 
 fn wire(messages: &[Vec<u8>]) -> Bytes {
     let mut wire = BytesMut::new();
     for message in messages {
-        let mut piece = Piece::message(Bytes::copy_from_slice(message)).unwrap();
+        let mut piece = Piece::message(vec![Bytes::copy_from_slice(message)]).unwrap();
         let bytes = piece.copy_to_bytes(piece.remaining());
         wire.extend_from_slice(&bytes);
     }
@@ -41,17 +41,20 @@ proptest! {
 
     #[test]
     fn a_piece_is_the_same_bytes_however_it_is_read(
-        body in vec(any::<u8>(), 0..40),
-        steps in vec(1usize..7, 60),
+        parts in vec(vec(any::<u8>(), 0..12), 0..6),
+        steps in vec(1usize..9, 60),
     ) {
-        let whole = wire(std::slice::from_ref(&body));
-        let mut piece = Piece::message(Bytes::from(body)).unwrap();
+        let whole = wire(&[parts.concat()]);
+        let parts = parts.into_iter().map(Bytes::from).collect();
+        let mut piece = Piece::message(parts).unwrap();
         let mut out = Vec::new();
         for step in steps {
-            let mut slices = [std::io::IoSlice::new(&[]); 4];
+            let mut slices = [std::io::IoSlice::new(&[]); 8];
             let count = piece.chunks_vectored(&mut slices);
             let all: Vec<u8> = slices[..count].iter().flat_map(|slice| slice.to_vec()).collect();
             prop_assert_eq!(all.len(), piece.remaining());
+            prop_assert!(all.starts_with(piece.chunk()));
+            prop_assert_eq!(piece.chunk().is_empty(), all.is_empty());
             let step = step.min(all.len());
             out.extend_from_slice(&all[..step]);
             piece.advance(step);
@@ -77,7 +80,10 @@ fn a_message_beyond_the_limit_is_refused_before_it_is_kept() {
     let refused = assembler.next(1000).unwrap_err();
     assert_eq!(refused.code, Code::PeerTooLarge);
     let large = Bytes::from(vec![0; MAX_MESSAGE_BYTES + 1]);
-    assert_eq!(Piece::message(large).unwrap_err().code, Code::PeerTooLarge);
+    assert_eq!(
+        Piece::message(vec![large]).unwrap_err().code,
+        Code::PeerTooLarge
+    );
 }
 
 #[test]
@@ -99,4 +105,23 @@ fn a_long_error_is_cut_at_a_character_and_a_code_of_tomorrow_keeps_its_kind() {
         assert_eq!(read_error(&headers).unwrap().code, code);
     }
     assert!(read_error(&HeaderMap::new()).is_none());
+}
+
+#[test]
+fn an_error_within_a_message_comes_back_as_it_was_and_other_bytes_are_one_too() {
+    let error = Error::new(Code::ClusterQuorum, "two of three\nnodes: \u{1f980}");
+    let read = error_of(&error_bytes(&error));
+    assert_eq!((read.code, read.message), (error.code, error.message));
+    let long = Error::new(Code::LogFull, "é".repeat(ERROR_BYTES));
+    assert_eq!(
+        error_of(&error_bytes(&long)).message,
+        "é".repeat(ERROR_BYTES / 2)
+    );
+    let tomorrow = error_of(b"DISK_TIRED unavailable\0so it is");
+    assert_eq!(
+        (tomorrow.code, &*tomorrow.message),
+        (Code::PeerUnreachable, "so it is")
+    );
+    assert_eq!(error_of(&[0xff, 0, 1]).code, Code::Internal);
+    assert_eq!(error_of(b"").code, Code::Internal);
 }

@@ -90,6 +90,12 @@ impl Peers {
         &self.context.identity.name
     }
 
+    /// The runtime that the connections live on: whoever serves a stream beside its callers does so
+    /// there.
+    pub fn runtime(&self) -> &Handle {
+        &self.context.runtime
+    }
+
     /// Who belongs to the cluster, and where each listens. Connections with others are closed, and
     /// those to nodes that are elsewhere now.
     pub fn set_members(&self, members: Vec<(Arc<str>, SocketAddr)>) {

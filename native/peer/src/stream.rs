@@ -58,8 +58,16 @@ impl Outgoing {
     /// `PEER_TOO_LARGE` above `MAX_MESSAGE_BYTES`; `PEER_UNREACHABLE` where the stream has ended
     /// or the connection broke: the other half may know why.
     pub async fn send(&mut self, message: Bytes) -> Result<()> {
-        let length = message.len() as u64;
-        let piece = Piece::message(message)?;
+        self.send_parts(vec![message]).await
+    }
+
+    /// The same for a message that is these parts one behind the other; they are not copied.
+    ///
+    /// # Errors
+    /// The same.
+    pub async fn send_parts(&mut self, parts: Vec<Bytes>) -> Result<()> {
+        let length = parts.iter().map(Bytes::len).sum::<usize>() as u64;
+        let piece = Piece::message(parts)?;
         poll_fn(|context| self.poll_room(context)).await?;
         let sent = self.sender.lock().send_data(piece, false);
         sent.map_err(|error| broken(&self.name, &error))?;

@@ -1,12 +1,16 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::future::join_all;
 use otlake_base::Code;
 
 use crate::config::{
     MAX_HEAD_BYTES, MAX_MESSAGE_BYTES, MAX_STREAMS, SEND_BUFFER_BYTES, STREAM_WINDOW_BYTES,
 };
 use crate::testing::{pair, until};
+
+/// A stream on which nothing goes for so long stands still.
+const STILL: Duration = Duration::from_secs(1);
 
 fn number(message: Option<Bytes>) -> u64 {
     u64::from_le_bytes(message.unwrap()[..].try_into().unwrap())
@@ -44,6 +48,33 @@ async fn a_stream_carries_messages_of_any_size_both_ways_in_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_message_handed_over_in_parts_arrives_as_one() {
+    let (a, _b) = pair().await;
+    let opened = a.peers.open("b", "echo", Bytes::new()).await;
+    let (mut outgoing, mut incoming) = opened.unwrap();
+    assert_eq!(incoming.next().await.unwrap().unwrap(), "");
+    // More parts than one vectored write takes, small ones and some of more than a frame.
+    for sizes in [
+        vec![],
+        vec![0, 0],
+        vec![1; 100],
+        vec![9, 700_000, 0, 800_000, 3],
+    ] {
+        let parts: Vec<Bytes> = sizes
+            .iter()
+            .enumerate()
+            .map(|(at, size)| Bytes::from(vec![at as u8; *size]))
+            .collect();
+        outgoing.send_parts(parts.clone()).await.unwrap();
+        let message = incoming.next().await.unwrap().unwrap();
+        assert!(message == parts.concat(), "{sizes:?}");
+    }
+    let half = Bytes::from(vec![0; MAX_MESSAGE_BYTES / 2 + 1]);
+    let refused = outgoing.send_parts(vec![half.clone(), half]).await;
+    assert_eq!(refused.unwrap_err().code, Code::PeerTooLarge);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_reader_that_stands_still_holds_a_window_and_no_more_and_calls_pass_it() {
     let (a, b) = pair().await;
     let size = 256 * 1024;
@@ -55,21 +86,26 @@ async fn a_reader_that_stands_still_holds_a_window_and_no_more_and_calls_pass_it
     let over = a.peers.open("b", "hold", Bytes::new()).await;
     assert_eq!(over.err().unwrap().code, Code::PeerOverloaded);
 
-    let mut sent = Vec::new();
-    for (outgoing, _) in &mut streams {
-        let mut count = 0u64;
-        while tokio::time::timeout(Duration::from_millis(100), outgoing.send(message.clone()))
-            .await
-            .is_ok_and(|sent| sent.is_ok())
-        {
-            count += 1;
+    let filling = streams.iter_mut().map(|(outgoing, _)| {
+        let message = message.clone();
+        async move {
+            // One is let through, whatever the machine's pace.
+            outgoing.send(message.clone()).await.unwrap();
+            let mut count = 1;
+            while tokio::time::timeout(STILL, outgoing.send(message.clone()))
+                .await
+                .is_ok_and(|sent| sent.is_ok())
+            {
+                count += 1;
+            }
+            count
         }
-        sent.push(count);
-    }
+    });
+    let sent: Vec<u64> = join_all(filling).await;
     // The window, what waits for it, and the message that is always let through.
     let most = (STREAM_WINDOW_BYTES as usize + SEND_BUFFER_BYTES) / size + 2;
     for count in &sent {
-        assert!((1..=most as u64).contains(count), "{count} of {most}");
+        assert!(*count <= most as u64, "{count} of {most}");
     }
     let large = Bytes::from(vec![5; 5_000_000]);
     assert_eq!(a.echo(&b, large.clone()).await.unwrap(), large);

@@ -15,15 +15,27 @@ use crate::{Incoming, Outgoing, PeerConfig, Peers, Service, Services, StreamServ
 
 pub const SECRET: [u8; 32] = [7; 32];
 pub const SOON: Duration = Duration::from_secs(20);
+/// For calls that are held for as long as the test does other things, whatever the machine's pace.
+pub const HELD: Duration = Duration::from_secs(600);
 
-/// Times that a test can wait for.
+/// Times that any machine keeps, for tests that are not about them.
+fn patient() -> Pace {
+    Pace {
+        dial: HELD,
+        handshake: HELD,
+        open: HELD,
+        keepalive_timeout: HELD,
+        ..Pace::default()
+    }
+}
+
+/// Times that a test can wait for, and a busy machine keep.
 pub fn impatient() -> Pace {
     Pace {
-        dial: Duration::from_millis(500),
-        handshake: Duration::from_millis(500),
-        open: Duration::from_secs(5),
+        dial: Duration::from_secs(2),
         keepalive_interval: Duration::from_millis(100),
-        keepalive_timeout: Duration::from_millis(300),
+        keepalive_timeout: Duration::from_secs(2),
+        ..Pace::default()
     }
 }
 
@@ -44,7 +56,7 @@ pub struct Node {
 
 impl Node {
     pub async fn start(config: PeerConfig) -> Node {
-        Self::start_at(config, Pace::default()).await
+        Self::start_at(config, patient()).await
     }
 
     pub async fn start_at(config: PeerConfig, pace: Pace) -> Node {
@@ -104,7 +116,7 @@ pub async fn pair() -> (Node, Node) {
 
 /// Waits until something that is to happen soon has happened.
 pub async fn until(what: &str, mut happened: impl FnMut() -> bool) {
-    for _ in 0..2_000 {
+    for _ in 0..12_000 {
         if happened() {
             return;
         }

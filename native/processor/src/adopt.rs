@@ -79,7 +79,8 @@ impl Processor {
     /// while each stores its own.
     ///
     /// # Errors
-    /// `INGEST_OVERLOADED` where it does not, or where that is not known yet.
+    /// `INGEST_OVERLOADED` where it does not, or where that is not known yet: what is being recovered may be
+    /// there in a moment, or not.
     pub async fn stored_of(
         &self,
         signal: Signal,
@@ -99,7 +100,17 @@ impl Processor {
         })?;
         let undecided = self.dedupe.undecided(signal, content);
         self.decide(signal, &undecided).await?;
-        Ok(self.dedupe.stored(signal, hash).both(&shards))
+        let now = self.clock.unix_nano();
+        let stored = self.dedupe.stored(signal, hash).both(&shards);
+        let rest = Content {
+            hash,
+            shards: shards.minus(&stored),
+        };
+        if self.dedupe.is_unsettled(signal, rest, now) {
+            let what = "a record of the same request is being recovered";
+            return Err(Error::new(Code::IngestOverloaded, what));
+        }
+        Ok(stored)
     }
 
     /// Finds out whether the tables have these records, of which this node holds copies.
@@ -186,12 +197,11 @@ impl Processor {
         let this = Arc::clone(self);
         let batch = blocking(move || {
             if !has_rows {
-                let (signal, tenant) = (record.signal, record.tenant);
-                return Ok(LiveBatch::new(position, signal, tenant, Vec::new()));
+                return Ok(LiveBatch::new(position, record.signal, Vec::new()));
             }
             let watermarks =
                 Table::ALL.map(|table| this.tables.handle(table).snapshot().watermarks.clone());
-            rows_not_in_files(position, record, &watermarks, this.derive)
+            rows_not_in_files(position, record, &watermarks, (this.derive, &this.ruled))
         })
         .await?;
         let budget = self.live.budget();
@@ -216,9 +226,9 @@ impl Processor {
         log.admit(signal, &tenant)?;
         let received = record.received_unix_nano;
         let content = Content::of(&tenant, &otlake_decode::as_received(&record.payload));
-        let (payload, of) = (record.payload.clone(), Arc::clone(&tenant));
-        let rows =
-            blocking(move || Ok(otlake_decode::replay(signal, &payload, &of)?.tables)).await?;
+        let payload = record.payload.clone();
+        let ruled = self.ruled.clone();
+        let rows = blocking(move || ruled.replay(signal, &payload, &tenant)).await?;
         let bytes = memory_bytes(&rows);
         if self.live.budget().used() + bytes > self.live.budget().max() {
             self.live.room().await?;
@@ -237,7 +247,7 @@ impl Processor {
                         return;
                     }
                 };
-                let batch = LiveBatch::measured(position, signal, tenant, rows, bytes);
+                let batch = LiveBatch::measured(position, signal, rows, bytes);
                 live.insert(batch, reservation);
                 let is_overdue = store.is_overdue(position);
                 if is_overdue {

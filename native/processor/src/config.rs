@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use otlake_base::Leases;
 use otlake_base::disk::{Disk, real};
 use otlake_base::limits::{self, RecordLimits};
+use otlake_base::{Leases, RowRules};
 use otlake_derive::DeriveConfig;
 use otlake_log::Durability;
+use otlake_sample::SampleConfig;
 
 use crate::jobs::JobConfig;
 
@@ -56,6 +57,10 @@ pub struct ProcessorConfig {
     pub leave_earlier: bool,
     /// What is derived of spans.
     pub derive: DeriveConfig,
+    /// Which traces are written to files.
+    pub sample: SampleConfig,
+    /// What rows go through before they are kept; without it, all are kept as they come.
+    pub rules: Option<Arc<dyn RowRules>>,
     /// What of a record is kept at most.
     pub record_limits: RecordLimits,
 }
@@ -83,6 +88,8 @@ impl ProcessorConfig {
             leases: None,
             leave_earlier: false,
             derive: DeriveConfig::default(),
+            sample: SampleConfig::default(),
+            rules: None,
             record_limits: RecordLimits::default(),
         }
     }

@@ -11,21 +11,9 @@ use tempfile::TempDir;
 
 use crate::ProcessorConfig;
 use crate::testing::{
-    capture, config, copy_as_crashed, each_once, ingest, logs, numbers, open, parquet_files,
-    points, rows, spans,
+    capture, config, copy_as_crashed, crash_at, each_once, ingest, logs, numbers, open,
+    parquet_files, points, rows, spans,
 };
-
-/// Copies the folder the first time that a flush comes to `at`.
-fn crash_at(at: Step, from: &Path, to: &Path) -> OnStep {
-    let (from, to) = (from.to_owned(), to.to_owned());
-    let passed = AtomicU64::new(0);
-    Arc::new(move |step| {
-        if step == at && passed.fetch_add(1, Ordering::SeqCst) == 0 {
-            copy_as_crashed(&from, &to);
-        }
-        Ok(())
-    })
-}
 
 fn folders() -> (TempDir, PathBuf, PathBuf) {
     let root = tempfile::tempdir().expect("a folder");

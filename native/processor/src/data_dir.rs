@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 use otlake_base::disk::{Disk, create_durably, read};
 use otlake_base::{Code, Error, Result};
 
+/// The folder of what tail sampling has decided.
+pub(crate) const SAMPLING: &str = "sampling";
+
 /// Bytes of a lock file that a message repeats.
 const OWNER_BYTES: usize = 32;
 
@@ -58,6 +61,11 @@ impl DataDir {
     /// The folder of the windows that tell resends.
     pub fn dedupe(&self) -> PathBuf {
         self.root.join("dedupe")
+    }
+
+    /// The folder of what tail sampling has decided.
+    pub fn sampling(&self) -> PathBuf {
+        self.root.join(SAMPLING)
     }
 
     /// The tables' folder, where they are this node's alone.

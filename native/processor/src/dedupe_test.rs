@@ -626,6 +626,14 @@ async fn i3_who_asks_for_some_shards_of_a_request_waits_for_those_alone() {
         of(5..10).shards,
         "what was not asked for is not told"
     );
+    let claim = (record(8, 1), Stage::Recovering);
+    let known = node.claim_recovered(Signal::Traces, claim, 9, of(30..40).shards);
+    assert_eq!(known.await.expect("an answer"), ShardSet::EMPTY);
+    let recovering = stored(35..45)
+        .await
+        .expect_err("it may be there in a moment");
+    assert_eq!(recovering.code, Code::IngestOverloaded);
+    assert_eq!(stored(40..45).await.expect("an answer"), ShardSet::EMPTY);
     node.close().await.expect("a close");
 }
 

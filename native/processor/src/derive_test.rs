@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
@@ -13,15 +13,15 @@ use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value};
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
-use otlake_base::disk::real;
-use otlake_base::{Code, Error, Position, Signal, StreamId, Table};
+use otlake_base::{Code, Error, Signal, Table};
 use otlake_derive::{DeriveConfig, names};
 use otlake_flush::{OnStep, Step};
-use otlake_log::{Record, StreamReader};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use prost::Message;
 
-use crate::testing::{capture, config, copy_as_crashed, ingest, open, points};
+use crate::testing::{
+    capture, config, copy_as_crashed, crash_at, folders, ingest, open, points, records,
+};
 use crate::{Processor, ProcessorConfig};
 
 const START: u64 = 1_767_225_600_000_000_000;
@@ -172,21 +172,6 @@ fn holds(node: &Processor, count: u64, paired: u64, when: &str) {
     }
 }
 
-fn crash_at(at: Step, from: &Path, to: &Path) -> OnStep {
-    let (from, to) = (from.to_owned(), to.to_owned());
-    let passed = AtomicU64::new(0);
-    Arc::new(move |step| {
-        if step == at && passed.fetch_add(1, Ordering::SeqCst) == 0 {
-            copy_as_crashed(&from, &to);
-        }
-        Ok(())
-    })
-}
-
-fn folders(root: &Path) -> (PathBuf, PathBuf) {
-    (root.join("node"), root.join("crashed"))
-}
-
 async fn take(node: &Processor, is_client: bool, first: u64, count: u64) {
     // Each request comes twice, as from a client that did not hear its answer.
     for _ in 0..2 {
@@ -300,20 +285,6 @@ async fn i3_metrics_that_come_in_and_those_that_are_derived_do_not_cover_each_ot
         assert_eq!(rows, derived + 10, "{}", table.name());
     }
     node.close().await.expect("a close");
-}
-
-fn records(root: &Path, stream: StreamId) -> Vec<(Position, Record)> {
-    let mut reader = StreamReader::new(real(), root.join("log"), stream, 1);
-    let mut records = Vec::new();
-    loop {
-        let chunk = reader.read(None, 1 << 20).expect("the log can be read");
-        for frame in &chunk.frames {
-            records.push((frame.position(), frame.record().expect("a record")));
-        }
-        if chunk.ended {
-            return records;
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use otlake_base::invariant::Invariant;
 use otlake_base::limits::RecordLimits;
 use otlake_base::metrics::by_signal;
-use otlake_base::{Code, Error, Kind, Position, Result, ShardSet, Signal};
+use otlake_base::{Code, Error, Kind, Position, Result, ShardSet, Signal, TableRows};
 use otlake_decode::{ByReason, Decoded, Rejections};
 use otlake_flush::{LiveBatch, memory_bytes};
 use otlake_log::{Appender, Record};
@@ -16,6 +16,7 @@ use tokio::sync::oneshot;
 use crate::Processor;
 use crate::dedupe::{Claim, Content, ContentHash, Ticket};
 use crate::ledger::Entry;
+use crate::rows::Ruled;
 
 /// Bodies below this are decoded on the worker that received them: it takes about 2 ms at most,
 /// and handing the work over would cost more than it frees. Beyond it a worker would hold up
@@ -182,8 +183,9 @@ impl Processor {
         };
         let received_unix_nano = self.clock.unix_nano();
         let limits = self.record_limits;
-        let decoded = decode(signal, body, &tenant, limits, received_unix_nano).await;
-        let (decoded, body) = decoded.inspect_err(|error| {
+        let work = (limits, self.ruled.clone(), received_unix_nano);
+        let decoded = decode(signal, body, &tenant, work).await;
+        let (decoded, rows, body) = decoded.inspect_err(|error| {
             if error.code == Code::Internal {
                 self.metrics
                     .violated(Invariant::I8Open, "a request's columns are out of step");
@@ -191,13 +193,13 @@ impl Processor {
         })?;
         let entry = Entry::new(Arc::clone(&self.metrics), signal, &decoded);
         let Decoded {
-            tables,
             accepted,
             rejections,
             changed,
             ..
         } = decoded;
-        if accepted == 0 {
+        // Rows that rules dropped are acknowledged: a resend of them would be dropped again.
+        if rows.is_empty() {
             entry.acknowledged();
             return Ok(Ack {
                 accepted,
@@ -212,7 +214,7 @@ impl Processor {
         };
         // Rows can be many times their wire bytes, so the estimate is made exact before anything
         // keeps them. The log holds the body until it is written.
-        let bytes = memory_bytes(&tables);
+        let bytes = memory_bytes(&rows);
         let needed = bytes.saturating_add(body.len());
         if !reservation.try_resize(needed) {
             let error = if needed > self.live.budget().max() {
@@ -254,7 +256,7 @@ impl Processor {
         };
         let record = Record {
             signal,
-            tenant: Arc::clone(&tenant),
+            tenant,
             received_unix_nano,
             payload: body,
         };
@@ -275,7 +277,7 @@ impl Processor {
                 };
                 // Less always fits.
                 let _ = reservation.try_resize(bytes);
-                let batch = LiveBatch::measured(position, signal, tenant, tables, bytes);
+                let batch = LiveBatch::measured(position, signal, rows, bytes);
                 live.insert(batch, reservation);
                 let is_overdue = store.is_overdue(position);
                 if is_overdue {
@@ -358,20 +360,20 @@ fn overloaded() -> Error {
     Error::new(Code::IngestOverloaded, "the memory for live rows is in use")
 }
 
-/// The rows of a body, and the body as the log keeps it.
+/// What is told of a body, its rows as they are kept, and the body as the log keeps it.
 async fn decode(
     signal: Signal,
     body: Bytes,
     tenant: &Arc<str>,
-    limits: RecordLimits,
-    now: u64,
-) -> Result<(Decoded, Bytes)> {
+    (limits, ruled, now): (RecordLimits, Ruled, u64),
+) -> Result<(Decoded, Vec<TableRows>, Bytes)> {
     let is_short = body.len() < INLINE_BYTES;
     let tenant = Arc::clone(tenant);
     let work = move || {
-        let decoded = otlake_decode::decode_received(signal, &body, &tenant, &limits, now)?;
+        let mut decoded = otlake_decode::decode_received(signal, &body, &tenant, &limits, now)?;
         let logged = otlake_decode::to_log(body, &decoded, &limits);
-        Ok((decoded, logged))
+        let rows = ruled.rows(&tenant, std::mem::take(&mut decoded.tables));
+        Ok((decoded, rows, logged))
     };
     if is_short {
         return work();

@@ -11,6 +11,7 @@
 //!  <data>/log/<stream>/<sequence>.seg     what is acknowledged
 //!  <data>/tables/<table>/...              what is flushed, unless it is to a folder that is shared
 //!  <data>/dedupe/<signal>.window          what a resend is told by
+//!  <data>/sampling/<number>.decisions     what tail sampling has decided, where it is set
 //! ```
 //!
 //! - `adopt`: records of streams that other nodes wrote, or earlier starts of this one.
@@ -23,6 +24,7 @@
 //! - `jobs`: merging files, expiring days, deleting what nobody needs, over every table.
 //! - `ledger`: received = acknowledged + rejected (I4).
 //! - `processor`: open, close and what lies between.
+//! - `rows`: decoded rows, by the rules of this node.
 //! - `verify`: reads every file of the folder and tells what is damaged (I6).
 //! - `store`: the log, or what a cluster has put in its place.
 //! - `replay`: what the log holds and no file does, back into the live set.
@@ -38,6 +40,7 @@ mod jobs;
 mod ledger;
 mod processor;
 mod replay;
+mod rows;
 mod store;
 mod verify;
 
@@ -48,6 +51,7 @@ pub use ingest::{Ack, SliceOutcome};
 pub use jobs::{Job, JobConfig, JobReport, TableWork};
 pub use otlake_derive::{DeriveConfig, kept_of};
 pub use otlake_flush::{Tail, Tailed};
+pub use otlake_sample::{Condition, Measured, Policy, Rated, SampleConfig, Scope, Test};
 pub use processor::{Processor, Stats};
 pub use verify::{Finding, Verification};
 
@@ -78,6 +82,12 @@ mod processor_test;
 mod rebuild_test;
 #[cfg(test)]
 mod replicated_test;
+#[cfg(test)]
+mod route_test;
+#[cfg(test)]
+mod rules_test;
+#[cfg(test)]
+mod sample_test;
 #[cfg(test)]
 mod taken_over_test;
 #[cfg(test)]

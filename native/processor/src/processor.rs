@@ -13,6 +13,7 @@ use otlake_flush::{
     Budget, Flusher, FlusherParts, LiveSet, OnStep, SealLimits, Source, Tables, Tail,
 };
 use otlake_log::{Appender, Log, LogConfig};
+use otlake_sample::Sampler;
 use otlake_shard::WriteOptions;
 use parking_lot::RwLock;
 use tokio::runtime::Handle;
@@ -25,6 +26,7 @@ use crate::follower::Follower;
 use crate::gate::Gate;
 use crate::jobs::Jobs;
 use crate::replay::{self, Derives};
+use crate::rows::Ruled;
 use crate::store::Store;
 
 /// What a processor holds, at one moment.
@@ -59,6 +61,7 @@ pub struct Processor {
     pub(crate) dedupe: Arc<Dedupe>,
     pub(crate) live: Arc<LiveSet>,
     pub(crate) derive: Derives,
+    pub(crate) ruled: Ruled,
     pub(crate) record_limits: RecordLimits,
     pub(crate) tables: Tables,
     commits: Arc<Switch>,
@@ -82,7 +85,8 @@ impl Processor {
     /// does into memory, and starts the flushers. Needs a tokio runtime with time enabled.
     ///
     /// # Errors
-    /// `NODE_DIRECTORY_LOCKED`, `NODE_DIRECTORY_UNUSABLE`, `LOG_…`, `TABLE_…`.
+    /// `CONFIG_INVALID` for policies of sampling that cannot be used; `NODE_DIRECTORY_LOCKED`,
+    /// `NODE_DIRECTORY_UNUSABLE`, `LOG_…`, `TABLE_…`.
     pub async fn open(
         config: ProcessorConfig,
         clock: Arc<dyn Clock>,
@@ -101,6 +105,8 @@ impl Processor {
         metrics: Arc<Metrics>,
         on_step: Option<OnStep>,
     ) -> Result<Arc<Processor>> {
+        // What cannot be used is said before anything is touched.
+        Sampler::check(&config.sample.policies)?;
         let (root, disk) = (config.data_dir.clone(), Arc::clone(&config.disk));
         let data_dir = Arc::new(blocking(move || DataDir::open(&*disk, &root)).await?);
         let (tables_dir, sharing) = match config.tables_dir {
@@ -148,6 +154,7 @@ impl Processor {
             bytes: config.flush_bytes,
             rows: config.flush_rows,
             age: Duration::from_millis(config.flush_interval_ms),
+            trace_wait: config.sample.wait(),
             ..SealLimits::default()
         };
         let budget = Budget::measured(
@@ -170,14 +177,26 @@ impl Processor {
         };
         let commits = Arc::new(Switch::default());
         let derive = Derives::of(&config.derive);
+        let ruled = Ruled(config.rules);
         let deriver = config.derive.is_on().then(|| {
             let (clock, metrics) = (Arc::clone(&clock), Arc::clone(&metrics));
             Arc::new(Deriver::new(config.derive, clock, metrics))
         });
+        let sampler = match config.sample.is_on() {
+            false => None,
+            true => {
+                let (folder, disk) = (data_dir.sampling(), Arc::clone(&config.disk));
+                let (clock, metrics) = (Arc::clone(&clock), Arc::clone(&metrics));
+                let sample = config.sample;
+                let open = move || Sampler::open(&sample, disk, &folder, clock, metrics);
+                Some(Arc::new(blocking(open).await?))
+            }
+        };
         let flusher = Flusher::start(FlusherParts {
             live: Arc::clone(&live),
             tables: tables.clone(),
             deriver,
+            sampler,
             commits: Arc::clone(&commits) as Arc<dyn Commits>,
             log: Arc::clone(&log) as Arc<dyn Appender>,
             options: write.clone(),
@@ -190,12 +209,13 @@ impl Processor {
         });
         let (into, handles, runtime) = (Arc::clone(&live), tables.clone(), Handle::current());
         let (windows, counters) = (Arc::clone(&dedupe), Arc::clone(&metrics));
+        let rules = ruled.clone();
         live.replaying(true);
         let replayed = blocking(move || match leave_earlier {
             true => replay::index(records, &windows, &counters),
             false => {
                 let into = (&handles, &*into, &*windows, &*counters);
-                replay::replay(records, into, derive, &runtime)
+                replay::replay(records, into, (derive, &rules), &runtime)
             }
         })
         .await;
@@ -230,6 +250,7 @@ impl Processor {
             dedupe,
             live,
             derive,
+            ruled,
             record_limits: config.record_limits,
             tables,
             commits,

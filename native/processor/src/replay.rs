@@ -11,6 +11,7 @@ use otlake_log::{Record, Replay};
 use tokio::runtime::Handle;
 
 use crate::dedupe::{Content, Dedupe};
+use crate::rows::Ruled;
 
 /// What a replay found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,7 +42,7 @@ const SLACK: usize = 4;
 pub(crate) fn replay(
     records: Replay,
     (tables, live, dedupe, metrics): (&Tables, &LiveSet, &Dedupe, &Metrics),
-    derives: Derives,
+    (derives, ruled): (Derives, &Ruled),
     runtime: &Handle,
 ) -> Result<Replayed> {
     let watermarks = Table::ALL.map(|table| tables.handle(table).snapshot().watermarks.clone());
@@ -68,7 +69,7 @@ pub(crate) fn replay(
         let content = Content::of(&record.tenant, &received);
         let received = record.received_unix_nano;
         dedupe.replayed(record.signal, content, received);
-        let batch = rows_not_in_files(position, record, &watermarks, derives)?;
+        let batch = rows_not_in_files(position, record, &watermarks, (derives, ruled))?;
         replayed.rows += batch.rows;
         let budget = live.budget();
         let reservation = budget.reserve(batch.bytes);
@@ -170,7 +171,7 @@ pub(crate) fn rows_not_in_files(
     position: Position,
     record: Record,
     watermarks: &[HashMap<StreamId, u64>; 7],
-    derives: Derives,
+    (derives, ruled): (Derives, &Ruled),
 ) -> Result<LiveBatch> {
     let derives = record.signal == Signal::Traces && derives.needs(position, watermarks);
     // Rows that files hold are shown to nobody: whoever reads leaves out what the files cover.
@@ -180,13 +181,11 @@ pub(crate) fn rows_not_in_files(
         // it tells: only a decoder that is not the one that took it in can refuse it.
         let decoded = otlake_decode::replay(record.signal, &record.payload, &record.tenant)
             .map_err(|error| Error::new(Code::LogFormat, format!("{position}: {error}")))?;
-        decoded
-            .tables
-            .into_iter()
-            .filter(|(table, _)| missing(*table))
-            .collect()
+        let decoded = decoded.tables.into_iter();
+        let decoded = decoded.filter(|(table, _)| missing(*table));
+        ruled.rows(&record.tenant, decoded.collect())
     } else {
         Vec::new()
     };
-    Ok(LiveBatch::new(position, record.signal, record.tenant, rows))
+    Ok(LiveBatch::new(position, record.signal, rows))
 }

@@ -5,15 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use otlake_base::disk::real;
 use otlake_base::{Code, Error, Position, Signal, StreamId, Table};
 use otlake_flush::{OnStep, Step};
-use otlake_log::{Record, StreamReader};
+use otlake_log::Record;
 
-use crate::testing::{config, each_once, ingest, logs, numbers, open, points, spans};
+use crate::testing::{config, each_once, ingest, logs, numbers, open, points, records, spans};
 use crate::{Processor, ProcessorConfig};
-
-const CHUNK: usize = 1 << 20;
 
 fn shared(root: &Path, node: &str) -> ProcessorConfig {
     ProcessorConfig {
@@ -31,21 +28,6 @@ async fn store(node: &Processor, first: u64, count: u64) {
         (Signal::Metrics, points(first, count)),
     ] {
         ingest(node, signal, body).await.expect("an ack");
-    }
-}
-
-/// What a node's log holds of a stream.
-fn records(root: &Path, node: &str, stream: StreamId) -> Vec<(Position, Record)> {
-    let mut reader = StreamReader::new(real(), root.join(node).join("log"), stream, 1);
-    let mut records = Vec::new();
-    loop {
-        let chunk = reader.read(None, CHUNK).expect("the log can be read");
-        for frame in &chunk.frames {
-            records.push((frame.position(), frame.record().expect("a record")));
-        }
-        if chunk.ended {
-            return records;
-        }
     }
 }
 
@@ -90,7 +72,7 @@ async fn i3_i9_an_owner_whose_stream_was_taken_over_writes_nothing_more_and_keep
     assert_eq!(owner.live().figures().batches, 0);
     assert!(!answers_for(&owner, stream));
     owner.close().await.expect("a close");
-    let held = records(root.path(), "owner", stream);
+    let held = records(&root.path().join("owner"), stream);
     assert_eq!(
         held.len(),
         6,
@@ -102,7 +84,7 @@ async fn i3_i9_an_owner_whose_stream_was_taken_over_writes_nothing_more_and_keep
     // The next start finds what is left, to append what was not recovered.
     let again = open(shared(root.path(), "owner"), None).await;
     assert_eq!(again.earlier_streams(), [stream]);
-    assert_eq!(records(root.path(), "owner", stream).len(), 6);
+    assert_eq!(records(&root.path().join("owner"), stream).len(), 6);
     again.close().await.expect("a close");
     other.close().await.expect("a close");
 }
@@ -114,7 +96,7 @@ async fn i3_i9_whoever_recovers_a_stream_lets_go_of_it_when_another_does_at_a_la
     let stream = owner.session().stream;
     store(&owner, 0, 10).await;
     store(&owner, 10, 10).await;
-    let held = records(root.path(), "owner", stream);
+    let held = records(&root.path().join("owner"), stream);
     let first = open(shared(root.path(), "first"), None).await;
     let second = open(shared(root.path(), "second"), None).await;
     first.take_over(stream, 2).await.expect("the first");
@@ -169,7 +151,7 @@ async fn i3_a_record_that_reached_some_of_its_tables_before_the_fence_reaches_th
     fails.store(false, Ordering::Release);
     owner.flush().await.expect("the rest is not its own");
     assert!(in_files(&other, Table::MetricsHistogram).await.is_empty());
-    adopt(&other, records(root.path(), "owner", stream)).await;
+    adopt(&other, records(&root.path().join("owner"), stream)).await;
     other.flush().await.expect("a flush");
     all_hold(&other, 10).await;
     let written = |table| {

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
@@ -20,9 +21,13 @@ use opentelemetry_proto::tonic::metrics::v1::{
 };
 use opentelemetry_proto::tonic::resource::v1::Resource;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use otlake_base::disk::real;
 use otlake_base::metrics::by_signal;
-use otlake_base::{Capture, Consistency, Metrics, Result, Signal, SystemClock, Table};
-use otlake_flush::OnStep;
+use otlake_base::{
+    Capture, Consistency, Metrics, Position, Result, Signal, StreamId, SystemClock, Table,
+};
+use otlake_flush::{OnStep, Step};
+use otlake_log::{Record, StreamReader};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use prost::Message;
 
@@ -223,10 +228,20 @@ pub(crate) fn rows(capture: &Capture) -> u64 {
 /// The numbers of a table's records, as its live rows and its files' rows hold them, with how
 /// often each is there.
 pub(crate) fn numbers(node: &Processor, table: Table) -> BTreeMap<u64, u64> {
+    numbers_of(node, table, None)
+}
+
+/// The same of one tenant, or of all.
+pub(crate) fn numbers_of(
+    node: &Processor,
+    table: Table,
+    tenant: Option<&str>,
+) -> BTreeMap<u64, u64> {
     let capture = capture(node, table);
-    let mut batches: Vec<RecordBatch> =
-        capture.live.iter().map(|live| live.batch.clone()).collect();
-    for file in capture.files.iter() {
+    let is_of = |of: &str| tenant.is_none_or(|tenant| tenant == of);
+    let live = capture.live.iter().filter(|live| is_of(&live.tenant));
+    let mut batches: Vec<RecordBatch> = live.map(|live| live.batch.clone()).collect();
+    for file in capture.files.iter().filter(|file| is_of(&file.tenant)) {
         let file = File::open(capture.root.join(&file.path)).expect("a file of the snapshot");
         let reader = ParquetRecordBatchReaderBuilder::try_new(file).expect("a Parquet file");
         batches.extend(
@@ -267,6 +282,94 @@ pub(crate) fn copy_as_crashed(from: &Path, to: &Path) {
         );
         copy(&from.join("_delta_log"), &to.join("_delta_log"));
         copy(&from, &to);
+    }
+    // Decisions of tail sampling are durable before the commit that they are of: copied after the tables, they
+    // are a later state, of which the copy shows nothing else.
+    let decisions = from.join("sampling");
+    if decisions.exists() {
+        copy(&decisions, &to.join("sampling"));
+    }
+}
+
+/// A folder for a node, and one for what a crash of it leaves.
+pub(crate) fn folders(root: &Path) -> (PathBuf, PathBuf) {
+    (root.join("node"), root.join("crashed"))
+}
+
+/// Copies what a crash at a step leaves, the first time that a flush comes to it.
+pub(crate) fn crash_at(at: Step, from: &Path, to: &Path) -> OnStep {
+    let (from, to) = (from.to_owned(), to.to_owned());
+    let passed = AtomicU64::new(0);
+    Arc::new(move |step| {
+        if step == at && passed.fetch_add(1, Ordering::SeqCst) == 0 {
+            copy_as_crashed(&from, &to);
+        }
+        Ok(())
+    })
+}
+
+/// Sends a hundred rows of each table, every request twice, as clients do that heard no answer.
+pub(crate) async fn ingest_each_twice(node: &Processor) {
+    for request in 0..10 {
+        for signal in Signal::ALL {
+            let body = match signal {
+                Signal::Traces => spans(request * 10, 10),
+                Signal::Logs => logs(request * 10, 10),
+                Signal::Metrics => points(request * 10, 10),
+            };
+            for _ in 0..2 {
+                ingest(node, signal, body.clone()).await.expect("an ack");
+            }
+        }
+    }
+}
+
+/// Takes over the stream of a node that has gone: adopts the first half of its records, and appends the
+/// others again.
+pub(crate) async fn adopt_and_append(node: &Arc<Processor>, gone: &Path, stream: StreamId) {
+    node.take_over(stream, 2).await.expect("it is taken over");
+    let records = records(gone, stream);
+    assert!(records.len() >= 2, "both ways are gone");
+    let (adopted, appended) = records.split_at(records.len() / 2);
+    for (position, record) in adopted {
+        let adopted = node.adopt(*position, record.clone(), true);
+        adopted.await.expect("adopted");
+    }
+    for (_, record) in appended {
+        let appended = node.append_again(record.clone());
+        appended.await.expect("appended");
+    }
+}
+
+/// Calls that files of the derived series count, by tenant.
+pub(crate) fn derived_calls(node: &Processor) -> BTreeMap<String, i64> {
+    let capture = capture(node, Table::MetricsSum);
+    let mut calls = BTreeMap::new();
+    for file in capture.files.iter() {
+        let path = File::open(capture.root.join(&file.path)).expect("a file");
+        let reader = ParquetRecordBatchReaderBuilder::try_new(path).expect("Parquet");
+        for batch in reader.build().expect("a reader") {
+            let batch = batch.expect("a batch");
+            let counts = batch.column_by_name("value_int").expect("it");
+            let counts = counts.as_primitive::<Int64Type>().values().iter();
+            *calls.entry(file.tenant.to_string()).or_insert(0) += counts.sum::<i64>();
+        }
+    }
+    calls
+}
+
+/// The records of a stream in a node's log.
+pub(crate) fn records(root: &Path, stream: StreamId) -> Vec<(Position, Record)> {
+    let mut reader = StreamReader::new(real(), root.join("log"), stream, 1);
+    let mut records = Vec::new();
+    loop {
+        let chunk = reader.read(None, 1 << 20).expect("the log can be read");
+        for frame in &chunk.frames {
+            records.push((frame.position(), frame.record().expect("a record")));
+        }
+        if chunk.ended {
+            return records;
+        }
     }
 }
 

@@ -11,6 +11,7 @@ use otlake_base::{Code, DataFile, Error, Result, Table};
 use otlake_catalog::verify as tables;
 use otlake_log::verify as log;
 
+use crate::data_dir::SAMPLING;
 use crate::{blocking, dedupe};
 
 /// What one file turned out to be.
@@ -18,7 +19,7 @@ use crate::{blocking, dedupe};
 pub struct Finding {
     /// The file, below the data folder.
     pub path: PathBuf,
-    /// `segment`, `commit`, `file`, `window`, or `table` for a table whose files cannot be told.
+    /// `segment`, `commit`, `file`, `window`, `decisions`, or `table` for a table whose files cannot be told.
     pub kind: &'static str,
     /// Its length in bytes.
     pub bytes: u64,
@@ -31,6 +32,8 @@ enum Item {
     LogFile(PathBuf),
     DataFile(Table, PathBuf, Box<DataFile>),
     Window(PathBuf),
+    /// What tail sampling has decided.
+    Decisions(PathBuf),
     /// A table whose newest version cannot be read, and why.
     Unlisted(PathBuf, String),
 }
@@ -103,6 +106,14 @@ impl Verification {
                 items.push((Item::Window(path), bytes));
             }
         }
+        let decisions = root.join(SAMPLING);
+        for entry in disk.list(&decisions).unwrap_or_default() {
+            let path = decisions.join(entry.name);
+            if path.extension().is_some_and(|end| end == "decisions") {
+                let bytes = length(&path);
+                items.push((Item::Decisions(path), bytes));
+            }
+        }
         Ok(Verification {
             root: root.to_owned(),
             segments: Arc::new(segments),
@@ -156,8 +167,15 @@ impl Verification {
             }
             Item::Window(path) => {
                 let file = path.clone();
-                let checked = blocking(move || check_window(&*disk, &file)).await?;
+                let check = |bytes: &[u8]| dedupe::decode(bytes).map(drop);
+                let checked = blocking(move || check_small(&*disk, &file, check)).await?;
                 (path, "window", checked)
+            }
+            Item::Decisions(path) => {
+                let file = path.clone();
+                let check = otlake_sample::check_journal;
+                let checked = blocking(move || check_small(&*disk, &file, check)).await?;
+                (path, "decisions", checked)
             }
             Item::Unlisted(path, message) => (path, "table", Checked::Damaged(message)),
         };
@@ -183,10 +201,15 @@ impl Verification {
     }
 }
 
-fn check_window(disk: &dyn Disk, path: &Path) -> Result<Checked> {
+/// Checks a file that is read as a whole.
+fn check_small(
+    disk: &dyn Disk,
+    path: &Path,
+    check: impl Fn(&[u8]) -> std::result::Result<(), &'static str>,
+) -> Result<Checked> {
     match read(disk, path) {
-        Ok(bytes) => Ok(match dedupe::decode(&bytes) {
-            Ok(_) => Checked::Whole,
+        Ok(bytes) => Ok(match check(&bytes) {
+            Ok(()) => Checked::Whole,
             Err(what) => Checked::Damaged(what.to_owned()),
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Checked::Gone),

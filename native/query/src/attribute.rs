@@ -6,7 +6,8 @@
 
 use std::borrow::Cow;
 
-use memchr::memchr2;
+use memchr::memmem::Finder;
+use memchr::{memchr, memchr2};
 
 /// The raw JSON text of the value of `key` in the object `json`; `None` where the text is not
 /// an object or has no such key.
@@ -22,6 +23,24 @@ pub fn find<'a>(json: &'a str, key: &str) -> Option<&'a str> {
         }
     }
     None
+}
+
+/// A text that a string value is compared with. JSON texts that cannot have it are told apart without
+/// being taken to pieces: one without a backslash has the content of its strings as it is.
+#[derive(Debug)]
+pub struct Needle(Finder<'static>);
+
+impl Needle {
+    /// What is looked for.
+    pub fn new(text: &str) -> Needle {
+        Needle(Finder::new(text).into_owned())
+    }
+
+    /// Whether some string in `json` may be it, or have it within.
+    pub fn may_be_in(&self, json: &str) -> bool {
+        let json = json.as_bytes();
+        self.0.find(json).is_some() || memchr(b'\\', json).is_some()
+    }
 }
 
 /// A value as text: a string's content, a number or boolean as written, anything nested as

@@ -21,9 +21,7 @@ use datafusion::datasource::physical_plan::ParquetFileReaderFactory;
 use datafusion::execution::memory_pool::{FairSpillPool, TrackConsumersPool};
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::execution::{
-    FunctionRegistry, SendableRecordBatchStream, SessionStateDefaults, TaskContext,
-};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
@@ -31,7 +29,6 @@ use datafusion::prelude::SessionConfig;
 use futures::Stream;
 use futures::future::try_join_all;
 use object_store::ObjectStore;
-use object_store::local::LocalFileSystem;
 use otlake_base::limits::FOOTERS_BYTES;
 use otlake_base::{
     Clock, Code, Consistency, Error, Metrics, Missing, Moment, Result, Session, Table, TableSource,
@@ -43,13 +40,14 @@ use tokio::time::Instant;
 use crate::admission::Admission;
 use crate::distributed::{Distribution, Parts, Query, Wire, Workers};
 use crate::error::{from_datafusion, near};
-use crate::functions;
-use crate::limited::{Account, Limited, Started, within};
+use crate::limited::{Account, Deadline, Limited, Started, within};
+use crate::local::LocalFiles;
 use crate::memory::Share;
+use crate::progress::{Listed, Progress, QueryState, Registry, RunningQuery};
 use crate::reader::CheckedReaderFactory;
 use crate::reading::{ReadRequest, ReadResult, Reading};
 use crate::statement::{self, Parameters};
-use crate::syntax::{Ids, Syntax};
+use crate::syntax;
 use crate::table::LakeTable;
 use crate::trace::{self, Lookup, TraceAnswers, TraceForm, TraceIndex};
 use crate::wanted::wanted;
@@ -108,6 +106,8 @@ pub struct QueryConfig {
 /// A query.
 #[derive(Clone, Debug, Default)]
 pub struct QueryRequest {
+    /// What the client calls it, to ask how far it is.
+    pub id: Option<String>,
     /// One statement.
     pub sql: String,
     /// Values for `$1`, `$2`, …: strings, numbers, booleans, nulls.
@@ -152,6 +152,8 @@ pub struct QueryEngine {
     traces: Arc<TraceIndex>,
     answers: TraceAnswers,
     admission: Admission,
+    /// Those that have come and not ended.
+    registry: Arc<Registry>,
     /// Among other nodes: what queries are shared through.
     distribution: RwLock<Option<Arc<Distribution>>>,
     clock: Arc<dyn Clock>,
@@ -169,7 +171,7 @@ impl QueryEngine {
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Result<Arc<QueryEngine>> {
-        let files = (Arc::new(LocalFileSystem::new()) as _, None);
+        let files = (Arc::new(LocalFiles::new()) as _, None);
         Self::built(config, sources, files, clock, metrics)
     }
 
@@ -218,21 +220,13 @@ impl QueryEngine {
         let parquet = &mut session.options_mut().execution.parquet;
         parquet.pushdown_filters = PUSHDOWN_FILTERS;
         parquet.reorder_filters = PUSHDOWN_FILTERS;
-        let mut planners = SessionStateDefaults::default_expr_planners();
-        planners.insert(0, Arc::new(Syntax));
-        let mut state = SessionStateBuilder::new_with_default_features()
+        let builder = SessionStateBuilder::new_with_default_features()
             .with_config(session)
-            .with_runtime_env(Arc::clone(&runtime))
-            .with_expr_planners(planners)
-            .build();
-        for function in functions::all() {
-            state.register_udf(Arc::new(function)).map_err(fail)?;
-        }
-        state
-            .register_function_rewrite(Arc::new(Ids))
-            .map_err(fail)?;
+            .with_runtime_env(Arc::clone(&runtime));
+        let state = syntax::speaking(builder).map_err(fail)?;
         Ok(Arc::new(QueryEngine {
             admission: Admission::new(&config, Arc::clone(&metrics)),
+            registry: Registry::new(Arc::clone(&clock)),
             config,
             sources,
             state,
@@ -273,6 +267,11 @@ impl QueryEngine {
         distribution.serve(&head, wire).await
     }
 
+    /// The queries that have come to this node and not ended, the oldest first.
+    pub fn running_queries(&self) -> Vec<RunningQuery> {
+        self.registry.all()
+    }
+
     /// Its part among other nodes.
     pub(crate) fn distribution(&self) -> Option<Arc<Distribution>> {
         self.distribution.read().clone()
@@ -289,8 +288,9 @@ impl QueryEngine {
         self.run("sql", request, parameters).await
     }
 
-    /// The rows of `spans` that a trace has, from its whole past, within the limits of any
-    /// query; an empty stream where there are none.
+    /// The rows of `spans` that a trace has, within the limits of any query; an empty stream where
+    /// there are none. With `times`, nanoseconds since 1970, files without a span that began within
+    /// them are left out; what is in no file yet is always looked at. Without, its whole past is.
     ///
     /// # Errors
     /// `QUERY_OVERLOADED`, `QUERY_TIMEOUT`, `QUERY_SESSION`, `TABLE_IO` and others; the stream
@@ -299,12 +299,14 @@ impl QueryEngine {
         &self,
         trace_id: [u8; 16],
         tenant: Option<&str>,
+        times: Option<(i64, i64)>,
         consistency: Consistency,
         partial: bool,
     ) -> Result<QueryResult> {
-        let (timeout_ms, max_rows) = (self.config.timeout_ms, self.config.max_rows);
-        let started = self.start_trace(trace_id, tenant, (consistency, partial));
-        self.limited(TRACE, timeout_ms, max_rows, started).await
+        let limits = (self.config.timeout_ms, self.config.max_rows);
+        let started = self.start_trace((trace_id, times), tenant, (consistency, partial));
+        let listed = self.registry.enter(TRACE, None, tenant.map(str::to_owned));
+        self.limited(TRACE, listed, limits, started).await
     }
 
     /// What `spans` holds now, for `keep_trace`; none where other nodes hold some of it, too.
@@ -351,7 +353,7 @@ impl QueryEngine {
 
     async fn start_trace(
         &self,
-        trace_id: [u8; 16],
+        (trace_id, times): ([u8; 16], Option<(i64, i64)>),
         tenant: Option<&str>,
         freshness: (Consistency, bool),
     ) -> Result<Started> {
@@ -372,7 +374,7 @@ impl QueryEngine {
             table.gather(wanted).await?;
         }
         let fail = |error| from_datafusion(&error);
-        let candidates = trace::candidates(&table, &self.traces, &trace_id);
+        let candidates = trace::candidates(&table, &self.traces, &trace_id, times);
         let candidates = candidates.await.map_err(fail)?;
         let unread = candidates.iter().filter(|candidate| candidate.is_unread());
         let unread: Vec<_> = unread.map(|candidate| candidate.file).collect();
@@ -407,22 +409,27 @@ impl QueryEngine {
     ) -> Result<QueryResult> {
         let timeout_ms = smaller(self.config.timeout_ms, request.timeout_ms);
         let max_rows = smaller(self.config.max_rows, request.max_rows);
-        let started = self.start(&request, parameters);
-        self.limited(kind, timeout_ms, max_rows, started).await
+        let (id, tenant) = (request.id.clone(), request.tenant.clone());
+        let listed = self.registry.enter(kind, id, tenant);
+        let progress = Arc::clone(listed.progress());
+        let started = self.start(&request, parameters, &progress);
+        let limits = (timeout_ms, max_rows);
+        self.limited(kind, listed, limits, started).await
     }
 
     /// Runs what `start` begins within the limits.
     async fn limited(
         &self,
         kind: &'static str,
-        timeout_ms: u64,
-        max_rows: usize,
+        listed: Listed,
+        (timeout_ms, max_rows): (u64, usize),
         start: impl Future<Output = Result<Started>>,
     ) -> Result<QueryResult> {
         let metrics = Arc::clone(&self.metrics);
         let mut account = Account::new(kind, Arc::clone(&self.clock), metrics);
         let pass = self.admission.enter().await;
         let pass = pass.inspect_err(|error| account.end(Some(error)))?;
+        listed.progress().enter(QueryState::Planning);
         // It runs from here, so that planning and reading share one time.
         let deadline = Instant::now() + Duration::from_millis(timeout_ms);
         let started = within(timeout_ms, start).await;
@@ -432,7 +439,7 @@ impl QueryEngine {
             session: started.seen.clone(),
             missing: started.missing.clone(),
             stream: Box::pin(Limited::new(
-                (started, pass),
+                (started, pass, listed),
                 (deadline, timeout_ms),
                 max_rows,
                 account,
@@ -480,8 +487,14 @@ impl QueryEngine {
         let timeout_ms = smaller(self.config.timeout_ms, request.timeout_ms);
         let metrics = Arc::clone(&self.metrics);
         let mut account = Account::new(request.kind, Arc::clone(&self.clock), metrics);
+        let tenant = request.tenant.clone();
+        let listed = self
+            .registry
+            .enter(request.kind, request.id.clone(), tenant);
         let pass = self.admission.enter().await;
         let _pass = pass.inspect_err(|error| account.end(Some(error)))?;
+        listed.progress().enter(QueryState::Planning);
+        let deadline = Deadline::new(Arc::clone(&self.clock), timeout_ms);
         let whole = async {
             let batch_rows = self.batch_rows();
             let as_query = QueryRequest {
@@ -499,8 +512,16 @@ impl QueryEngine {
                 Error::new(Code::Internal, message)
             })?;
             table.gather(request.wanted).await?;
-            let reading = Arc::new(Reading::new(state, table, batch_rows));
+            let reading = Arc::new(Reading::new(
+                state,
+                table,
+                batch_rows,
+                Arc::clone(listed.progress()),
+                deadline,
+            ));
             let value = work(Arc::clone(&reading)).await?;
+            // What is done in one go is done before the timer is looked at.
+            reading.in_time()?;
             let (session, missing) = seen([reading.table()]);
             Ok(ReadResult {
                 value,
@@ -552,7 +573,12 @@ impl QueryEngine {
         })
     }
 
-    async fn start(&self, request: &QueryRequest, parameters: Parameters) -> Result<Started> {
+    async fn start(
+        &self,
+        request: &QueryRequest,
+        parameters: Parameters,
+        progress: &Progress,
+    ) -> Result<Started> {
         let batch_rows = self.batch_rows();
         let (mut state, tables) = self.session(request, &batch_rows)?;
         let logical = self.plan(&state, &request.sql).await?;
@@ -568,7 +594,8 @@ impl QueryEngine {
             try_join_all(gatherings).await?;
         }
         let plan = planned(&mut state, &logical, &batch_rows).await?;
-        let stream = self.running(request, &state, &logical, plan).await?;
+        let planned = (&state, &logical, plan);
+        let stream = self.running(request, planned, progress).await?;
         let (seen, missing) = seen(tables.iter().map(|table| &**table));
         Ok(Started {
             rows: stream,
@@ -582,9 +609,8 @@ impl QueryEngine {
     async fn running(
         &self,
         request: &QueryRequest,
-        state: &SessionState,
-        logical: &LogicalPlan,
-        mut plan: Arc<dyn ExecutionPlan>,
+        (state, logical, mut plan): (&SessionState, &LogicalPlan, Arc<dyn ExecutionPlan>),
+        progress: &Progress,
     ) -> Result<SendableRecordBatchStream> {
         if let Some(distribution) = self.distribution() {
             let timeout = smaller(self.config.timeout_ms, request.timeout_ms);
@@ -594,17 +620,18 @@ impl QueryEngine {
                 deadline: Instant::now() + Duration::from_millis(timeout),
                 memory_bytes: request.memory_bytes,
             };
-            if distribution.is_worth(&plan)
-                && let Some(rows) = distribution.run(query).await?
-            {
-                return Ok(rows);
+            if distribution.is_worth(&plan) {
+                progress.enter(QueryState::Shared);
+                if let Some(rows) = distribution.run(query).await? {
+                    return Ok(rows);
+                }
             }
             let explained = distribution.explained(&query, &plan).await;
             if let Some(explained) = explained.map_err(|error| from_datafusion(&error))? {
                 plan = explained;
             }
         }
-        begun(plan, state)
+        begun(plan, state, progress)
     }
 
     /// A session that sees the tables as the request may.
@@ -657,13 +684,19 @@ pub(crate) async fn execute(
     state: &mut SessionState,
     logical: &LogicalPlan,
     batch_rows: &AtomicUsize,
+    progress: &Progress,
 ) -> Result<SendableRecordBatchStream> {
     let plan = planned(state, logical, batch_rows).await?;
-    begun(plan, state)
+    begun(plan, state, progress)
 }
 
-fn begun(plan: Arc<dyn ExecutionPlan>, state: &SessionState) -> Result<SendableRecordBatchStream> {
+fn begun(
+    plan: Arc<dyn ExecutionPlan>,
+    state: &SessionState,
+    progress: &Progress,
+) -> Result<SendableRecordBatchStream> {
     let fail = |error| from_datafusion(&error);
+    progress.read(&plan);
     execute_stream(yielding(plan).map_err(fail)?, state.task_ctx()).map_err(fail)
 }
 

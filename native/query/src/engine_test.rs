@@ -1,13 +1,16 @@
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arrow::array::{RecordBatch, StringViewArray};
 use futures::{StreamExt, TryStreamExt};
-use otlake_base::{Code, Consistency, Metrics, SystemClock};
+use otlake_base::{Clock, Code, Consistency, Metrics, SystemClock, Table, Wanted};
 use serde_json::json;
 use tempfile::TempDir;
 
 use crate::engine::{QueryConfig, QueryEngine, QueryRequest};
 use crate::format::{Format, encode};
+use crate::reading::ReadRequest;
 use crate::sample_test::{Spans, config, engine, lake, request, spans};
 
 const ENDLESS: &str = "SELECT sum(a.kind + b.kind + c.kind + d.kind + e.kind + f.kind) \
@@ -164,14 +167,79 @@ async fn i5_a_reader_that_has_stopped_reading_gives_way_at_its_deadline() {
     let engine = limited(&folder, |config| {
         config.concurrency = 1;
         config.queue_ms = 3_600_000;
-        config.timeout_ms = 100;
     });
     // It is neither read nor dropped.
-    let mut stalled = engine.query(request(ENDLESS)).await.unwrap();
+    let mut stalled = request(ENDLESS);
+    stalled.timeout_ms = Some(100);
+    let mut stalled = engine.query(stalled).await.unwrap();
     assert!(engine.query(request("SELECT 1")).await.is_ok());
     let ended = stalled.stream.next().await.unwrap();
     assert_eq!(ended.unwrap_err().code, Code::QueryTimeout);
     assert!(stalled.stream.next().await.is_none());
+}
+
+/// A clock that tells as many milliseconds as it is set to.
+#[derive(Default)]
+struct SetClock(AtomicU64);
+
+impl Clock for SetClock {
+    fn unix_nano(&self) -> u64 {
+        0
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::from_millis(self.0.load(Ordering::Relaxed))
+    }
+}
+
+#[tokio::test]
+async fn work_on_a_read_that_waits_for_nothing_ends_at_its_limit_too() {
+    let folder = TempDir::new().unwrap();
+    let (clock, metrics) = (Arc::new(SetClock::default()), Arc::new(Metrics::new()));
+    let source: Arc<dyn otlake_base::TableSource> = Arc::new(Spans::new(&folder));
+    let engine = QueryEngine::new(
+        config(&folder),
+        vec![source],
+        Arc::clone(&clock) as Arc<dyn Clock>,
+        Arc::clone(&metrics),
+    )
+    .unwrap();
+    let read = ReadRequest {
+        kind: "test",
+        id: None,
+        table: Table::Spans,
+        tenant: None,
+        consistency: Consistency::Strong,
+        partial: false,
+        timeout_ms: Some(1_000),
+        wanted: Wanted::default(),
+    };
+    let (short, long) = (Arc::clone(&clock), Arc::clone(&clock));
+    let done = engine.read(read.clone(), |reading| async move {
+        short.0.fetch_add(999, Ordering::Relaxed);
+        reading.give_way().await?;
+        Ok(7)
+    });
+    assert_eq!(done.await.unwrap().value, 7);
+    // Whether or not it asks.
+    for asks in [true, false] {
+        let long = Arc::clone(&long);
+        let late = engine.read(read.clone(), |reading| async move {
+            long.0.fetch_add(1_000, Ordering::Relaxed);
+            if asks {
+                let late = reading.in_time().unwrap_err();
+                assert_eq!(late.code, Code::QueryTimeout);
+                reading.give_way().await?;
+            }
+            Ok(7)
+        });
+        let late = late.await.map(|_| ()).unwrap_err();
+        assert_eq!(late.code, Code::QueryTimeout);
+        assert!(late.message.contains("1000 ms"), "{late}");
+    }
+    let text = metrics.encode();
+    let counted = r#"otlake_queries_total{kind="test",outcome="exhausted"} 2"#;
+    assert!(text.contains(counted), "{text}");
 }
 
 #[tokio::test]
@@ -234,7 +302,7 @@ async fn traced(
     consistency: Consistency,
 ) -> Vec<RecordBatch> {
     let answer = engine
-        .trace([id; 16], tenant, consistency, false)
+        .trace([id; 16], tenant, None, consistency, false)
         .await
         .unwrap();
     answer.stream.try_collect().await.unwrap()
@@ -249,7 +317,7 @@ async fn i5_a_trace_that_nobody_reads_keeps_its_place_until_its_deadline() {
         config.timeout_ms = 200;
     });
     let mut unread = engine
-        .trace([5; 16], None, Consistency::Strong, false)
+        .trace([5; 16], None, None, Consistency::Strong, false)
         .await
         .unwrap();
     let mut next = Box::pin(engine.query(request("SELECT 1")));

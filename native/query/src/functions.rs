@@ -1,4 +1,5 @@
-//! SQL functions of otlake: reaching into attributes, ids in hexadecimal, names of enums.
+//! SQL functions of otlake: reaching into attributes, ids in hexadecimal, names of enums, counts of
+//! sampled spans.
 
 use std::ptr;
 use std::sync::Arc;
@@ -14,7 +15,8 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, lit,
 };
 
-use crate::attribute;
+use crate::attribute::{self, Needle};
+use crate::trace_state::adjusted_count;
 
 /// What a function makes of its arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,9 +47,11 @@ pub(crate) enum Function {
     StatusName,
     /// `severity_name(severity_number)`: `INFO2` and its like.
     SeverityName,
+    /// `adjusted_count(trace_state)`: how many spans one stands for.
+    AdjustedCount,
 }
 
-const ALL: [Function; 13] = [
+const ALL: [Function; 14] = [
     Function::Attr,
     Function::AttrInt,
     Function::AttrDouble,
@@ -61,6 +65,7 @@ const ALL: [Function; 13] = [
     Function::SpanKindName,
     Function::StatusName,
     Function::SeverityName,
+    Function::AdjustedCount,
 ];
 
 impl Function {
@@ -79,6 +84,7 @@ impl Function {
             Function::SpanKindName => "span_kind_name",
             Function::StatusName => "status_name",
             Function::SeverityName => "severity_name",
+            Function::AdjustedCount => "adjusted_count",
         }
     }
 
@@ -90,9 +96,11 @@ impl Function {
             | Function::AttrDouble
             | Function::AttrBool
             | Function::AttrJson => exact(vec![DataType::Utf8View, DataType::Utf8View]),
-            Function::AttrKeys | Function::Unhex | Function::TraceId | Function::SpanId => {
-                exact(vec![DataType::Utf8View])
-            }
+            Function::AttrKeys
+            | Function::Unhex
+            | Function::TraceId
+            | Function::SpanId
+            | Function::AdjustedCount => exact(vec![DataType::Utf8View]),
             Function::Hex => Signature::any(1, Volatility::Immutable),
             Function::SpanKindName | Function::StatusName | Function::SeverityName => {
                 exact(vec![DataType::Int64])
@@ -103,7 +111,7 @@ impl Function {
     fn return_type(self) -> DataType {
         match self {
             Function::AttrInt => DataType::Int64,
-            Function::AttrDouble => DataType::Float64,
+            Function::AttrDouble | Function::AdjustedCount => DataType::Float64,
             Function::AttrBool => DataType::Boolean,
             Function::AttrKeys => {
                 DataType::List(Arc::new(Field::new("item", DataType::Utf8View, true)))
@@ -117,11 +125,32 @@ impl Function {
 
     /// The function as DataFusion calls it.
     pub(crate) fn udf(self) -> ScalarUDF {
+        self.looking_for(None)
+    }
+
+    fn looking_for(self, wanted: Option<String>) -> ScalarUDF {
         ScalarUDF::new_from_impl(Udf {
             function: self,
             signature: self.signature(),
+            wanted,
         })
     }
+}
+
+/// The call of a function that gives an attribute as text, where rows without the text `wanted` in their
+/// attributes are of no use: it may be null for these. None for any other expression.
+pub(crate) fn wanting(call: &Expr, wanted: &str) -> Option<Expr> {
+    let Expr::ScalarFunction(call) = call else {
+        return None;
+    };
+    let udf = call.func.inner().downcast_ref::<Udf>()?;
+    let is_plain = udf.function == Function::Attr && udf.wanted.is_none();
+    // A key for each row, or a column that is made first, is looked at as before.
+    let is_stored = matches!(call.args.as_slice(), [Expr::Column(_), Expr::Literal(..)]);
+    (is_plain && is_stored).then(|| {
+        let wanting = Function::Attr.looking_for(Some(wanted.to_owned()));
+        wanting.call(call.args.clone())
+    })
 }
 
 /// Every function.
@@ -144,6 +173,8 @@ pub fn hexadecimal(bytes: Expr) -> Expr {
 struct Udf {
     function: Function,
     signature: Signature,
+    /// Rows without this text in their attributes may be given as null.
+    wanted: Option<String>,
 }
 
 impl ScalarUDFImpl for Udf {
@@ -176,6 +207,7 @@ impl ScalarUDFImpl for Udf {
             Function::SpanKindName => names(&first, span_kind),
             Function::StatusName => names(&first, status),
             Function::SeverityName => names(&first, severity),
+            Function::AdjustedCount => counts(text(&first)?),
         };
         Ok(ColumnarValue::Array(array))
     }
@@ -195,6 +227,7 @@ impl Udf {
             keys,
             constant,
             rows,
+            wanted: self.wanted.as_deref().map(Needle::new),
         };
         Ok(match self.function {
             Function::AttrInt => {
@@ -232,6 +265,7 @@ struct Values<'a> {
     keys: &'a StringViewArray,
     constant: bool,
     rows: usize,
+    wanted: Option<Needle>,
 }
 
 impl<'a> Values<'a> {
@@ -248,11 +282,17 @@ impl<'a> Values<'a> {
             let json = self.json.value(row);
             let value = match last {
                 Some((seen, value)) if self.constant && ptr::eq(seen, json) => value,
+                _ if self.is_unwanted(json) => None,
                 _ => attribute::find(json, self.keys.value(key)),
             };
             last = Some((json, value));
             take(value);
         }
+    }
+
+    fn is_unwanted(&self, json: &str) -> bool {
+        let wanted = self.wanted.as_ref();
+        wanted.is_some_and(|wanted| !wanted.may_be_in(json))
     }
 }
 
@@ -343,6 +383,14 @@ fn id(array: &StringViewArray, width: i32) -> Result<ArrayRef> {
         }
     }
     Ok(Arc::new(builder.finish()))
+}
+
+fn counts(states: &StringViewArray) -> ArrayRef {
+    let mut builder = Float64Builder::with_capacity(states.len());
+    for state in states {
+        builder.append_value(adjusted_count(state.unwrap_or_default()));
+    }
+    Arc::new(builder.finish())
 }
 
 fn names(array: &ArrayRef, name: fn(i64) -> Option<&'static str>) -> ArrayRef {

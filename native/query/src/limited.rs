@@ -19,6 +19,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::admission::Pass;
 use crate::error::from_datafusion;
+use crate::progress::Listed;
 
 fn timed_out(timeout_ms: u64) -> Error {
     Error::new(
@@ -29,6 +30,35 @@ fn timed_out(timeout_ms: u64) -> Error {
 
 fn panicked() -> Error {
     Error::new(Code::QueryFailed, "the query's execution panicked")
+}
+
+/// Until when a read may go on. Work that does not wait for anything keeps its thread, and the timer that
+/// would end it is not looked at: it looks at this by itself.
+pub(crate) struct Deadline {
+    clock: Arc<dyn Clock>,
+    at: Duration,
+    timeout_ms: u64,
+}
+
+impl Deadline {
+    /// So long from now on.
+    pub(crate) fn new(clock: Arc<dyn Clock>, timeout_ms: u64) -> Self {
+        let timeout = Duration::from_millis(timeout_ms);
+        Self {
+            at: clock.monotonic().saturating_add(timeout),
+            clock,
+            timeout_ms,
+        }
+    }
+
+    /// # Errors
+    /// `QUERY_TIMEOUT` once it has come.
+    pub(crate) fn check(&self) -> Result<()> {
+        match self.clock.monotonic() < self.at {
+            true => Ok(()),
+            false => Err(timed_out(self.timeout_ms)),
+        }
+    }
 }
 
 /// Runs `work` for at most `timeout_ms`; a panic in it becomes an error.
@@ -101,7 +131,7 @@ pub(crate) struct Started {
 }
 
 /// A running query; none once it is over, which stops what still runs and lets the next one in.
-type Running = Arc<Mutex<Option<(Held, Pass)>>>;
+type Running = Arc<Mutex<Option<(Held, Pass, Listed)>>>;
 
 /// Rows, and what must stay while they come.
 type Held = (SendableRecordBatchStream, Box<dyn Any + Send + Sync>);
@@ -124,12 +154,16 @@ pub(crate) struct Limited {
 impl Limited {
     /// Gives what was started until `deadline`, which is `timeout_ms` after its start.
     pub(crate) fn new(
-        (started, pass): (Started, Pass),
+        (started, pass, listed): (Started, Pass, Listed),
         (deadline, timeout_ms): (Instant, u64),
         max_rows: usize,
         account: Account,
     ) -> Self {
-        let running = Arc::new(Mutex::new(Some(((started.rows, started.held), pass))));
+        let running = Arc::new(Mutex::new(Some((
+            (started.rows, started.held),
+            pass,
+            listed,
+        ))));
         // A reader that has stopped reading never asks for more, so the deadline does not wait
         // to be asked: what the query holds goes to others.
         let (ended, overdue) = (CancellationToken::new(), Arc::clone(&running));
@@ -183,7 +217,7 @@ impl Stream for Limited {
             return this.fail(error);
         }
         let mut running = this.running.lock();
-        let polled = running.as_mut().map(|((rows, _), _)| {
+        let polled = running.as_mut().map(|((rows, _), ..)| {
             catch_unwind(AssertUnwindSafe(|| rows.as_mut().poll_next(context)))
         });
         drop(running);

@@ -32,6 +32,8 @@ use object_store::{
 use otlake_base::checksum::BlockSums;
 use otlake_base::{Code, Error, Metrics};
 
+use crate::progress::FileCount;
+
 /// The store's name in its errors.
 const STORE: &str = "CheckedFile";
 
@@ -68,6 +70,22 @@ impl Debug for CheckedReaderFactory {
 
 impl ParquetFileReaderFactory for CheckedReaderFactory {
     fn create_reader(
+        &self,
+        partition_index: usize,
+        file: PartitionedFile,
+        metadata_size_hint: Option<usize>,
+        metrics: &ExecutionPlanMetricsSet,
+    ) -> DataFusionResult<Box<dyn AsyncFileReader + Send>> {
+        let Some(count) = file.extension::<FileCount>().cloned() else {
+            return self.checked(partition_index, file, metadata_size_hint, metrics);
+        };
+        let inner = self.checked(partition_index, file.clone(), metadata_size_hint, metrics)?;
+        Ok(count.reader(&file, inner))
+    }
+}
+
+impl CheckedReaderFactory {
+    fn checked(
         &self,
         partition_index: usize,
         file: PartitionedFile,

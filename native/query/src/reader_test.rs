@@ -82,7 +82,7 @@ fn text(batches: &[RecordBatch]) -> String {
 async fn trace(lake: &Lake) -> Result<String> {
     let id = [120; 16];
     let answer = (lake.source)()
-        .trace(id, Some("a"), Consistency::Strong, false)
+        .trace(id, Some("a"), None, Consistency::Strong, false)
         .await?;
     let batches: Vec<_> = answer.stream.try_collect().await?;
     Ok(text(&batches))

@@ -13,6 +13,8 @@ use otlake_base::{Consistency, Missing, Result, Session, Table, Wanted};
 
 use crate::engine::execute;
 use crate::error::from_datafusion;
+use crate::limited::Deadline;
+use crate::progress::Progress;
 use crate::table::LakeTable;
 
 /// What is read, and how.
@@ -20,6 +22,8 @@ use crate::table::LakeTable;
 pub struct ReadRequest {
     /// What queries of this kind are counted as.
     pub kind: &'static str,
+    /// What the client calls it.
+    pub id: Option<String>,
     /// The table.
     pub table: Table,
     /// The tenant whose rows are seen; every tenant's where absent.
@@ -61,6 +65,8 @@ pub struct Reading {
     state: SessionState,
     table: Arc<LakeTable>,
     batch_rows: Arc<AtomicUsize>,
+    progress: Arc<Progress>,
+    deadline: Deadline,
 }
 
 impl Reading {
@@ -68,11 +74,15 @@ impl Reading {
         state: SessionState,
         table: Arc<LakeTable>,
         batch_rows: Arc<AtomicUsize>,
+        progress: Arc<Progress>,
+        deadline: Deadline,
     ) -> Reading {
         Reading {
             state,
             table,
             batch_rows,
+            progress,
+            deadline,
         }
     }
 
@@ -96,7 +106,32 @@ impl Reading {
     /// # Errors
     /// `QUERY_INVALID`, `QUERY_MEMORY`, `TABLE_IO` and others.
     pub async fn run(&self, plan: &LogicalPlan) -> Result<SendableRecordBatchStream> {
-        execute(&mut self.state.clone(), plan, &self.batch_rows).await
+        let state = &mut self.state.clone();
+        execute(state, plan, &self.batch_rows, &self.progress).await
+    }
+
+    /// Tells what the plans that begin from now on are of all that this reads: from one share of it to
+    /// another, 0 to 1.
+    pub fn part(&self, (from, to): (f64, f64)) {
+        self.progress.part(from, to);
+    }
+
+    /// Whether there is time left. Work that goes on for long without waiting for rows asks now and then:
+    /// while it runs nothing else can end it.
+    ///
+    /// # Errors
+    /// `QUERY_TIMEOUT`.
+    pub fn in_time(&self) -> Result<()> {
+        self.deadline.check()
+    }
+
+    /// The same, after others have had their turn on this thread.
+    ///
+    /// # Errors
+    /// `QUERY_TIMEOUT`.
+    pub async fn give_way(&self) -> Result<()> {
+        tokio::task::yield_now().await;
+        self.in_time()
     }
 
     /// What expressions are planned by.

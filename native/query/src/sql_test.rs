@@ -93,6 +93,8 @@ async fn reaches_into_attributes() {
         ("span_kind_name(kind)", "SERVER"),
         ("status_name(2)", "ERROR"),
         ("severity_name(10)", "INFO2"),
+        ("adjusted_count('a=b')", "1.0"),
+        ("adjusted_count('a=b,ot=th:c')", "4.0"),
         ("trace_id = '07070707070707070707070707070707'", "true"),
         (
             "trace_id = trace_id('08080808080808080808080808080808')",

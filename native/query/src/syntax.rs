@@ -7,6 +7,8 @@ use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::execution::{FunctionRegistry, SessionStateDefaults};
 use datafusion::logical_expr::expr::{InList, ScalarFunction};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::planner::{
@@ -15,7 +17,21 @@ use datafusion::logical_expr::planner::{
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, GetFieldAccess, Operator, lit};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
-use crate::functions::{Function, from_hex};
+use crate::equal_text::EqualText;
+use crate::functions::{self, Function, from_hex};
+
+/// A session that knows the extra syntax and functions.
+pub(crate) fn speaking(builder: SessionStateBuilder) -> Result<SessionState> {
+    let mut planners = SessionStateDefaults::default_expr_planners();
+    planners.insert(0, Arc::new(Syntax));
+    let builder = builder.with_optimizer_rule(Arc::new(EqualText));
+    let mut state = builder.with_expr_planners(planners).build();
+    for function in functions::all() {
+        state.register_udf(Arc::new(function))?;
+    }
+    state.register_function_rewrite(Arc::new(Ids))?;
+    Ok(state)
+}
 
 /// Plans the extra syntax; comes before DataFusion's own planners.
 #[derive(Debug)]

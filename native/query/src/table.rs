@@ -15,7 +15,6 @@ use datafusion::common::pruning::PruningStatistics;
 use datafusion::common::stats::Precision;
 use datafusion::common::{Column, DFSchema, DataFusionError, Result, ScalarValue, Statistics};
 use datafusion::datasource::listing::PartitionedFile;
-use datafusion::datasource::memory::MemorySourceConfig;
 use datafusion::datasource::object_store::ObjectStoreUrl;
 use datafusion::datasource::physical_plan::parquet::ParquetAccessPlan;
 use datafusion::datasource::physical_plan::{
@@ -39,6 +38,7 @@ use otlake_base::{
 };
 
 use crate::distributed::IsShared;
+use crate::progress::{FileCount, LiveSource, ScanCount};
 
 /// The last two columns of every table; the files do not hold them.
 const PARTITION_COLUMNS: usize = 2;
@@ -183,14 +183,10 @@ impl LakeTable {
             for batch in groups.iter_mut().flatten() {
                 *batch = chosen(batch, &schema)?;
             }
-            return Ok(MemorySourceConfig::try_new_exec(&groups, schema, None)?);
+            return Ok(LiveSource::scan(&groups, schema, None)?);
         }
-        let plan = MemorySourceConfig::try_new_exec(
-            &groups,
-            Arc::clone(&self.schema),
-            projection.cloned(),
-        )?;
-        Ok(plan)
+        let schema = Arc::clone(&self.schema);
+        Ok(LiveSource::scan(&groups, schema, projection.cloned())?)
     }
 
     /// A scan of `files`, which are spread by bytes over at most `partitions` groups, and at least
@@ -208,10 +204,14 @@ impl LakeTable {
         by_size.sort_unstable_by(|a, b| b.size.cmp(&a.size).then_with(|| a.path.cmp(&b.path)));
         let count = partitions.clamp(1, by_size.len().max(1)).max(least);
         let mut groups: Vec<(u64, Vec<PartitionedFile>)> = vec![(0, Vec::new()); count];
+        let scan = Arc::new(ScanCount::default());
         for file in by_size {
             if let Some(least) = groups.iter_mut().min_by_key(|(bytes, _)| *bytes) {
                 least.0 += file.size;
-                least.1.push(partitioned(&root, file)?);
+                let counted = FileCount::new(&scan, file.rows);
+                least
+                    .1
+                    .push(partitioned(&root, file)?.with_extension(counted));
             }
         }
         let rows: u64 = files.iter().map(|file| file.rows).sum();
@@ -500,13 +500,16 @@ impl PruningStatistics for Ranges<'_> {
 /// rows share stands once in the file, and counts here for each: operators and answers copy it.
 fn row_bytes(metadata: &ParquetMetaData, columns: &[&str]) -> usize {
     let schema = metadata.file_metadata().schema_descr();
+    let leaves = 0..schema.num_columns();
+    let wanted = leaves.map(|leaf| columns.contains(&schema.get_column_root(leaf).name()));
+    let wanted: Vec<bool> = wanted.collect();
     let of_group = |group: &RowGroupMetaData| {
         let bytes: i64 = group
             .columns()
             .iter()
-            .enumerate()
-            .filter(|(leaf, _)| columns.contains(&schema.get_column_root(*leaf).name()))
-            .map(|(_, column)| {
+            .zip(&wanted)
+            .filter(|(_, wanted)| **wanted)
+            .map(|(column, _)| {
                 let values = column.unencoded_byte_array_data_bytes().unwrap_or(0);
                 column.uncompressed_size().max(values)
             })

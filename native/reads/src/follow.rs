@@ -5,13 +5,13 @@
 //! queues hold, and is told what it has missed. A record that a second node tells of, because it
 //! has recovered the first one's stream, is told once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
 use futures::StreamExt;
-use otlake_base::{Error, Position, Result, StreamId, Table, Wanted};
+use otlake_base::{Error, Position, Result, StreamId, Table, TableRows, Wanted};
 use otlake_decode::schema;
 use otlake_flush::{Tail, Tailed};
 use prost::Message as _;
@@ -30,7 +30,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// What a reader gets.
 #[derive(Debug)]
 pub enum Followed {
-    /// Rows of one record.
+    /// Rows of one record that are one tenant's.
     Rows {
         /// Whose they are.
         tenant: Arc<str>,
@@ -67,11 +67,16 @@ pub struct Follow {
 
 enum Source {
     /// This node alone.
-    Own(Tail),
+    Own {
+        tail: Tail,
+        /// What is left to tell of a batch whose rows are several tenants'.
+        ready: VecDeque<TableRows>,
+    },
     /// All nodes.
     All {
         told: Receiver<Told>,
-        /// By stream: the last record that was told, and by whom: a large one comes in pieces.
+        /// By stream: the last record that was told, and by whom: a large one comes in pieces, as does
+        /// one whose rows are several tenants'.
         last: HashMap<StreamId, (u64, Option<Arc<str>>)>,
         _tasks: JoinSet<()>,
     },
@@ -84,7 +89,10 @@ impl Reads {
     pub fn follow(self: &Arc<Self>, table: Table, tenant: Option<Arc<str>>) -> Follow {
         let own = self.live.subscribe();
         let source = match self.cluster() {
-            None => Source::Own(own),
+            None => Source::Own {
+                tail: own,
+                ready: VecDeque::new(),
+            },
             Some(cluster) => {
                 let (tell, told) = channel(QUEUE);
                 let mut tasks = JoinSet::new();
@@ -122,19 +130,19 @@ impl Follow {
         let is_wanted = |tenant: &str| self.tenant.as_deref().is_none_or(|own| own == tenant);
         loop {
             match &mut self.source {
-                Source::Own(tail) => match tail.recv().await? {
-                    Tailed::Skipped(skipped) => return Some(Followed::Skipped(skipped)),
-                    Tailed::Batch(batch) => {
-                        if let Some(rows) = batch.table(self.table)
-                            && is_wanted(&batch.tenant)
-                        {
-                            return Some(Followed::Rows {
-                                tenant: Arc::clone(&batch.tenant),
-                                rows: rows.clone(),
-                            });
+                Source::Own { tail, ready } => {
+                    if let Some(TableRows { tenant, rows, .. }) = ready.pop_front() {
+                        return Some(Followed::Rows { tenant, rows });
+                    }
+                    match tail.recv().await? {
+                        Tailed::Skipped(skipped) => return Some(Followed::Skipped(skipped)),
+                        Tailed::Batch(batch) => {
+                            let wanted = batch.of(self.table);
+                            let wanted = wanted.filter(|part| is_wanted(&part.tenant));
+                            ready.extend(wanted.cloned());
                         }
                     }
-                },
+                }
                 Source::All { told, last, .. } => match told.recv().await? {
                     Told::Skipped(skipped) => return Some(Followed::Skipped(skipped)),
                     Told::Lost(node) => return Some(Followed::Lost(node)),
@@ -158,20 +166,25 @@ impl Follow {
 
 async fn follow_own(mut tail: Tail, table: Table, tell: Sender<Told>) {
     while let Some(next) = tail.recv().await {
-        let told = match next {
-            Tailed::Skipped(skipped) => Told::Skipped(skipped),
-            Tailed::Batch(batch) => match batch.table(table) {
-                Some(rows) => Told::Rows(Batch {
-                    position: batch.position,
-                    tenant: Arc::clone(&batch.tenant),
-                    rows: rows.clone(),
-                    node: None,
-                }),
-                None => continue,
-            },
+        let batch = match next {
+            Tailed::Skipped(skipped) => {
+                if tell.send(Told::Skipped(skipped)).await.is_err() {
+                    return;
+                }
+                continue;
+            }
+            Tailed::Batch(batch) => batch,
         };
-        if tell.send(told).await.is_err() {
-            return;
+        for part in batch.of(table) {
+            let told = Told::Rows(Batch {
+                position: batch.position,
+                tenant: Arc::clone(&part.tenant),
+                rows: part.rows.clone(),
+                node: None,
+            });
+            if tell.send(told).await.is_err() {
+                return;
+            }
         }
     }
 }

@@ -371,19 +371,17 @@ fn assemble(
         if snapshot.covers(batch.position) || !known.insert(batch.position) {
             continue;
         }
-        if let Some(rows) = batch.table(table) {
-            live.push(LiveRows {
-                tenant: Arc::clone(&batch.tenant),
-                batch: rows.clone(),
-            });
-        }
+        live.extend(batch.of(table).map(|part| LiveRows {
+            tenant: Arc::clone(&part.tenant),
+            batch: part.rows.clone(),
+        }));
     }
     let mut seen = Session::default();
     seen.add_version(table, snapshot.version);
     let mut places: Vec<(StreamId, u64)> = own.whole.into_iter().collect();
     for answer in others.answers.into_values() {
         places.extend(answer.whole);
-        // A batch can come in several pieces.
+        // A batch can come in several pieces, and be several tenants'.
         let of_node: HashSet<Position> = answer.rows.iter().map(|rows| rows.position).collect();
         for rows in answer.rows {
             if !snapshot.covers(rows.position) && !known.contains(&rows.position) {

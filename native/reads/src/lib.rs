@@ -43,4 +43,6 @@ pub use source::{Cluster, Patience, Reads};
 #[cfg(test)]
 mod cluster_test;
 #[cfg(test)]
+mod route_test;
+#[cfg(test)]
 mod testing;

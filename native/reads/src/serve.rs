@@ -122,22 +122,27 @@ impl Sending {
     }
 
     fn wants(&self, batch: &LiveBatch) -> bool {
-        let tenant = self.wanted.tenant.as_deref();
-        tenant.is_none_or(|tenant| *tenant == *batch.tenant)
-            && self.asks_for(batch.position.stream)
-            && batch.table(self.table).is_some()
+        self.asks_for(batch.position.stream)
+            && batch.of(self.table).any(|part| self.wants_of(&part.tenant))
+    }
+
+    fn wants_of(&self, tenant: &str) -> bool {
+        let wanted = self.wanted.tenant.as_deref();
+        wanted.is_none_or(|wanted| wanted == tenant)
     }
 
     /// Makes a batch's messages ready.
     fn add(&mut self, batch: &LiveBatch) -> Result<()> {
-        let Some(rows) = batch.table(self.table) else {
-            return Ok(());
-        };
-        let Some(rows) = select(self.table, rows, &self.wanted)? else {
-            return Ok(());
-        };
-        for piece in pieces(&rows, LIVE_MESSAGE_BYTES)? {
-            self.add_piece(batch.position, &batch.tenant, &piece)?;
+        for part in batch.of(self.table) {
+            if !self.wants_of(&part.tenant) {
+                continue;
+            }
+            let Some(rows) = select(self.table, &part.rows, &self.wanted)? else {
+                continue;
+            };
+            for piece in pieces(&rows, LIVE_MESSAGE_BYTES)? {
+                self.add_piece(batch.position, &part.tenant, &piece)?;
+            }
         }
         Ok(())
     }

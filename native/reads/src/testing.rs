@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arrow::array::{AsArray, RecordBatch};
@@ -13,7 +14,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use otlake_base::{
-    Code, Consistency, Error, Metrics, Position, Result, Session, Signal, SystemClock,
+    Code, Consistency, Error, Metrics, Position, Result, RowRules, Session, Signal, SystemClock,
 };
 use otlake_processor::{Processor, ProcessorConfig};
 use otlake_query::{QueryConfig, QueryEngine, QueryRequest, QueryResult};
@@ -27,6 +28,9 @@ use crate::{
 
 /// 2026-01-01, in ns.
 pub(crate) const EPOCH: u64 = 1_767_225_600_000_000_000;
+
+/// How long another node's answer is waited for where all answer, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How a node answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +54,8 @@ pub(crate) struct Net {
     pub(crate) unlisted: Mutex<bool>,
     /// By asked node: how often.
     pub(crate) asked: Mutex<HashMap<Arc<str>, usize>>,
+    /// Answers that have begun to come.
+    begun: AtomicUsize,
 }
 
 impl Net {
@@ -60,6 +66,11 @@ impl Net {
 
     pub(crate) fn asked(&self) -> usize {
         self.asked.lock().values().sum()
+    }
+
+    /// How many answers have begun to come: whoever follows a node is told all from there on.
+    pub(crate) fn begun(&self) -> usize {
+        self.begun.load(Ordering::SeqCst)
     }
 }
 
@@ -84,7 +95,15 @@ impl LivePort for Port {
         let refused = || Error::new(Code::QueryIncomplete, "the connection was refused");
         let (server, health) = found.ok_or_else(refused)?;
         match health {
-            Health::Up => server.serve(request),
+            Health::Up => {
+                let (net, mut is_first) = (Arc::clone(&self.net), true);
+                let counted = server.serve(request)?.inspect(move |_| {
+                    if std::mem::take(&mut is_first) {
+                        net.begun.fetch_add(1, Ordering::SeqCst);
+                    }
+                });
+                Ok(counted.boxed())
+            }
             Health::Dead | Health::Refusing => Err(refused()),
             Health::Silent => Ok(stream::pending().boxed()),
             Health::Cut(messages) => Ok(server.serve(request)?.take(messages).boxed()),
@@ -120,11 +139,28 @@ pub(crate) struct Nodes {
 
 impl Nodes {
     pub(crate) async fn start(count: usize) -> Nodes {
+        Nodes::with_rules(count, None).await
+    }
+
+    /// The same, which rule rows on their way in.
+    pub(crate) async fn with_rules(count: usize, rules: Option<Arc<dyn RowRules>>) -> Nodes {
+        Nodes::that_wait(count, rules, PATIENCE).await
+    }
+
+    /// The same, which wait for so long for another node's answer.
+    pub(crate) async fn that_wait(
+        count: usize,
+        rules: Option<Arc<dyn RowRules>>,
+        answer: Duration,
+    ) -> Nodes {
         let tables = TempDir::new().unwrap();
         let net = Arc::new(Net::default());
         let mut nodes = Vec::new();
         for number in 1..=count {
-            nodes.push(Node::start(&format!("n{number}"), tables.path(), &net).await);
+            let (name, rules) = (format!("n{number}"), rules.clone());
+            let node = Node::start(tables.path(), rules).await;
+            node.join(&name, &net, answer);
+            nodes.push(node);
         }
         Nodes {
             net,
@@ -143,11 +179,13 @@ impl std::ops::Index<usize> for Nodes {
 }
 
 impl Node {
-    async fn start(name: &str, tables: &Path, net: &Arc<Net>) -> Node {
+    /// A node by itself.
+    pub(crate) async fn start(tables: &Path, rules: Option<Arc<dyn RowRules>>) -> Node {
         let folder = TempDir::new().unwrap();
         let config = ProcessorConfig {
             tables_dir: Some(tables.to_owned()),
             flush_interval_ms: 3_600_000,
+            rules,
             ..ProcessorConfig::new(folder.path())
         };
         let metrics = Arc::new(Metrics::strict());
@@ -159,19 +197,6 @@ impl Node {
             processor.tables().clone(),
             Arc::clone(&metrics),
         );
-        let name: Arc<str> = name.into();
-        reads.join(Cluster {
-            node: Arc::clone(&name),
-            port: Arc::new(Port {
-                node: Arc::clone(&name),
-                net: Arc::clone(net),
-            }),
-            streams: Arc::clone(net) as _,
-            patience: Patience {
-                answer: Duration::from_millis(2_000),
-                session: Duration::from_millis(200),
-            },
-        });
         let config = QueryConfig {
             memory_bytes: 256 << 20,
             max_rows: 1_000_000,
@@ -184,20 +209,36 @@ impl Node {
             distribute_bytes: u64::MAX,
         };
         let engine = QueryEngine::new(config, reads.sources(), Arc::new(SystemClock), metrics);
-        net.servers
-            .lock()
-            .insert(Arc::clone(&name), (reads.server(), Health::Up));
-        net.streams.lock().push(OpenStream {
-            stream: processor.session().stream,
-            owner: Arc::clone(&name),
-            state: StreamState::Open,
-        });
         Node {
             processor,
             reads,
             engine: engine.unwrap(),
             _folder: folder,
         }
+    }
+
+    fn join(&self, name: &str, net: &Arc<Net>, answer: Duration) {
+        let name: Arc<str> = name.into();
+        self.reads.join(Cluster {
+            node: Arc::clone(&name),
+            port: Arc::new(Port {
+                node: Arc::clone(&name),
+                net: Arc::clone(net),
+            }),
+            streams: Arc::clone(net) as _,
+            patience: Patience {
+                answer,
+                session: Duration::from_millis(200),
+            },
+        });
+        net.servers
+            .lock()
+            .insert(Arc::clone(&name), (self.reads.server(), Health::Up));
+        net.streams.lock().push(OpenStream {
+            stream: self.processor.session().stream,
+            owner: name,
+            state: StreamState::Open,
+        });
     }
 
     /// Stores spans number `first` to `first + count - 1`, of traces of ten; says where.

@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use http::HeaderMap;
-use otlake_base::limits::MAX_TENANT_BYTES;
-use otlake_base::{Code, Error, Result};
+use otlake_base::{Code, Error, Result, validate_tenant};
 use ring::digest::{SHA256, digest};
 
 use crate::config::Token;
@@ -83,27 +82,4 @@ fn is_equal(one: &[u8], other: &[u8; 32]) -> bool {
         .zip(other)
         .fold(0, |differing, (one, other)| differing | (one ^ other));
     one.len() == other.len() && std::hint::black_box(differing) == 0
-}
-
-/// Checks a tenant's name: 1 to 64 letters, digits, dots, hyphens or underscores, of which the
-/// first is a letter or digit.
-///
-/// # Errors
-/// `OTLP_TENANT`.
-pub fn validate_tenant(tenant: &str) -> Result<()> {
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-    let valid = tenant.len() <= MAX_TENANT_BYTES
-        && tenant.bytes().all(allowed)
-        && tenant
-            .bytes()
-            .next()
-            .is_some_and(|first| first.is_ascii_alphanumeric());
-    if valid {
-        Ok(())
-    } else {
-        Err(Error::new(
-            Code::OtlpTenant,
-            format!("`{}` is no tenant", tenant.escape_debug()),
-        ))
-    }
 }

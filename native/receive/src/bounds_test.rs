@@ -3,15 +3,18 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
 use crate::ReceiverConfig;
+use crate::body::Pace;
 use crate::grpc_test::{TRACES, call, framed};
 use crate::http_test::{JSON, PROTOBUF, post};
 use crate::status::RETRY_INFO;
-use crate::testing::{config, gzip, request, start, start_impatient, zstd};
+use crate::testing::{PATIENCE, config, gzip, request, start, start_at, zstd};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -32,14 +35,18 @@ async fn connect(address: SocketAddr, first: &[u8]) -> TcpStream {
 /// Everything the server sends until it closes, which it does soon.
 async fn until_closed(mut stream: TcpStream) -> Vec<u8> {
     let mut all = Vec::new();
-    let read = timeout(Duration::from_secs(5), stream.read_to_end(&mut all)).await;
+    let read = timeout(PATIENCE, stream.read_to_end(&mut all)).await;
     let _ = read.expect("the server closes the connection");
     all
 }
 
 #[tokio::test]
 async fn i5_a_connection_without_a_request_is_closed() {
-    let (_fake, receiver) = start_impatient(config()).await;
+    let pace = Pace {
+        headers: Duration::from_millis(300),
+        ..Pace::default()
+    };
+    let (_fake, receiver) = start_at(pace).await;
     let (http, grpc) = (receiver.http_addr().unwrap(), receiver.grpc_addr().unwrap());
     for (address, first) in [
         (http, &b""[..]),
@@ -57,7 +64,12 @@ async fn i5_a_connection_without_a_request_is_closed() {
 
 #[tokio::test]
 async fn i5_a_body_that_stalls_or_trickles_is_refused_for_now() {
-    let (fake, receiver) = start_impatient(config()).await;
+    let pace = Pace {
+        idle: Duration::from_millis(300),
+        bytes_per_second: 10_000,
+        ..Pace::default()
+    };
+    let (fake, receiver) = start_at(pace).await;
     let address = receiver.http_addr().unwrap();
     let stalled = connect(address, &head(90_000)).await;
     let answer = String::from_utf8_lossy(&until_closed(stalled).await).into_owned();
@@ -73,7 +85,7 @@ async fn i5_a_body_that_stalls_or_trickles_is_refused_for_now() {
     };
     let mut answer = [0; 12];
     tokio::select! {
-        read = timeout(Duration::from_secs(5), reader.read_exact(&mut answer)) => {
+        read = timeout(PATIENCE, reader.read_exact(&mut answer)) => {
             read.expect("the body is not waited for").unwrap();
         }
         () = trickle => {}
@@ -84,14 +96,20 @@ async fn i5_a_body_that_stalls_or_trickles_is_refused_for_now() {
 
 #[tokio::test]
 async fn i5_a_body_at_a_steady_pace_is_taken_however_long_it_is() {
-    let (fake, receiver) = start_impatient(config()).await;
+    // A busy machine may stand still for a while.
+    let pace = Pace {
+        idle: Duration::from_secs(3),
+        bytes_per_second: 1_000,
+        ..Pace::default()
+    };
+    let (fake, receiver) = start_at(pace).await;
     let body = request(8_000);
     let stream = connect(receiver.http_addr().unwrap(), &head(body.len())).await;
     let (mut reader, mut writer) = stream.into_split();
     // Twice the pace that is asked for, for longer than the body may be silent.
-    for piece in body.chunks(1_000) {
+    for piece in body.chunks(500) {
         writer.write_all(piece).await.unwrap();
-        sleep(Duration::from_millis(50)).await;
+        sleep(Duration::from_millis(250)).await;
     }
     let mut answer = [0; 15];
     reader.read_exact(&mut answer).await.unwrap();
@@ -101,20 +119,41 @@ async fn i5_a_body_at_a_steady_pace_is_taken_however_long_it_is() {
 
 #[tokio::test]
 async fn i5_connections_beyond_the_limit_are_closed_and_their_places_are_given_again() {
-    let (_fake, receiver) = start_impatient(config()).await;
+    // None is closed for its silence while this test waits.
+    let pace = Pace {
+        headers: 10 * PATIENCE,
+        ..Pace::default()
+    };
+    let (_fake, receiver) = start_at(pace).await;
     let address = receiver.http_addr().unwrap();
     let mut kept = Vec::new();
     for _ in 0..3 {
         kept.push(connect(address, b"PO").await);
     }
-    sleep(Duration::from_millis(50)).await;
-    let at_once = Duration::from_millis(150);
-    let refused = timeout(at_once, until_closed(connect(address, b"").await)).await;
-    assert!(refused.expect("it is closed at once").is_empty());
+    // They are accepted in the order in which they came.
+    let refused = until_closed(connect(address, b"").await).await;
+    assert!(refused.is_empty());
     drop(kept);
-    sleep(Duration::from_millis(50)).await;
-    let answer = post(&receiver, "/v1/traces", &[PROTOBUF], vec![]).await;
-    assert_eq!(answer.status, 200);
+    // That they have ended is seen when their ends are read.
+    let taken = timeout(PATIENCE, async {
+        loop {
+            if let Ok(answer) = ask(address).await {
+                break answer;
+            }
+            sleep(Duration::from_millis(10)).await;
+        }
+    });
+    let answer = taken.await.expect("the places are given again");
+    assert_eq!(&answer, b"HTTP/1.1 200");
+}
+
+/// The beginning of the answer to a request; an error where the connection is closed instead.
+async fn ask(address: SocketAddr) -> std::io::Result<[u8; 12]> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(&head(0)).await?;
+    let mut answer = [0; 12];
+    stream.read_exact(&mut answer).await?;
+    Ok(answer)
 }
 
 #[tokio::test]
@@ -211,12 +250,16 @@ async fn i5_a_grpc_message_beyond_the_budget_is_refused_for_now() {
         ..config()
     })
     .await;
-    *fake.delay.lock() = Duration::from_millis(300);
+    let closed = fake.close().await;
     let calls = (0..4).map(|_| call(&receiver, TRACES, &[], framed(0, &request(90_000))));
-    let answers = futures::future::join_all(calls).await;
-    let mut statuses: Vec<_> = answers.iter().map(|answer| answer.grpc_status()).collect();
-    statuses.sort_unstable();
-    assert_eq!(statuses, ["0", "0", "14", "14"]);
+    let mut calls: FuturesUnordered<_> = calls.collect();
+    for _ in 0..2 {
+        assert_eq!(calls.next().await.unwrap().grpc_status(), "14");
+    }
+    drop(closed);
+    for _ in 0..2 {
+        assert_eq!(calls.next().await.unwrap().grpc_status(), "0");
+    }
 }
 
 #[tokio::test]
@@ -262,7 +305,11 @@ async fn a_large_body_that_is_refused_gets_its_answer() {
 
 #[tokio::test]
 async fn i5_a_request_that_is_not_stored_in_time_is_refused_for_now() {
-    let (fake, receiver) = start_impatient(config()).await;
+    let pace = Pace {
+        ack: Duration::from_millis(300),
+        ..Pace::default()
+    };
+    let (fake, receiver) = start_at(pace).await;
     *fake.delay.lock() = Duration::from_secs(3600);
     let answer = post(&receiver, "/v1/traces", &[PROTOBUF], vec![]).await;
     assert_eq!(answer.status, 503);
@@ -271,6 +318,8 @@ async fn i5_a_request_that_is_not_stored_in_time_is_refused_for_now() {
     assert_eq!(answer.grpc_status(), "14");
     assert_eq!(answer.details().details[1].type_url, RETRY_INFO);
     // A deadline of the client's own has a code of its own, which OTLP lets it retry, too.
+    let (fake, receiver) = start(config()).await;
+    *fake.delay.lock() = Duration::from_secs(3600);
     let headers = [("grpc-timeout", "20m")];
     let answer = call(&receiver, TRACES, &headers, framed(0, &request(10))).await;
     assert_eq!(answer.grpc_status(), "4");
@@ -325,7 +374,7 @@ async fn i5_a_modest_tenant_gets_through_beside_a_greedy_one() {
 
 #[tokio::test]
 async fn i5_json_is_held_with_what_it_becomes() {
-    let (_fake, receiver) = start(ReceiverConfig {
+    let (fake, receiver) = start(ReceiverConfig {
         max_in_flight_bytes: 200_000,
         ..config()
     })
@@ -336,11 +385,13 @@ async fn i5_json_is_held_with_what_it_becomes() {
         "{{\"resourceMetrics\":[{{\"scopeMetrics\":[{{\"metrics\":[{{\"histogram\":\
          {{\"dataPoints\":[{{\"bucketCounts\":[{counts}0]}}]}}}}]}}]}}]}}"
     );
-    *_fake.delay.lock() = Duration::from_millis(300);
+    let closed = fake.close().await;
     let posts = (0..4).map(|_| post(&receiver, "/v1/metrics", &[JSON], json.clone().into_bytes()));
-    let answers = futures::future::join_all(posts).await;
-    let taken = answers.iter().filter(|answer| answer.status == 200).count();
-    assert!((1..4).contains(&taken), "{taken}");
+    let mut posts: FuturesUnordered<_> = posts.collect();
+    assert_eq!(posts.next().await.unwrap().status, 429);
+    drop(closed);
+    let rest: Vec<_> = posts.map(|answer| answer.status.as_u16()).collect().await;
+    assert!(rest.contains(&200), "{rest:?}");
 }
 
 #[tokio::test]
@@ -357,7 +408,7 @@ async fn i5_storage_is_told_over_which_connection_a_request_came() {
             .count()
             < 2
         {
-            let read = timeout(Duration::from_secs(5), stream.read_buf(&mut answers)).await;
+            let read = timeout(PATIENCE, stream.read_buf(&mut answers)).await;
             assert!(read.expect("an answer comes").unwrap() > 0);
         }
     }

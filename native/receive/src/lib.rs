@@ -33,6 +33,5 @@ mod rules_test;
 #[cfg(test)]
 mod testing;
 
-pub use auth::validate_tenant;
 pub use config::{Ack, Ingest, ReceiverConfig, Token};
 pub use server::Receiver;

@@ -16,7 +16,7 @@ use tokio::net::TcpStream;
 use crate::grpc_test::{TRACES, call, framed};
 use crate::http_test::{JSON, PROTOBUF, exchange, post};
 use crate::status::Status;
-use crate::testing::{Fake, config, gzip, request, start};
+use crate::testing::{Fake, PATIENCE, config, gzip, request, start};
 use crate::{Receiver, ReceiverConfig, Token};
 
 fn token(text: &str, tenant: &str) -> Token {
@@ -284,7 +284,7 @@ async fn what_never_reaches_storage_is_counted_here() {
 #[tokio::test]
 async fn stopping_answers_calls_in_flight_and_ends_the_rest_with_the_grace() {
     let (fake, receiver) = start(config()).await;
-    *fake.delay.lock() = Duration::from_millis(200);
+    let closed = fake.close().await;
     let address = receiver.grpc_addr().unwrap();
     let stream = TcpStream::connect(address).await.unwrap();
     let (mut sender, connection) =
@@ -299,23 +299,17 @@ async fn stopping_answers_calls_in_flight_and_ends_the_rest_with_the_grace() {
             .unwrap()
     };
     let slow = tokio::spawn(sender.send_request(export()));
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    fake.begun(1).await;
     // A connection that says nothing has nothing in flight, so it does not hold the stop.
     let silent = TcpStream::connect(address).await.unwrap();
-    tokio::time::timeout(
-        Duration::from_secs(4),
-        receiver.stop(Duration::from_secs(30)),
-    )
-    .await
-    .expect("nothing in flight is left to wait for");
-    let body = slow
-        .await
-        .unwrap()
-        .unwrap()
-        .into_body()
-        .collect()
-        .await
-        .unwrap();
+    let stopping = tokio::time::timeout(PATIENCE, receiver.stop(10 * PATIENCE));
+    let answered = async {
+        drop(closed);
+        slow.await
+    };
+    let (stopped, slow) = tokio::join!(stopping, answered);
+    stopped.expect("nothing in flight is left to wait for");
+    let body = slow.unwrap().unwrap().into_body().collect().await.unwrap();
     assert_eq!(body.trailers().unwrap()["grpc-status"], "0");
     assert!(sender.send_request(export()).await.is_err());
     connection.await.unwrap().unwrap();
@@ -324,14 +318,15 @@ async fn stopping_answers_calls_in_flight_and_ends_the_rest_with_the_grace() {
 
     let (fake, receiver) = start(config()).await;
     *fake.delay.lock() = Duration::from_secs(3600);
-    let endless = post(&receiver, "/v1/traces", &[PROTOBUF], vec![]);
-    assert!(
-        tokio::time::timeout(Duration::from_millis(100), endless)
-            .await
-            .is_err()
-    );
+    let request = Request::post("/v1/traces")
+        .header("host", "x")
+        .header(PROTOBUF.0, PROTOBUF.1);
+    let request = request.body(Full::new(Bytes::new())).unwrap();
+    let endless = tokio::spawn(exchange(receiver.http_addr().unwrap(), request));
+    fake.begun(1).await;
     let stopped = receiver.stop(Duration::from_millis(100));
-    tokio::time::timeout(Duration::from_secs(4), stopped)
+    tokio::time::timeout(PATIENCE, stopped)
         .await
         .expect("the grace ends what is left");
+    assert!(endless.await.is_err(), "it was never answered");
 }

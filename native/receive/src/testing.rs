@@ -1,6 +1,7 @@
 //! What the tests of both transports share: a receiver on free ports over a fake port to storage.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
 use otlake_base::{Code, Error, Metrics, Result, Signal};
 use parking_lot::Mutex;
 use prost::Message;
+use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 
 use crate::body::Pace;
 use crate::{Ack, Ingest, Receiver, ReceiverConfig};
@@ -26,6 +28,23 @@ pub struct Fake {
     pub changes: Mutex<bool>,
     pub delay: Mutex<Duration>,
     pub panics: Mutex<bool>,
+    /// Requests that have come so far.
+    begun: AtomicUsize,
+    gate: Arc<RwLock<()>>,
+}
+
+impl Fake {
+    /// Holds up whatever comes, until what this gives is dropped.
+    pub async fn close(&self) -> OwnedRwLockWriteGuard<()> {
+        Arc::clone(&self.gate).write_owned().await
+    }
+
+    /// Waits until so many requests have come.
+    pub async fn begun(&self, count: usize) {
+        while self.begun.load(Ordering::SeqCst) < count {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
 }
 
 impl Ingest for Fake {
@@ -38,6 +57,8 @@ impl Ingest for Fake {
         body: Bytes,
     ) -> BoxFuture<'_, Result<Ack>> {
         async move {
+            self.begun.fetch_add(1, Ordering::SeqCst);
+            drop(self.gate.read().await);
             let delay = *self.delay.lock();
             tokio::time::sleep(delay).await;
             assert!(!*self.panics.lock(), "told to panic");
@@ -75,17 +96,14 @@ pub fn config() -> ReceiverConfig {
     }
 }
 
-/// A receiver whose clients may be no slower than a test can wait, with a few connections.
-pub async fn start_impatient(config: ReceiverConfig) -> (Arc<Fake>, Receiver) {
-    let pace = Pace {
-        headers: Duration::from_millis(300),
-        idle: Duration::from_millis(300),
-        bytes_per_second: 10_000,
-        ack: Duration::from_millis(300),
-    };
+/// How long what a test waits for may take beside others.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A receiver whose clients may be as slow as this, with a few connections.
+pub async fn start_at(pace: Pace) -> (Arc<Fake>, Receiver) {
     let fake = Arc::new(Fake::default());
     let metrics = Arc::new(Metrics::new());
-    let receiver = Receiver::start_with(config, fake.clone(), metrics, pace, 3)
+    let receiver = Receiver::start_with(config(), fake.clone(), metrics, pace, 3)
         .await
         .unwrap();
     (fake, receiver)

@@ -137,9 +137,19 @@ impl Driven {
         let sequence = self.next;
         self.next += 1;
         let frame = frame_for(tenant, signal, sequence);
-        self.owner.appended(frame, self.now);
+        self.owner.appended(vec![frame], self.now);
         self.take();
         sequence
+    }
+
+    /// Records that the log has in one group.
+    pub fn append_group(&mut self, signal: Signal, count: u64) {
+        let frames = (self.next..self.next + count)
+            .map(|sequence| frame_for("default", signal, sequence))
+            .collect();
+        self.next += count;
+        self.owner.appended(frames, self.now);
+        self.take();
     }
 
     pub fn durable(&mut self, from: &str, journal: u128, first: u64, last: u64) {

@@ -66,6 +66,27 @@ fn i3_an_owner_is_in_touch_when_a_follower_answered_what_was_sent_since() {
 }
 
 #[test]
+fn a_follower_that_answers_no_beat_is_told_as_not_there_though_its_link_is_open() {
+    let mut driven = Driven::registered();
+    let is_there = |driven: &Driven| {
+        let followers = driven.owner.status(driven.now).followers;
+        let f1 = followers.iter().find(|follower| &*follower.name == "f1");
+        f1.expect("it follows").connected
+    };
+    assert!(!is_there(&driven), "it has answered nothing yet");
+    driven.alive("f1", 1);
+    assert!(is_there(&driven));
+    driven.wait(1900);
+    assert!(is_there(&driven));
+    driven.wait(100);
+    assert!(!is_there(&driven));
+    driven.alive("f1", 1);
+    assert!(is_there(&driven));
+    driven.leave("f1");
+    assert!(!is_there(&driven));
+}
+
+#[test]
 fn i1_what_comes_over_an_older_link_is_passed_over() {
     let mut driven = Driven::registered();
     driven.append(Signal::Metrics);
@@ -123,7 +144,7 @@ fn an_ensemble_begins_where_everything_done_has_its_quorum_in_it_and_takes_over_
     driven.greet("f3", 3);
     assert_eq!(driven.proposed.last().unwrap().first_sequence, 6);
     driven.commit();
-    assert_eq!(driven.owner.status().ensembles.0.len(), 2);
+    assert_eq!(driven.owner.status(driven.now).ensembles.0.len(), 2);
     assert_eq!(
         driven.reads,
         [(name("f3"), 1, 5)],
@@ -140,7 +161,7 @@ fn an_ensemble_begins_where_everything_done_has_its_quorum_in_it_and_takes_over_
     driven.wait(600);
     assert_eq!(driven.proposed.last().unwrap().first_sequence, 1);
     driven.commit();
-    assert_eq!(driven.owner.status().ensembles.0.len(), 1);
+    assert_eq!(driven.owner.status(driven.now).ensembles.0.len(), 1);
 }
 
 #[test]
@@ -293,7 +314,7 @@ fn with_too_few_nodes_fewer_acknowledgements_are_proposed_only_where_that_is_all
         assert_eq!(driven.admits("default", Signal::Traces).is_ok(), allowed);
         driven.append(Signal::Traces);
         assert_eq!(driven.acknowledged().len(), usize::from(allowed));
-        assert_eq!(driven.owner.status().degraded, allowed);
+        assert_eq!(driven.owner.status(driven.now).degraded, allowed);
         // When they come, the set number is proposed, from the first record on that has it.
         driven.greet("f1", 1);
         driven.greet("f2", 2);
@@ -338,4 +359,37 @@ fn the_owner_tells_a_recoverer_what_its_own_log_has() {
     assert_eq!(held.holder, Holder::Owner { whole: true });
     assert_eq!(held.ranges[Signal::Traces.index()], Ranges::of(3, 3));
     assert_eq!(held.ranges[Signal::Logs.index()], Ranges::of(2, 2));
+}
+
+#[test]
+fn a_group_of_the_log_goes_to_each_follower_in_one_message_and_each_record_has_its_own_quorum() {
+    let mut driven = Driven::registered();
+    driven.sent.clear();
+    driven.append_group(Signal::Traces, 5);
+    for follower in ["f1", "f2"] {
+        let appends = driven
+            .sent
+            .iter()
+            .filter(|(to, message)| &**to == follower && matches!(message, Message::Append { .. }));
+        assert_eq!(appends.count(), 1);
+        assert_eq!(driven.sent_to(follower), [1, 2, 3, 4, 5]);
+    }
+    assert_eq!(driven.acknowledged(), [] as [u64; 0]);
+    driven.durable("f1", 1, 1, 2);
+    assert_eq!(driven.acknowledged(), [1, 2]);
+    driven.durable("f2", 2, 4, 5);
+    assert_eq!(driven.acknowledged(), [1, 2]);
+    driven.durable("f2", 2, 3, 3);
+    assert_eq!(driven.acknowledged(), [1, 2, 3, 4, 5]);
+}
+
+#[test]
+fn a_group_that_comes_after_the_fence_is_refused_whole() {
+    let mut driven = Driven::registered();
+    driven.owner.fence(2);
+    driven.take();
+    driven.append_group(Signal::Traces, 3);
+    let refused = (1..=3).map(|sequence| (sequence, Err(Code::ClusterFenced)));
+    assert_eq!(driven.done, refused.collect::<Vec<_>>());
+    assert_eq!(driven.owner.memory(), (0, 0));
 }

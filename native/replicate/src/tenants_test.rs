@@ -131,14 +131,14 @@ fn a_record_whose_quorum_is_late_lets_others_pass_and_is_acknowledged_when_it_ha
         0,
         "followers take it for no resend's success"
     );
-    assert_eq!(driven.owner.status().overdue, 1);
+    assert_eq!(driven.owner.status(driven.now).overdue, 1);
     driven.append_for("default", Signal::Traces);
     driven.durable("f1", 1, 3, 3);
     assert_eq!(driven.acknowledged(), [2, 3]);
     driven.durable("f2", 2, 1, 1);
     driven.wait(100);
     assert_eq!(driven.acknowledged(), [2, 3, 1]);
-    assert_eq!(driven.owner.status().overdue, 0);
+    assert_eq!(driven.owner.status(driven.now).overdue, 0);
     assert_eq!(told(&mut driven), 3);
 }
 
@@ -203,7 +203,7 @@ fn where_fewer_nodes_are_allowed_each_tenant_has_as_many_as_there_are() {
     driven.greet("f1", 1);
     driven.wait(3000);
     driven.commit();
-    assert!(driven.owner.status().degraded);
+    assert!(driven.owner.status(driven.now).degraded);
     driven.admits("strict", Signal::Traces).expect("with two");
     driven.append_for("strict", Signal::Traces);
     assert_eq!(driven.acknowledged(), [] as [u64; 0], "two are there");
@@ -211,7 +211,7 @@ fn where_fewer_nodes_are_allowed_each_tenant_has_as_many_as_there_are() {
     assert_eq!(driven.acknowledged(), [1]);
     driven.greet("f2", 2);
     driven.commit();
-    assert!(!driven.owner.status().degraded);
+    assert!(!driven.owner.status(driven.now).degraded);
     driven.append_for("strict", Signal::Traces);
     driven.durable("f1", 1, 2, 2);
     assert_eq!(driven.acknowledged(), [1], "three are there again");
@@ -321,7 +321,7 @@ impl Random {
     /// Of an acknowledged record: whoever recovers the stream from the answers that it needs, of
     /// whichever of the two ensembles it reads, finds it.
     fn check(&mut self) -> Result<(), TestCaseError> {
-        let committed = self.driven.owner.status().ensembles;
+        let committed = self.driven.owner.status(self.driven.now).ensembles;
         let mut next = committed.clone();
         if let Some(proposed) = self.driven.proposed.last() {
             next.change(proposed.clone());

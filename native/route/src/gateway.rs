@@ -2,12 +2,11 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
-use otlake_base::limits::{ACK_TIMEOUT_MS, ROUTE_MAX_BYTES};
+use otlake_base::limits::ROUTE_MAX_BYTES;
 use otlake_base::{Budget, Clock, Code, Error, Metrics, Reservation, Result, Signal};
 use otlake_decode::slice::{self, MARK_BYTES, request_hash};
 use otlake_peer::{MAX_MESSAGE_BYTES, Peers};
@@ -15,16 +14,13 @@ use otlake_receive::{Ack, Ingest};
 use parking_lot::RwLock;
 
 use crate::count::records;
+use crate::lane::Lanes;
 use crate::outcome::{Ended, join, was_not_judged};
 use crate::owners::{LOCAL, OwnerIndex, Owners};
 use crate::parcel::{head, read_answer};
-use crate::service::INGEST;
 use crate::shard::SHARDS;
 use crate::split::{Plan, plan};
 
-/// How long an owner may take: a little less than what receives waits, so that it is told which
-/// node was late.
-const TIMEOUT: Duration = Duration::from_millis(ACK_TIMEOUT_MS - 5_000);
 /// Requests below this many bytes are split on the worker that received them: it takes less than a
 /// millisecond, and handing the work over would cost more than it frees.
 const INLINE_BYTES: usize = 1024 * 1024;
@@ -46,7 +42,8 @@ pub struct View {
 /// rejected records.
 pub struct Gateway {
     local: Arc<dyn Ingest>,
-    peers: Arc<Peers>,
+    name: Arc<str>,
+    lanes: Lanes,
     view: RwLock<Arc<View>>,
     budget: Arc<Budget>,
     metrics: Arc<Metrics>,
@@ -75,12 +72,13 @@ impl Gateway {
         let shards = SHARDS.map(|shards| vec![own.clone(); shards]);
         let alone = View {
             owners: Owners::new(own.clone(), shards, &[], std::slice::from_ref(&own))?,
-            alive: HashSet::from([own]),
+            alive: HashSet::from([own.clone()]),
         };
         let gauge = metrics.peers.routing_bytes.clone();
         Ok(Arc::new(Gateway {
             local,
-            peers,
+            name: own,
+            lanes: Lanes::new(peers, clock.clone(), metrics.clone()),
             view: RwLock::new(Arc::new(alone)),
             budget: Budget::measured(max, clock, gauge, metrics.clone()),
             metrics,
@@ -89,7 +87,9 @@ impl Gateway {
 
     /// Who owns what from now on. Requests that are under way end as they began.
     pub fn place(&self, view: View) {
-        *self.view.write() = Arc::new(view);
+        let view = Arc::new(view);
+        *self.view.write() = view.clone();
+        self.lanes.keep(|node| view.alive.contains(node));
     }
 
     async fn route(&self, view: Arc<View>, request: Request) -> Result<Ack> {
@@ -124,12 +124,12 @@ impl Gateway {
                 Err(_) => records(request.signal, &part.body),
             };
             return Ended {
-                node: self.peers.name().clone(),
+                node: self.name.clone(),
                 result,
                 records: lost,
             };
         };
-        let sent = self.peers.call(&node, INGEST, part.body.clone(), TIMEOUT);
+        let sent = self.lanes.send(&node, part.body.clone());
         let result = sent.await.and_then(read_answer);
         let mut lost = 0;
         if let Err(error) = &result {

@@ -1,7 +1,6 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -17,9 +16,10 @@ use otlake_receive::{Ack, Ingest};
 use parking_lot::Mutex;
 use prost::Message;
 use tempfile::TempDir;
+use tokio::sync::RwLock;
 
 use crate::testing::{owners_of, request, span, spans};
-use crate::{Gateway, INGEST, IngestService, View, split};
+use crate::{Gateway, INGEST, IngestService, SLICES, View, split};
 
 const TRANSPORT: &str = "grpc";
 
@@ -66,7 +66,8 @@ type Received = (Signal, Arc<str>, &'static str, u64, Bytes);
 struct Fake {
     received: Mutex<Vec<Received>>,
     refuse: Mutex<Option<Code>>,
-    delay: Mutex<Duration>,
+    /// Whoever writes it holds all up that come.
+    gate: Arc<RwLock<()>>,
     sequence: AtomicU64,
     stream: u128,
 }
@@ -81,8 +82,7 @@ impl Ingest for Fake {
         body: Bytes,
     ) -> BoxFuture<'_, Result<Ack>> {
         async move {
-            let delay = *self.delay.lock();
-            tokio::time::sleep(delay).await;
+            drop(self.gate.read().await);
             if let Some(code) = *self.refuse.lock() {
                 return Err(Error::new(code, "told to refuse"));
             }
@@ -118,7 +118,9 @@ impl Node {
             secret: Some([3; 32]),
         };
         let mut services = Services::new();
-        services.register(INGEST, IngestService::new(local.clone()));
+        let service = IngestService::new(local.clone());
+        services.register(INGEST, service.clone());
+        services.register_stream(SLICES, service);
         let clock = Arc::new(SystemClock);
         let peers = Peers::start(config, services, clock.clone(), metrics.clone());
         let peers = peers.await.unwrap();
@@ -385,24 +387,27 @@ async fn bytes_in_flight_to_owners_are_bounded() {
     let (nodes, fakes) = fakes(2, body.len() / 2).await;
     let fast = nodes[0].send(body.clone()).await.unwrap();
     assert_eq!(fast.accepted, 300);
-    *fakes[1].delay.lock() = Duration::from_millis(500);
+    let closed = fakes[1].gate.clone().write_owned().await;
     let gateway = nodes[0].gateway.clone();
     let slow = body.clone();
+    let first = fakes[0].received.lock().len();
     let held = tokio::spawn(async move {
         gateway
             .ingest(Signal::Traces, "tenant-1".into(), TRANSPORT, 1, slow)
             .await
     });
-    while nodes[0].metrics.peers.routing_bytes.get() == 0 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
+    // One slice is on its way, and the node's own is there.
+    while nodes[0].metrics.peers.routing_bytes.get() == 0 || fakes[0].received.lock().len() == first
+    {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
     }
     let before = fakes[0].received.lock().len();
     let error = nodes[0].send(body.clone()).await.unwrap_err();
     assert_eq!(error.code, Code::IngestOverloaded);
     // Nothing of it was stored, also not here.
     assert_eq!(fakes[0].received.lock().len(), before);
+    drop(closed);
     held.await.unwrap().unwrap();
-    *fakes[1].delay.lock() = Duration::ZERO;
     nodes[0].send(body).await.unwrap();
     assert_eq!(nodes[0].metrics.peers.routing_bytes.get(), 0);
 }

@@ -17,10 +17,14 @@
 //! - `split.rs`: the walk over a request. `slices.rs`: what it notes, and the slices made of it.
 //!   `wire.rs`: protobuf's wire format. `count.rs`: records of a slice that was refused.
 //! - `gateway.rs`: a request to its owners. `outcome.rs`: their answers to one.
-//! - `parcel.rs`: slices and answers on the wire. `service.rs`: the owner's side.
+//! - `lane.rs`: the way to one owner, on which slices of different requests go together.
+//! - `parcel.rs`: slices and answers on the wire. `bundle.rs`: several of them in one message.
+//!   `service.rs`: the owner's side.
 
+mod bundle;
 mod count;
 mod gateway;
+mod lane;
 mod outcome;
 mod owners;
 mod parcel;
@@ -33,7 +37,13 @@ mod wire;
 #[cfg(test)]
 mod bench_test;
 #[cfg(test)]
+mod bundle_test;
+#[cfg(test)]
 mod gateway_test;
+#[cfg(test)]
+mod lane_test;
+#[cfg(test)]
+mod lane_testing;
 #[cfg(test)]
 mod outcome_test;
 #[cfg(test)]
@@ -48,6 +58,6 @@ mod testing;
 pub use count::records;
 pub use gateway::{Gateway, View};
 pub use owners::{LOCAL, MAX_NODES, MAX_RULES, OwnerIndex, Owners, PlacementRule};
-pub use service::{INGEST, IngestService};
+pub use service::{INGEST, IngestService, SLICES};
 pub use shard::{SHARDS, shard_of};
 pub use split::{Slice, split, without, without_tables};

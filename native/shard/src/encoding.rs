@@ -67,6 +67,12 @@ fn is_id(leaf: &str) -> bool {
     matches!(name, "trace_id" | "span_id" | "parent_span_id")
 }
 
+/// A leaf within lists whose null count tells whether all of them are empty, as those of links mostly are:
+/// a reader then passes by the list's other leaves as well.
+fn tells_empty(leaf: &str) -> bool {
+    leaf.ends_with(".element.dropped_attributes_count")
+}
+
 /// The properties of a file of `table` whose row groups have `rows` rows at most.
 pub(crate) fn properties(
     table: Table,
@@ -154,6 +160,8 @@ pub(crate) fn properties(
                 (false, false) => EnabledStatistics::None,
             };
             builder = builder.set_column_statistics_enabled(path, enabled);
+        } else if tells_empty(&name) {
+            builder = builder.set_column_statistics_enabled(path, EnabledStatistics::Chunk);
         }
     }
     Ok(builder.build())

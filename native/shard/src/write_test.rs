@@ -3,11 +3,12 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow::array::{AsArray, Int64Array, RecordBatch, UInt64Array};
+use arrow::array::{Array, AsArray, Int64Array, ListArray, RecordBatch, UInt64Array};
+use arrow::buffer::OffsetBuffer;
 use arrow::compute::{
     SortColumn, SortOptions, concat_batches, lexsort_to_indices, take_record_batch,
 };
-use arrow::datatypes::Int64Type;
+use arrow::datatypes::{DataType, Int64Type};
 use otlake_base::{Code, Table};
 use otlake_decode::schema::{file_schema, schema};
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
@@ -320,4 +321,42 @@ async fn nothing_remains_of_a_failed_write() {
         .await
         .unwrap();
     assert!(none.is_empty());
+}
+
+#[tokio::test]
+async fn statistics_tell_that_a_list_is_empty_in_all_rows() {
+    let folder = tempfile::tempdir().unwrap();
+    let rows = batch(Table::Spans, 1, 600, DAY_NANOS, "acme");
+    let links = rows.schema().index_of("links").unwrap();
+    let none = RecordBatch::new_empty(rows.schema());
+    let none = none.column(links).as_list::<i32>();
+    let DataType::List(element) = none.data_type() else {
+        panic!("links are a list");
+    };
+    let empty = ListArray::new(
+        Arc::clone(element),
+        OffsetBuffer::from_lengths(vec![0; rows.num_rows()]),
+        Arc::clone(none.values()),
+        None,
+    );
+    let mut columns = rows.columns().to_vec();
+    columns[links] = Arc::new(empty);
+    let rows = RecordBatch::try_new(rows.schema(), columns).unwrap();
+    let written = write(Table::Spans, vec![rows], folder.path(), &options())
+        .await
+        .unwrap();
+    let file = File::open(folder.path().join(&written[0].file.path)).unwrap();
+    let reader = SerializedFileReader::new(file).unwrap();
+    let group = reader.metadata().row_group(0);
+    let nulls = |list: &str| {
+        let path = format!("{list}.list.element.dropped_attributes_count");
+        let mut columns = group.columns().iter();
+        let column = columns.find(|column| column.column_path().string() == path);
+        let column = column.unwrap();
+        assert_eq!(column.num_values(), 600);
+        column.statistics().unwrap().null_count_opt()
+    };
+    assert_eq!(nulls("links"), Some(600));
+    // Each fifth row has an event.
+    assert_eq!(nulls("events"), Some(480));
 }

@@ -16,6 +16,8 @@
 //! - `frames`: enough of the log's layout to break it.
 //! - `log_driver`, `node_driver`: what is done to the log and to a whole node, and what must hold.
 //! - `cluster`: many nodes, their network and their disks.
+//! - `files`: tables' files on the nodes' own disks, with all of `otlake-files`.
+//! - `cuts`: ways between nodes that nothing goes over.
 //! - `groups`: requests that the log commits together.
 //! - `load`: requests whose records are numbered.
 //! - `report`: what a run came to; `seeds`: many of them.
@@ -23,8 +25,10 @@
 mod chance;
 mod clock;
 pub mod cluster;
+mod cuts;
 mod disk;
 mod faults;
+pub mod files;
 mod frames;
 mod groups;
 mod load;

@@ -1,4 +1,4 @@
-//! Runs seeds: `otlake-sim [--seed N] [--seeds M] [--part log|node|jobs|cluster] [--cluster]
+//! Runs seeds: `otlake-sim [--seed N] [--seeds M] [--part log|node|jobs|cluster|files] [--cluster]
 //! [--crash-in N] [--fail-in N] [--mutation NAME] [--verbose]`. A single seed prints its steps. Exit 1
 //! where an invariant is broken.
 
@@ -6,9 +6,9 @@ use std::process::ExitCode;
 
 use otlake_sim::log_driver::{self, Plan};
 use otlake_sim::node_driver::{self, Beginnings};
-use otlake_sim::{Mutation, Violation, cluster, run_all};
+use otlake_sim::{Mutation, Violation, cluster, files, run_all};
 
-const PARTS: [&str; 4] = ["log", "node", "jobs", "cluster"];
+const PARTS: [&str; 5] = ["log", "node", "jobs", "cluster", "files"];
 /// Operations that the jobs of a `jobs` run take, about: where it goes down unless it is told.
 const JOB_OPERATIONS: u64 = 300;
 
@@ -18,6 +18,7 @@ struct Arguments {
     part: Option<String>,
     plan: Plan,
     cluster: cluster::Plan,
+    files: files::FilesPlan,
 }
 
 fn arguments() -> Result<Arguments, String> {
@@ -27,6 +28,7 @@ fn arguments() -> Result<Arguments, String> {
         part: None,
         plan: Plan::default(),
         cluster: cluster::Plan::default(),
+        files: files::FilesPlan::default(),
     };
     let mut seed = None;
     let mut words = std::env::args().skip(1);
@@ -55,12 +57,21 @@ fn arguments() -> Result<Arguments, String> {
                 let broken = broken
                     .into_iter()
                     .find(|broken| format!("{broken:?}") == name);
-                if known.is_none() && broken.is_none() {
-                    let all = (Mutation::ALL, cluster::Breakage::ALL);
+                let of_files = files::FilesBreakage::ALL.into_iter();
+                let of_files = of_files
+                    .into_iter()
+                    .find(|broken| format!("{broken:?}") == name);
+                if known.is_none() && broken.is_none() && of_files.is_none() {
+                    let all = (
+                        Mutation::ALL,
+                        cluster::Breakage::ALL,
+                        files::FilesBreakage::ALL,
+                    );
                     return Err(format!("{name} is none of {all:?}"));
                 }
                 given.plan.mutation = known.unwrap_or_default();
                 given.cluster.breakage = broken.unwrap_or_default();
+                given.files.breakage = of_files.unwrap_or_default();
             }
             _ => return Err(format!("{word} is not known")),
         }
@@ -102,6 +113,13 @@ fn main() -> ExitCode {
                     cluster::Plan {
                         verbose: given.plan.verbose,
                         ..given.cluster
+                    },
+                ),
+                "files" => files::run(
+                    seed,
+                    files::FilesPlan {
+                        verbose: given.plan.verbose,
+                        ..given.files
                     },
                 ),
                 "jobs" => {

@@ -97,6 +97,24 @@ impl Volume {
         Ok(id)
     }
 
+    /// What a power cut surely leaves of a file; none where it may leave none.
+    pub fn durable(&self, path: &Path) -> Option<&[u8]> {
+        let mut id = ROOT;
+        for part in path.components() {
+            let Component::Normal(name) = part else {
+                continue;
+            };
+            let Node::Folder(folder) = &self.nodes[id] else {
+                return None;
+            };
+            id = *folder.durable.get(name.to_str()?)?;
+        }
+        match &self.nodes[id] {
+            Node::File(file) => Some(&file.durable),
+            Node::Folder(_) => None,
+        }
+    }
+
     pub fn node(&self, id: Id) -> &Node {
         &self.nodes[id]
     }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::array::{
     Array, ArrayRef, AsArray, FixedSizeBinaryArray, Int64Array, RecordBatch, UInt32Array,
 };
-use arrow::compute::{concat_batches, take, take_record_batch};
+use arrow::compute::{concat, concat_batches, take, take_record_batch};
 use arrow::datatypes::{Field, Int32Type, Int64Type, Schema};
 use datafusion::common::DFSchema;
 use datafusion::execution::memory_pool::MemoryReservation;
@@ -17,6 +17,7 @@ use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use otlake_base::limits::TRACEQL_SPANS;
 use otlake_base::{Code, Error, Result};
+use otlake_query::Reading;
 
 use crate::columns::{Columns, Slot};
 use crate::expression::{OF_PARENT, OF_TRACE};
@@ -36,6 +37,10 @@ const OWN: [&str; 6] = [
 /// What one has that is shown, or that roots are told of.
 const DETAILS: [&str; 3] = ["name", "service_name", "status_code"];
 
+/// Rows whose values are computed before it is looked whether there is time for more: a regular expression takes
+/// long for some millions.
+const ROWS_AT_ONCE: usize = 32_768;
+
 /// Every column that a chunk may read whatever the query is.
 pub(crate) fn own_columns() -> impl Iterator<Item = &'static str> {
     OWN.into_iter().chain(DETAILS)
@@ -53,6 +58,7 @@ pub(crate) struct Chunk {
     pub(crate) within: Vec<bool>,
     /// Bytes that were read for it.
     pub(crate) bytes: u64,
+    reading: Arc<Reading>,
     _held: MemoryReservation,
 }
 
@@ -106,7 +112,10 @@ impl Chunk {
         };
         let whole = concat_batches(&schema, &batches).map_err(defect)?;
         drop(batches);
+        let reading = Arc::clone(&spans.reading);
+        reading.give_way().await?;
         let (whole, traces) = sorted(&whole, ids)?;
+        reading.give_way().await?;
         let within = longs(&whole, "start_time_unix_nano")?.values().iter();
         let within = within.map(|start| spans.times.contains(*start)).collect();
         let forest = Forest::new(
@@ -121,10 +130,21 @@ impl Chunk {
             spans: whole,
             within,
             bytes,
+            reading,
             _held: held,
         };
+        chunk.reading.give_way().await?;
         chunk.values = chunk.computed(spans, columns)?;
+        chunk.reading.give_way().await?;
         Ok(chunk)
+    }
+
+    /// Whether there is time left to work on it.
+    ///
+    /// # Errors
+    /// `QUERY_TIMEOUT`.
+    pub(crate) fn in_time(&self) -> Result<()> {
+        self.reading.in_time()
     }
 
     /// The first span without a parent of a trace.
@@ -152,9 +172,12 @@ impl Chunk {
             true => Some(self.of_traces(columns)?),
             false => None,
         };
-        let value = |(number, slot): (usize, &Slot)| match (slot, &late) {
-            (Slot::Late(expr), Some(batch)) => evaluate(spans, expr, batch),
-            _ => named(&self.spans, &early(number)).cloned(),
+        let value = |(number, slot): (usize, &Slot)| -> Result<ArrayRef> {
+            self.in_time()?;
+            match (slot, &late) {
+                (Slot::Late(expr), Some(batch)) => evaluate(spans, expr, batch),
+                _ => named(&self.spans, &early(number)).cloned(),
+            }
         };
         columns.slots().iter().enumerate().map(value).collect()
     }
@@ -189,6 +212,7 @@ impl Chunk {
         );
         let (mut durations, mut roots) = (vec![0; rows], vec![None; rows]);
         for (number, trace) in forest.traces.iter().enumerate() {
+            self.in_time()?;
             let (first, last) = self.extent(number)?;
             durations[trace.clone()].fill(last.saturating_sub(first));
             let root = self.root(number).map(|root| root as u32);
@@ -226,8 +250,22 @@ fn evaluate(spans: &Spans, expr: &Expr, batch: &RecordBatch) -> Result<ArrayRef>
     let expr = simplifier.coerce(expr.clone(), &schema).map_err(fail)?;
     let expr = simplifier.simplify(expr).map_err(fail)?;
     let expr = state.create_physical_expr(expr, &schema).map_err(fail)?;
-    let value = expr.evaluate(batch).map_err(fail)?;
-    value.into_array(batch.num_rows()).map_err(fail)
+    let mut parts: Vec<ArrayRef> = Vec::new();
+    let mut first = 0;
+    while first < batch.num_rows() || parts.is_empty() {
+        spans.reading.in_time()?;
+        let rows = ROWS_AT_ONCE.min(batch.num_rows() - first);
+        let value = expr.evaluate(&batch.slice(first, rows)).map_err(fail)?;
+        parts.push(value.into_array(rows).map_err(fail)?);
+        first += rows;
+    }
+    match &parts[..] {
+        [whole] => Ok(Arc::clone(whole)),
+        _ => {
+            let parts: Vec<&dyn Array> = parts.iter().map(|part| &**part).collect();
+            concat(&parts).map_err(defect)
+        }
+    }
 }
 
 /// A column by its name.

@@ -6,7 +6,7 @@ use std::hash::{Hash, Hasher};
 
 use otlake_base::limits::TRACEQL_REGEX_BYTES;
 use otlake_base::{Code, Error, Result};
-use otlake_query::attribute::{self, Elements};
+use otlake_query::attribute::{self, Elements, Needle};
 use regex::{Regex, RegexBuilder};
 
 use crate::tree::{Comparison, Value};
@@ -59,6 +59,14 @@ impl Test {
         Test {
             operator: Comparison::Equal,
             constant: Constant::Something,
+        }
+    }
+
+    /// The text that an attribute has to have to pass, as it is or within an array; none where others pass.
+    pub(crate) fn needle(&self) -> Option<Needle> {
+        match (&self.constant, self.operator) {
+            (Constant::Text(text), Comparison::Equal) => Some(Needle::new(text)),
+            _ => None,
         }
     }
 

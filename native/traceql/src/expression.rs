@@ -64,12 +64,22 @@ pub(crate) enum Typed {
     Kind(Expr),
     /// An id as bytes, so many digits of it.
     Id(Expr, usize),
-    /// The JSON text of a value, and the column of its own that has it where it is text.
-    Raw(Expr, Option<Expr>),
+    /// The JSON text of a value, and where a span's attribute has it.
+    Raw(Expr, Option<Stored>),
     /// Of any event or link: the list, and the span's start.
     Many(Part, [Expr; 2]),
     /// The id of the parent, which can only be there or not.
     Parent(Expr),
+}
+
+/// Where an attribute of a span is.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    key: String,
+    /// The attribute texts; the first that has the key counts.
+    texts: Vec<Expr>,
+    /// The column of its own that has it where it is text.
+    own: Option<Expr>,
 }
 
 /// What holds of a span, as a boolean that is never null.
@@ -280,21 +290,29 @@ fn within(error: Error, expression: &Expression) -> Error {
 }
 
 fn attribute(scope: Scope, prefix: &str, name: &str) -> Typed {
-    let own = |texts: &str| attribute_json(column(prefix, texts), name);
+    let stored = |texts: &[&str], own| {
+        let texts: Vec<Expr> = texts.iter().map(|texts| column(prefix, texts)).collect();
+        let raw = texts
+            .iter()
+            .map(|texts| attribute_json(texts.clone(), name));
+        let mut raw: Vec<Expr> = raw.collect();
+        let raw = match raw.pop() {
+            Some(only) if raw.is_empty() => only,
+            last => coalesce(raw.into_iter().chain(last).collect()),
+        };
+        let key = name.to_owned();
+        Typed::Raw(raw, Some(Stored { key, texts, own }))
+    };
     let start = column(prefix, "start_time_unix_nano");
     match scope {
         Scope::Resource if name == "service.name" => Typed::Text(column(prefix, "service_name")),
-        Scope::Resource => Typed::Raw(own("resource_attributes"), None),
+        Scope::Resource => stored(&["resource_attributes"], None),
         Scope::Span => {
-            let known = TEXT_COLUMNS.iter().find(|(key, _)| *key == name);
-            let known = known.map(|(_, of)| column(prefix, of));
-            Typed::Raw(own("attributes"), known)
+            let own = TEXT_COLUMNS.iter().find(|(key, _)| *key == name);
+            stored(&["attributes"], own.map(|(_, of)| column(prefix, of)))
         }
-        Scope::Any => {
-            let both = vec![own("attributes"), own("resource_attributes")];
-            Typed::Raw(coalesce(both), None)
-        }
-        Scope::Instrumentation => Typed::Raw(own("scope_attributes"), None),
+        Scope::Any => stored(&["attributes", "resource_attributes"], None),
+        Scope::Instrumentation => stored(&["scope_attributes"], None),
         Scope::Event => Typed::Many(
             Part::Attribute(name.to_owned()),
             [column(prefix, "events"), start],
@@ -475,14 +493,17 @@ fn with_constant(operator: Comparison, of: Typed, constant: Typed) -> Result<Exp
         return Err(invalid(format!("{value} compares with = and != alone")));
     }
     match of {
-        Typed::Raw(raw, own) => {
+        Typed::Raw(raw, stored) => {
             let test = Test::new(operator, value)?;
+            let Some(Stored { key, texts, own }) = stored else {
+                return Ok(Function::Raw(test).of(vec![raw]));
+            };
             Ok(match (own, operator, value) {
                 // The column has no empty text.
                 (Some(own), Comparison::Equal, Value::String(text)) if !text.is_empty() => {
                     own.eq(literal(value))
                 }
-                _ => Function::Raw(test).of(vec![raw]),
+                _ => Function::Attribute(key, test).of(texts),
             })
         }
         Typed::Many(part, arguments) => {

@@ -45,6 +45,8 @@ pub(crate) enum Part {
 pub(crate) enum Function {
     /// Whether the JSON text of a value passes; null is false.
     Raw(Test),
+    /// Whether the attribute of this key passes, in the first of some attribute texts that has it.
+    Attribute(String, Test),
     /// Whether a text passes; null is false.
     Text(Test),
     /// Whether any element of a list passes; the list, and the span's start.
@@ -109,6 +111,7 @@ impl ScalarUDFImpl for Udf {
     fn name(&self) -> &str {
         match self.function {
             Function::Raw(_) => "traceql_matches",
+            Function::Attribute(..) => "traceql_attribute_matches",
             Function::Text(_) => "traceql_matches_text",
             Function::Any(..) => "traceql_any",
             Function::First(_) => "traceql_first",
@@ -135,6 +138,7 @@ impl ScalarUDFImpl for Udf {
     fn return_type(&self, _arguments: &[DataType]) -> Result<DataType> {
         Ok(match self.function {
             Function::Raw(_)
+            | Function::Attribute(..)
             | Function::Text(_)
             | Function::Any(..)
             | Function::Boolean
@@ -150,6 +154,12 @@ impl ScalarUDFImpl for Udf {
         let first = args.args[0].to_array(rows)?;
         let array: ArrayRef = match &self.function {
             Function::Raw(test) => Arc::new(passing(text(&first)?, |raw| test.raw(raw))),
+            Function::Attribute(key, test) => {
+                let columns = args.args.iter().map(|column| column.to_array(rows));
+                let columns = columns.collect::<Result<Vec<_>>>()?;
+                let texts = columns.iter().map(text).collect::<Result<Vec<_>>>()?;
+                Arc::new(attributes_passing(&texts, key, test))
+            }
             Function::Text(test) => Arc::new(passing(text(&first)?, |text| test.text(text))),
             Function::Any(part, test) => {
                 let starts = args.args[1].to_array(rows)?;
@@ -273,6 +283,31 @@ fn passing(texts: &StringViewArray, passes: impl Fn(&str) -> bool) -> BooleanArr
         Some(passed)
     });
     each.collect()
+}
+
+/// What passes of an attribute, which is in the first of these texts that has it.
+fn attributes_passing(texts: &[&StringViewArray], key: &str, test: &Test) -> BooleanArray {
+    let needle = test.needle();
+    let may_pass = |json: &str| match &needle {
+        Some(needle) => needle.may_be_in(json),
+        None => true,
+    };
+    if let [texts] = texts {
+        // Rows of one resource share one text, which is looked at once.
+        return passing(texts, |json| {
+            may_pass(json) && attribute::find(json, key).is_some_and(|raw| test.raw(raw))
+        });
+    }
+    let rows = texts.first().map_or(0, |texts| texts.len());
+    let passes = (0..rows).map(|row| {
+        let of_row = texts.iter().filter(|texts| texts.is_valid(row));
+        let mut of_row = of_row.map(|texts| texts.value(row));
+        of_row.clone().any(may_pass)
+            && of_row
+                .find_map(|json| attribute::find(json, key))
+                .is_some_and(|raw| test.raw(raw))
+    });
+    BooleanArray::from_iter(passes.map(Some))
 }
 
 fn text(array: &ArrayRef) -> Result<&StringViewArray> {

@@ -1,12 +1,64 @@
 //! Values as the JSON mapping of OTLP's `AnyValue` in Tempo's messages.
 
+use std::io;
+
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{Float64Type, Int32Type, Int64Type};
+use otlake_base::{Code, Error, Result};
 use otlake_query::attribute;
 use serde_json::{Map, Value as Json, json};
 
 use crate::expression::Shown;
 use crate::tree::{KINDS, STATUSES};
+
+/// How much of a text is written before it is looked whether there is time for more, in bytes.
+const LOOK_BYTES: usize = 64 * 1024;
+
+/// A message as text, which takes long where it is large.
+///
+/// # Errors
+/// That of `in_time`, which is asked now and then.
+pub(crate) fn written(message: &Json, in_time: impl Fn() -> Result<()>) -> Result<String> {
+    let mut writer = Writer {
+        text: Vec::new(),
+        next: 0,
+        in_time,
+        late: None,
+    };
+    let written = serde_json::to_writer(&mut writer, message);
+    if let Some(late) = writer.late {
+        return Err(late);
+    }
+    let internal = |error: &dyn std::fmt::Display| Error::new(Code::Internal, error);
+    written.map_err(|error| internal(&error))?;
+    String::from_utf8(writer.text).map_err(|error| internal(&error))
+}
+
+struct Writer<T> {
+    text: Vec<u8>,
+    /// Where it is looked again.
+    next: usize,
+    in_time: T,
+    late: Option<Error>,
+}
+
+impl<T: Fn() -> Result<()>> io::Write for Writer<T> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.text.len() >= self.next {
+            self.next = self.text.len() + LOOK_BYTES;
+            if let Err(late) = (self.in_time)() {
+                self.late = Some(late);
+                return Err(io::Error::other("there is no time for more"));
+            }
+        }
+        self.text.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// A value of a column; none where it is null.
 pub(crate) fn any_value(shown: Shown, column: &ArrayRef, row: usize) -> Option<Json> {

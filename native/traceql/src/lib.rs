@@ -59,9 +59,9 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn of(result: ReadResult<serde_json::Value>) -> Answer {
+    fn of(result: ReadResult<String>) -> Answer {
         Answer {
-            json: result.value.to_string(),
+            json: result.value,
             session: result.session,
             missing: result.missing,
         }
@@ -84,3 +84,5 @@ mod search_test;
 mod tags_test;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod time_test;

@@ -309,12 +309,14 @@ impl Pipeline {
 
 fn run(stages: &[Ready], mut sets: Vec<Set>, chunk: &Chunk) -> Result<Vec<Set>> {
     for stage in stages {
+        chunk.in_time()?;
         sets = match stage {
             Ready::Spansets(Node::Pipeline(stages)) => run(stages, sets, chunk)?,
             Ready::Spansets(node) => selected(node, sets, chunk)?,
             Ready::Filter(operator, left, right) => {
                 let mut kept = Vec::new();
                 for mut set in sets {
+                    chunk.in_time()?;
                     let mut told = Vec::new();
                     let left = left.of(&set, chunk, &mut told);
                     let right = right.of(&set, chunk, &mut told);
@@ -325,7 +327,7 @@ fn run(stages: &[Ready], mut sets: Vec<Set>, chunk: &Chunk) -> Result<Vec<Set>> 
                 }
                 kept
             }
-            Ready::By(field) => split(sets, field, chunk),
+            Ready::By(field) => split(sets, field, chunk)?,
             Ready::Coalesce => joined(sets),
         };
     }
@@ -342,6 +344,7 @@ fn selected(node: &Node, mut sets: Vec<Set>, chunk: &Chunk) -> Result<Vec<Set>> 
     }
     let rounds = round.iter().max().map_or(0, |last| last + 1);
     for now in 0..rounds {
+        chunk.in_time()?;
         let mut of = vec![false; chunk.within.len()];
         for (set, _) in sets.iter().zip(&round).filter(|(_, round)| **round == now) {
             for row in &set.rows {
@@ -403,10 +406,11 @@ fn whole(of: &[bool], chunk: &Chunk) -> Vec<Set> {
     sets.filter(|set| !set.rows.is_empty()).collect()
 }
 
-fn split(sets: Vec<Set>, field: &Field, chunk: &Chunk) -> Vec<Set> {
+fn split(sets: Vec<Set>, field: &Field, chunk: &Chunk) -> Result<Vec<Set>> {
     let column = &chunk.values[field.column];
     let mut groups: Vec<Set> = Vec::new();
     for set in sets {
+        chunk.in_time()?;
         let mut places: HashMap<String, usize> = HashMap::new();
         for row in set.rows {
             let value = any_value(field.shown, column, row as usize);
@@ -425,7 +429,7 @@ fn split(sets: Vec<Set>, field: &Field, chunk: &Chunk) -> Vec<Set> {
             groups[place].rows.push(row);
         }
     }
-    groups
+    Ok(groups)
 }
 
 fn joined(sets: Vec<Set>) -> Vec<Set> {

@@ -12,6 +12,7 @@ use crate::tree::{Expression, Query, optional_decimal};
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(crate) struct Scoped {
+    query_id: Option<String>,
     tenant: Option<String>,
     consistency: Option<String>,
     session: Option<String>,
@@ -70,6 +71,7 @@ impl Scoped {
         names.dedup();
         Ok(ReadRequest {
             kind,
+            id: self.query_id.clone(),
             table: Table::Spans,
             tenant: self.tenant.clone(),
             consistency: Consistency::parse(self.consistency.as_deref(), self.session.as_deref())?,

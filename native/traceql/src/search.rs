@@ -18,10 +18,10 @@ use crate::Answer;
 use crate::candidates::{Candidates, extent};
 use crate::chunk::{Chunk, ids, longs, named, own_columns};
 use crate::columns::columns_of;
-use crate::json::any_value;
+use crate::json::{any_value, written};
 use crate::pipeline::{Pipeline, Set, key_values};
 use crate::request::{SearchRequest, parse, within};
-use crate::spans::Spans;
+use crate::spans::{Spans, of_part};
 
 /// What searches are counted as.
 const KIND: &str = "traceql_search";
@@ -94,7 +94,7 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    async fn answer(mut self) -> Result<Json> {
+    async fn answer(mut self) -> Result<String> {
         let passing = self.pipeline.is_plain();
         let mut candidates =
             Candidates::new(self.spans, &self.pipeline.leaves, &self.pipeline.need);
@@ -103,10 +103,12 @@ impl Search<'_> {
             false => FIRST_CHUNK.max(self.limit),
         };
         'windows: for window in self.spans.windows()? {
-            if self.has_enough(window.last) {
+            if self.has_enough(window.times.last) {
                 break;
             }
-            let window = candidates.of_window(window).await?;
+            self.spans.reading.part(window.step(0, 2));
+            let second = window.step(1, 2);
+            let window = candidates.of_window(window.times).await?;
             let mut rest = &window[..];
             while let Some(next) = rest.first() {
                 if self.has_enough(next.times.last) {
@@ -115,6 +117,9 @@ impl Search<'_> {
                 let missing = self.limit.saturating_sub(self.found.len()).max(1);
                 let count = if passing { missing } else { size };
                 let (now, later) = rest.split_at(count.min(rest.len()));
+                let done = |left: &[_]| 1.0 - left.len() as f64 / window.len() as f64;
+                let part = of_part(second, done(rest), done(later));
+                self.spans.reading.part(part);
                 rest = later;
                 size = (size * GROWTH).min(TRACEQL_CHUNK_TRACES);
                 let around = extent(now).around();
@@ -122,13 +127,14 @@ impl Search<'_> {
                 let columns = &self.pipeline.columns;
                 let chunk = Chunk::read(self.spans, &traces, around, columns, true).await?;
                 self.take(&chunk)?;
+                self.spans.reading.give_way().await?;
             }
         }
         self.found
             .sort_by_key(|(newest, _)| std::cmp::Reverse(*newest));
         self.found.truncate(self.limit);
         let traces: Vec<Json> = self.found.into_iter().map(|(_, trace)| trace).collect();
-        Ok(json!({
+        let answer = json!({
             "traces": traces,
             "metrics": {
                 "inspectedTraces": self.traces,
@@ -137,7 +143,8 @@ impl Search<'_> {
                 "completedJobs": 1,
                 "totalJobs": 1,
             },
-        }))
+        });
+        written(&answer, || self.spans.reading.in_time())
     }
 
     /// Whether nothing that starts at a time or earlier is wanted any more.
@@ -158,6 +165,7 @@ impl Search<'_> {
         let sets = self.pipeline.evaluate(chunk)?;
         let starts = longs(&chunk.spans, "start_time_unix_nano")?;
         for sets in sets.chunk_by(|a, b| a.trace == b.trace) {
+            chunk.in_time()?;
             let rows = sets.iter().flat_map(|set| &set.rows);
             let newest = rows.map(|row| starts.value(*row as usize)).max();
             let trace = self.trace(chunk, sets)?;
@@ -212,6 +220,7 @@ impl Search<'_> {
     }
 
     fn set(&self, chunk: &Chunk, set: &Set) -> Result<Json> {
+        chunk.in_time()?;
         let spans = ids(&chunk.spans, "span_id")?;
         let names = named(&chunk.spans, "name")?.as_string_view();
         let starts = longs(&chunk.spans, "start_time_unix_nano")?;

@@ -47,6 +47,36 @@ impl Times {
     }
 }
 
+/// From one share of what there is to read to another, 0 to 1.
+pub(crate) type Part = (f64, f64);
+
+/// All of it.
+pub(crate) const WHOLE: Part = (0.0, 1.0);
+
+/// A part of the times.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Window {
+    pub(crate) times: Times,
+    /// What it is of all windows, by the rows of the files that it comes to.
+    pub(crate) part: Part,
+}
+
+impl Window {
+    /// The part of a step in it, of as many as there are.
+    pub(crate) fn step(&self, number: usize, of: usize) -> Part {
+        of_part(
+            self.part,
+            number as f64 / of.max(1) as f64,
+            (number + 1) as f64 / of.max(1) as f64,
+        )
+    }
+}
+
+/// A part of a part.
+pub(crate) fn of_part((from, to): Part, first: f64, last: f64) -> Part {
+    (from + (to - from) * first, from + (to - from) * last)
+}
+
 /// Spans to be read.
 pub(crate) struct Spans {
     pub(crate) reading: Arc<Reading>,
@@ -85,6 +115,7 @@ impl Spans {
     ) -> Result<()> {
         let mut batches = self.reading.run(plan).await?;
         while let Some(batch) = batches.next().await {
+            self.reading.in_time()?;
             if !each(batch.map_err(|error| from_datafusion(&error))?)? {
                 break;
             }
@@ -93,31 +124,38 @@ impl Spans {
     }
 
     /// Parts of the times, the newest first, that have more and more rows in files.
-    pub(crate) fn windows(&self) -> Result<Vec<Times>> {
+    pub(crate) fn windows(&self) -> Result<Vec<Window>> {
         Ok(windows(self.reading.file_times()?, self.times))
     }
 }
 
-fn windows(mut files: Vec<FileTimes>, times: Times) -> Vec<Times> {
+fn windows(mut files: Vec<FileTimes>, times: Times) -> Vec<Window> {
     files.retain(|file| file.least <= times.last && file.most >= times.first);
     files.sort_unstable_by_key(|file| std::cmp::Reverse(file.most));
     let (mut windows, mut last) = (Vec::new(), times.last);
     let (mut rows, mut wanted) = (0, TRACEQL_WINDOW_ROWS);
+    // The live rows are in the first one, and any window takes some time.
+    let of = |rows: u64| (rows + 1) as f64;
     for file in files {
         rows += file.rows;
         let first = file.least;
         if rows >= wanted && first > times.first && first <= last {
-            windows.push(Times { first, last });
+            windows.push((Times { first, last }, of(rows)));
             last = first - 1;
             rows = 0;
             wanted = wanted.saturating_mul(2);
         }
     }
-    windows.push(Times {
-        first: times.first,
-        last,
+    let first = times.first;
+    windows.push((Times { first, last }, of(rows)));
+    let all: f64 = windows.iter().map(|(_, rows)| rows).sum();
+    let mut before = 0.0;
+    let placed = windows.into_iter().map(|(times, rows)| {
+        let part = (before / all, (before + rows) / all);
+        before += rows;
+        Window { times, part }
     });
-    windows
+    placed.collect()
 }
 
 /// Whether a span is of one of these traces.
@@ -175,13 +213,22 @@ mod tests {
         ];
         let all = windows(files, Times::ALL);
         assert_eq!(all.len(), 3);
-        assert_eq!((all[0].first, all[0].last), (100, i64::MAX));
-        assert_eq!((all[1].first, all[1].last), (0, 99));
-        assert_eq!((all[2].first, all[2].last), (i64::MIN, -1));
+        let times: Vec<_> = all
+            .iter()
+            .map(|window| (window.times.first, window.times.last))
+            .collect();
+        assert_eq!(times, [(100, i64::MAX), (0, 99), (i64::MIN, -1)]);
+        assert_eq!((all[0].part.0, all[2].part.1), (0.0, 1.0));
+        assert!(all.windows(2).all(|two| two[0].part.1 == two[1].part.0));
+        assert!(all[1].part.1 - all[1].part.0 > 0.6, "{all:?}");
         let bounded = Times {
             first: 10,
             last: 20,
         };
-        assert_eq!(windows(Vec::new(), bounded), [bounded]);
+        let one = Window {
+            times: bounded,
+            part: WHOLE,
+        };
+        assert_eq!(windows(Vec::new(), bounded), [one]);
     }
 }

@@ -3,6 +3,7 @@
 //! many as are wanted.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
 use datafusion::logical_expr::{Expr, utils::disjunction};
@@ -17,10 +18,10 @@ use crate::columns::columns_of;
 use crate::expression::{Shown, values};
 use crate::functions::{Function, keys};
 use crate::invalid;
-use crate::json::{any_value, plain};
+use crate::json::{any_value, plain, written};
 use crate::pipeline::Pipeline;
 use crate::request::{TagValuesRequest, TagsRequest, parse, within};
-use crate::spans::{Spans, Times, column, fail};
+use crate::spans::{Part, Spans, WHOLE, column, fail, of_part};
 use crate::tree::{Expression, Intrinsic, KINDS, Query, STATUSES};
 
 /// What these are counted as.
@@ -89,12 +90,16 @@ pub async fn tags(engine: &QueryEngine, request: &str) -> Result<Answer> {
     let read = request.scoped.read(KIND, times, columns)?;
     let result = engine
         .read(read, |reading| async move {
+            let read = Arc::clone(&reading);
             let spans = Spans::new(reading, times);
             let mut answers = Vec::new();
-            for (scope, of, function) in scopes {
+            let count = scopes.len() as f64;
+            for (number, (scope, of, function)) in scopes.into_iter().enumerate() {
+                let number = number as f64;
+                let part = (number / count, (number + 1.0) / count);
                 let keys_of = function.of(vec![column(of)]);
                 let found = distinct(
-                    &spans,
+                    (&spans, part),
                     filter.clone(),
                     keys_of,
                     limit,
@@ -110,7 +115,8 @@ pub async fn tags(engine: &QueryEngine, request: &str) -> Result<Answer> {
             if is_wanted("intrinsic") {
                 answers.push(json!({ "name": "intrinsic", "tags": INTRINSICS }));
             }
-            Ok(json!({ "scopes": answers, "metrics": {} }))
+            let answer = json!({ "scopes": answers, "metrics": {} });
+            written(&answer, || read.in_time())
         })
         .await?;
     Ok(Answer::of(result))
@@ -159,6 +165,7 @@ pub async fn tag_values(engine: &QueryEngine, request: &str) -> Result<Answer> {
     let tag = request.tag;
     let result = engine
         .read(read, |reading| async move {
+            let read = Arc::clone(&reading);
             let mut found: BTreeSet<(String, String)> = BTreeSet::new();
             match asked {
                 Some((expr, shown)) => {
@@ -168,7 +175,7 @@ pub async fn tag_values(engine: &QueryEngine, request: &str) -> Result<Answer> {
                             typed(&value, found);
                         }
                     };
-                    found = distinct(&spans, filter, expr, limit, each).await?;
+                    found = distinct((&spans, WHOLE), filter, expr, limit, each).await?;
                 }
                 None => {
                     let names: &[&str] = match tag {
@@ -187,7 +194,8 @@ pub async fn tag_values(engine: &QueryEngine, request: &str) -> Result<Answer> {
             let found = found.into_iter().take(limit);
             let values = found.map(|(kind, value)| json!({ "type": kind, "value": value }));
             let values: Vec<Json> = values.collect();
-            Ok(json!({ "tagValues": values, "metrics": {} }))
+            let answer = json!({ "tagValues": values, "metrics": {} });
+            written(&answer, || read.in_time())
         })
         .await?;
     Ok(Answer::of(result))
@@ -210,7 +218,7 @@ fn always(filter: Option<&Expr>) -> Vec<String> {
 
 /// What is made of the different values of an expression.
 async fn distinct<T: Ord>(
-    spans: &Spans,
+    (spans, part): (&Spans, Part),
     filter: Option<Expr>,
     expr: Expr,
     limit: usize,
@@ -218,8 +226,10 @@ async fn distinct<T: Ord>(
 ) -> Result<BTreeSet<T>> {
     let mut found = BTreeSet::new();
     for window in spans.windows()? {
-        let window: Times = window;
-        let mut scan = spans.scan(window)?;
+        spans
+            .reading
+            .part(of_part(part, window.part.0, window.part.1));
+        let mut scan = spans.scan(window.times)?;
         if let Some(filter) = &filter {
             scan = scan.filter(filter.clone()).map_err(fail)?;
         }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use otlake_base::checksum::BlockSums;
 use otlake_base::limits::RecordLimits;
 use otlake_base::{
-    Capture, Consistency, DataFile, Gathering, LiveRows, Metrics, Moment, Result, Signal,
+    Capture, Clock, Consistency, DataFile, Gathering, LiveRows, Metrics, Moment, Result, Signal,
     SystemClock, Table, TableSource, Wanted,
 };
 use otlake_query::{QueryConfig, QueryEngine};
@@ -256,6 +256,15 @@ impl Lake {
 
     /// With so much memory for queries.
     pub(crate) fn open_with(self, memory_bytes: usize) -> (Arc<QueryEngine>, TempDir) {
+        self.open_at(memory_bytes, Arc::new(SystemClock))
+    }
+
+    /// With a clock, too.
+    pub(crate) fn open_at(
+        self,
+        memory_bytes: usize,
+        clock: Arc<dyn Clock>,
+    ) -> (Arc<QueryEngine>, TempDir) {
         let config = QueryConfig {
             memory_bytes,
             max_rows: 1_000,
@@ -274,12 +283,7 @@ impl Lake {
             gathers: self.gathers,
         };
         let metrics = Arc::new(Metrics::new());
-        let engine = QueryEngine::new(
-            config,
-            vec![Arc::new(source)],
-            Arc::new(SystemClock),
-            metrics,
-        );
+        let engine = QueryEngine::new(config, vec![Arc::new(source)], clock, metrics);
         (engine.unwrap(), self.folder)
     }
 }

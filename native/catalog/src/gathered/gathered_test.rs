@@ -8,14 +8,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::future::join_all;
 use otlake_base::{Clock, Code, Error, Lease, Leases, Metrics, Position, Result, SystemClock};
 use parking_lot::Mutex;
 
 use super::{CommitPort, Commits, Gathered, Waits};
 use crate::DeltaTableHandle;
 use crate::commit::{Addition, Outcome};
+use crate::records::{TABLE, at};
 use crate::rows::Random;
-use crate::shared_test::{TABLE, at, each_once, held, open, prepare, prepare_at};
+use crate::shared_test::{each_once, held, open, prepare, prepare_at};
 
 /// What becomes of a hand-over on its way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,21 +184,29 @@ async fn flush(node: &Node, upto: Vec<Position>) {
     }
 }
 
+/// Commits what these nodes have up to here; their files are written before, whatever that takes.
+async fn commit_at_once(nodes: &[Node], of: &[(usize, Position)]) {
+    let mut prepared = Vec::new();
+    for (node, upto) in of {
+        let node = &nodes[*node];
+        prepared.push((node, prepare(&node.handle, vec![*upto]).await.addition));
+    }
+    let commits = prepared
+        .into_iter()
+        .map(|(node, addition)| node.commits.commit(&node.handle, addition));
+    for committed in join_all(commits).await {
+        assert_eq!(committed.unwrap().outcome, Outcome::Held);
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_several_nodes_flush_at_one_time_is_one_commit() {
     let dir = tempfile::tempdir().unwrap();
     let net = Net::new(1);
-    let nodes = start(dir.path(), &net, Duration::from_millis(300)).await;
-    tokio::join!(
-        flush(&nodes[1], vec![at(2, 1)]),
-        flush(&nodes[2], vec![at(3, 1)])
-    );
+    let nodes = start(dir.path(), &net, Duration::from_secs(1)).await;
+    commit_at_once(&nodes, &[(1, at(2, 1)), (2, at(3, 1))]).await;
     assert_eq!(nodes[0].handle.snapshot().version, 1);
-    tokio::join!(
-        flush(&nodes[0], vec![at(1, 1)]),
-        flush(&nodes[1], vec![at(2, 2)]),
-        flush(&nodes[2], vec![at(3, 2)])
-    );
+    commit_at_once(&nodes, &[(0, at(1, 1)), (1, at(2, 2)), (2, at(3, 2))]).await;
     let now = nodes[0].handle.refresh().await.unwrap();
     assert_eq!(now.version, 2);
     let mut expected = each_once(&[2, 3], 2);

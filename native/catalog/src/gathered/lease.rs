@@ -10,7 +10,8 @@ use parking_lot::Mutex;
 
 use super::Waits;
 
-/// How long another node is taken for the holder without asking again.
+/// How long another node is taken for the holder without asking again, and nobody is asked where nobody
+/// could tell.
 const OTHER: Duration = Duration::from_secs(5);
 
 /// What is known of one table's lease.
@@ -27,6 +28,8 @@ pub(super) struct Holders {
     clock: Arc<dyn Clock>,
     waits: Waits,
     known: Mutex<HashMap<Table, Known>>,
+    /// Until when nobody is asked, since nobody could tell a moment ago.
+    silent_until: Mutex<Duration>,
 }
 
 /// Who commits a table.
@@ -43,6 +46,7 @@ impl Holders {
             clock,
             waits,
             known: Mutex::default(),
+            silent_until: Mutex::default(),
         }
     }
 
@@ -54,6 +58,10 @@ impl Holders {
         let is_valid = |known: &Known| now + self.waits.gather < known.until;
         if let Some(known) = known.filter(is_valid) {
             return Some(known.holder.map_or(Holder::Own, Holder::Other));
+        }
+        // Whoever cannot tell of one table cannot tell of the next, and each is waited for long.
+        if now < *self.silent_until.lock() {
+            return None;
         }
         let name = commit_lease(table);
         let lease = tokio::time::timeout(self.waits.answer, self.leases.hold(&name)).await;
@@ -71,12 +79,17 @@ impl Holders {
                     target: "otlake::catalog", table = table.name(),
                     "who commits for all cannot be told: {error}"
                 );
-                return None;
+                return self.not_told();
             }
-            Err(_) => return None,
+            Err(_) => return self.not_told(),
         };
         self.known.lock().insert(table, known.clone());
         Some(known.holder.map_or(Holder::Own, Holder::Other))
+    }
+
+    fn not_told(&self) -> Option<Holder> {
+        *self.silent_until.lock() = self.clock.monotonic() + OTHER;
+        None
     }
 
     /// Whether this node commits the table.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use otlake_base::{Code, Error, Result};
 
 use super::configuration::{Beginning, Configuration, Event, Shared, Told, Waiting};
-use super::engine::{Decided, Engine, Entry, TICK_MS};
+use super::engine::{Decided, Engine, Entry};
 use super::links::{Links, Sent};
 use super::storage::PaxosStorage;
 use crate::agreement::{
@@ -25,8 +25,8 @@ use crate::state::Before;
 
 /// Events that one round takes.
 const MAX_ROUND: usize = 256;
-/// How often the leader looks whether members should change or something expires, in ticks.
-const LOOK_TICKS: u64 = 10;
+/// How often the leader looks whether members should change or something expires.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 pub(crate) struct Driver {
     core: Arc<Core>,
@@ -45,7 +45,6 @@ pub(crate) struct Driver {
     waiting: HashMap<(u64, u64), Vec<Waiting>>,
     /// What goes into the next entry.
     gathered: Vec<AgreementProposal>,
-    ticks: u64,
 }
 
 impl Driver {
@@ -65,7 +64,6 @@ impl Driver {
             leader: None,
             waiting: HashMap::new(),
             gathered: Vec::new(),
-            ticks: 0,
         };
         if let Some(beginning) = Beginning::stored(driver.core.writer.store())? {
             let storage = PaxosStorage::open(driver.core.writer.store())?;
@@ -90,9 +88,10 @@ impl Driver {
 
     fn drive(&mut self, events: &Receiver<Event>) -> Result<()> {
         self.settle()?;
-        let tick = Duration::from_millis(TICK_MS);
+        let tick = Duration::from_millis(self.core.timing.tick_ms());
         let now = |core: &Core| core.clock.monotonic();
         let mut next = now(&self.core) + tick;
+        let mut look_at = next;
         while !*self.core.closing.borrow() {
             match events.recv_timeout(next.saturating_sub(now(&self.core))) {
                 Ok(event) => {
@@ -108,9 +107,9 @@ impl Driver {
                 // Time in which this thread did not run, or waited for the disk, is nobody's silence:
                 // it counts as one tick.
                 next = now(&self.core) + tick;
-                self.ticks += 1;
                 self.engine.tick();
-                if self.ticks.is_multiple_of(LOOK_TICKS) {
+                if next > look_at {
+                    look_at = next - tick + LOOK_EVERY;
                     self.look()?;
                 }
             }

@@ -30,8 +30,6 @@ pub(crate) enum Decided {
     Next(Configuration),
 }
 
-/// The milliseconds of one tick of omnipaxos's clock.
-pub(crate) const TICK_MS: u64 = 10;
 /// For how many election time-outs a member that neither leads nor follows waits for others to mend that.
 const ASTRAY_ROUNDS: u64 = 8;
 /// Messages that omnipaxos sets room aside for.
@@ -80,6 +78,7 @@ impl Engine {
         if count == 1 {
             return Ok(Engine::Alone(storage));
         }
+        let tick_ms = timing.tick_ms();
         let config = OmniPaxosConfig {
             cluster_config: ClusterConfig {
                 configuration_id: configuration.id,
@@ -88,8 +87,8 @@ impl Engine {
             },
             server_config: ServerConfig {
                 pid,
-                election_tick_timeout: timing.paxos_timeout_ms.div_ceil(TICK_MS),
-                resend_message_tick_timeout: timing.paxos_retry_ms.div_ceil(TICK_MS),
+                election_tick_timeout: timing.paxos_timeout_ms.div_ceil(tick_ms),
+                resend_message_tick_timeout: timing.paxos_retry_ms.div_ceil(tick_ms),
                 buffer_size: BUFFER,
                 ..ServerConfig::default()
             },
@@ -105,7 +104,7 @@ impl Engine {
             astray: 0,
             muted: None,
             // Each waits for another time, so that not all try at once.
-            patience: timing.paxos_timeout_ms.div_ceil(TICK_MS) * (ASTRAY_ROUNDS + 2 * pid),
+            patience: timing.paxos_timeout_ms.div_ceil(tick_ms) * (ASTRAY_ROUNDS + 2 * pid),
         })))
     }
 

@@ -73,7 +73,13 @@ fn start(configuration: &Configuration, disk: Disk, at: usize) -> Node {
     let store = Store::over(disk.clone(), "n", 7).unwrap();
     let storage = PaxosStorage::open(&store).unwrap();
     let own = Some(at as u64 + 1);
-    let engine = Engine::new(configuration, own, storage.clone(), &Timing::default()).unwrap();
+    // Between two elections there are several ticks, so that a step is a short time.
+    let timing = Timing {
+        paxos_timeout_ms: 110,
+        ..Timing::default()
+    };
+    assert_eq!(timing.tick_ms(), 10);
+    let engine = Engine::new(configuration, own, storage.clone(), &timing).unwrap();
     Node {
         disk,
         store: Some(store),

@@ -37,16 +37,19 @@ impl Chance {
 /// Watches the leader until the group is closed.
 pub(crate) async fn run(core: Arc<Core>, mut chance: Chance) {
     let timing = core.timing;
-    let step = timing.heartbeat_ms.div_ceil(4);
+    // As often as a leader says that it is there; sooner only where its time ends before.
+    let step = timing.heartbeat_ms;
+    let mut pause = step;
     let draw = |chance: &mut Chance| timing.hold_ms() + chance.below(timing.spread_ms());
     let mut timeout = draw(&mut chance);
-    let mut quiet_until = 0;
+    let mut quiet_until = 0u64;
     let mut last = core.now_ms();
     core.heard_ms.store(last, Ordering::Release);
-    while core.pause(Duration::from_millis(step)).await {
+    while core.pause(Duration::from_millis(pause)).await {
         let now = core.now_ms();
-        let late = now.saturating_sub(last + step);
+        let late = now.saturating_sub(last + pause);
         last = now;
+        pause = step;
         if late > timing.heartbeat_ms {
             let heard = core.heard_ms.load(Ordering::Acquire);
             core.heard_ms
@@ -62,7 +65,11 @@ pub(crate) async fn run(core: Arc<Core>, mut chance: Chance) {
             core.heard_ms.store(now, Ordering::Release);
             continue;
         }
-        if now < quiet_until || (voters.len() > 1 && core.silent_ms() < timeout) {
+        let silence = if voters.len() > 1 { timeout } else { 0 };
+        let left = silence.saturating_sub(core.silent_ms());
+        let left = left.max(quiet_until.saturating_sub(now));
+        if left > 0 {
+            pause = left.min(step);
             continue;
         }
         let outcome = ask(&core, membership).await;

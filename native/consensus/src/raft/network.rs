@@ -32,6 +32,8 @@ pub(crate) const READ: u8 = 5;
 pub(crate) const ASK: u8 = 6;
 /// Who the receiver is.
 pub(crate) const HELLO: u8 = 7;
+/// Proposals, for the leader that the receiver knows.
+pub(crate) const RELAY: u8 = 8;
 
 /// The pauses between attempts to reach a node that cannot be reached, in milliseconds.
 const BACKOFF_MS: [u64; 4] = [25, 50, 100, 200];

@@ -9,11 +9,11 @@ use openraft::error::{InstallSnapshotError, RaftError};
 use openraft::raft::{AppendEntriesRequest, InstallSnapshotRequest, VoteRequest};
 use otlake_base::{Code, Error, Result};
 
-use crate::command::Proposal;
+use crate::command::{Answer, Proposal};
 use crate::core::Core;
-use crate::limits::{LEADER_STALL, MAX_BATCH, MAX_SNAPSHOT_BYTES};
+use crate::limits::{ATTEMPT, LEADER_STALL, MAX_BATCH, MAX_SNAPSHOT_BYTES};
 use crate::raft::network::{
-    APPEND, ASK, Ask, Asked, HELLO, Hello, PROPOSE, Piece, READ, SNAPSHOT, VOTE,
+    APPEND, ASK, Ask, Asked, HELLO, Hello, PROPOSE, Piece, READ, RELAY, SNAPSHOT, VOTE,
 };
 use crate::raft::types::{NodeId, Types, unavailable};
 use crate::store::Change;
@@ -48,7 +48,8 @@ impl RaftService {
             APPEND => self.append(&request).await,
             VOTE => self.vote(&request).await,
             SNAPSHOT => self.snapshot(request).await,
-            PROPOSE => self.propose(&request).await,
+            PROPOSE => wire::answer(self.0.lead.propose(proposals(&request)?).await),
+            RELAY => wire::answer(self.relay(proposals(&request)?).await),
             READ => wire::answer(self.0.lead.read_index().await),
             ASK => {
                 let ask: Ask = wire::parse(request.head)?;
@@ -142,18 +143,16 @@ impl RaftService {
         wire::answer(Ok(answer))
     }
 
-    async fn propose(&self, request: &Request<'_>) -> Result<Bytes> {
-        let proposals: Vec<Proposal> = wire::parse(request.head)?;
-        if proposals.len() > MAX_BATCH {
-            return Err(Error::new(
-                Code::MetadataFull,
-                format!("a message has more than {MAX_BATCH} proposals"),
-            ));
+    /// Hands proposals on, once: from a member that does not reach the leader.
+    async fn relay(&self, proposals: Vec<Proposal>) -> Result<Vec<Answer>> {
+        let leader = self.0.leader();
+        let leader =
+            leader.ok_or_else(|| unavailable("no leader of the metadata group is known"))?;
+        if leader.name == self.0.identity.name {
+            return self.0.lead.propose(proposals).await;
         }
-        for proposal in &proposals {
-            proposal.command.check()?;
-        }
-        wire::answer(self.0.lead.propose(proposals).await)
+        let link = &self.0.link;
+        link.call(&leader, PROPOSE, &proposals, &[], ATTEMPT).await
     }
 
     fn asked(&self, ask: &Ask) -> Asked {
@@ -170,6 +169,20 @@ impl RaftService {
             leads: leads && followed,
         }
     }
+}
+
+fn proposals(request: &Request<'_>) -> Result<Vec<Proposal>> {
+    let proposals: Vec<Proposal> = wire::parse(request.head)?;
+    if proposals.len() > MAX_BATCH {
+        return Err(Error::new(
+            Code::MetadataFull,
+            format!("a message has more than {MAX_BATCH} proposals"),
+        ));
+    }
+    for proposal in &proposals {
+        proposal.command.check()?;
+    }
+    Ok(proposals)
 }
 
 impl Core {

@@ -10,5 +10,5 @@ mod history_test;
 mod nodes;
 mod wire;
 
-pub use nodes::{Nodes, eventually};
+pub use nodes::{Nodes, answered, eventually};
 pub use wire::{MemoryNetwork, draw};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use otlake_base::{Metrics, Result, SystemClock};
+use otlake_base::{Kind, Metrics, Result, SystemClock};
 
 use crate::config::{MetadataConfig, Timing};
 use crate::door::Doors;
@@ -28,6 +28,29 @@ pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         }
     });
     assert!(waited.await.is_ok(), "it never came: {what}");
+}
+
+/// Asks again while nobody decides, as whoever is told to try again does: a loaded machine may elect
+/// leaders again and again.
+///
+/// # Panics
+/// Where it is refused for good, or not answered within a minute.
+pub async fn answered<T, F>(what: &str, mut attempt: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Result<T>>,
+{
+    let asked = tokio::time::timeout(PATIENCE, async {
+        loop {
+            match attempt().await {
+                Ok(answer) => break answer,
+                Err(error) if error.kind() == Kind::Unavailable => {}
+                Err(error) => panic!("{what}: {error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    let answer = asked.await;
+    answer.unwrap_or_else(|_| panic!("it was never answered: {what}"))
 }
 
 /// Nodes by name; those that run are in `running`.
@@ -141,6 +164,17 @@ impl Nodes {
             .iter()
             .max_by_key(|status| status.term)
             .map(|status| Arc::clone(&status.name))
+    }
+
+    /// The node that leads, once one does.
+    pub async fn led(&self) -> Arc<str> {
+        let mut leader = None;
+        eventually("a node leads", || {
+            leader = self.leader();
+            leader.is_some()
+        })
+        .await;
+        leader.expect("one leads")
     }
 
     /// Ends all.

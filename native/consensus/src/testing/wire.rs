@@ -26,6 +26,8 @@ pub fn draw(state: &mut u64) -> u64 {
 struct Faults {
     /// From whom to whom nothing goes.
     cuts: BTreeSet<(Arc<str>, Arc<str>)>,
+    /// Requests that never arrived, by who sent them to which service.
+    lost: BTreeMap<(Arc<str>, &'static str), u64>,
     loss_per_mille: u64,
     delay_ms: u64,
     chance: u64,
@@ -104,6 +106,13 @@ impl MemoryNetwork {
         self.calls.load(Ordering::Relaxed)
     }
 
+    /// How many of a node's requests to a service never arrived.
+    pub fn lost(&self, from: &Arc<str>, service: &'static str) -> u64 {
+        let faults = self.faults.lock();
+        let lost = faults.lost.get(&(Arc::clone(from), service));
+        lost.copied().unwrap_or_default()
+    }
+
     /// What happens to one message: it is lost, or comes after a delay.
     fn fate(&self, from: &Arc<str>, to: &Arc<str>) -> Option<Duration> {
         let mut faults = self.faults.lock();
@@ -134,6 +143,8 @@ impl Wire for MemoryWire {
         let answered = async {
             let lost = || Error::new(Code::MetadataUnavailable, format!("{to} did not answer"));
             let Some(delay) = network.fate(&from, &to) else {
+                let key = (Arc::clone(&from), service);
+                *network.faults.lock().lost.entry(key).or_default() += 1;
                 std::future::pending::<()>().await;
                 return Err(lost());
             };

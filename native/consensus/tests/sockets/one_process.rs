@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use otlake_consensus::testing::eventually;
+use otlake_consensus::testing::{answered, eventually};
 use otlake_consensus::{Answer, Command};
 
 use crate::node::Node;
@@ -45,19 +45,12 @@ async fn three_and_five_nodes_over_sockets_agree_and_go_on_without_a_minority() 
         let folder = tempfile::tempdir().unwrap();
         let nodes = together(folder.path(), names).await;
         for (number, node) in nodes.iter().enumerate() {
-            let answer = node
-                .group
-                .propose(set(&node.name, number as u64))
-                .await
-                .unwrap();
+            let proposal = || node.group.propose(set(&node.name, number as u64));
+            let answer = answered("a proposal", proposal).await;
             assert!(matches!(answer, Answer::Configured { .. }));
         }
-        let token = nodes[1]
-            .group
-            .agreement()
-            .lock("l", "b", 600_000)
-            .await
-            .unwrap();
+        let port = nodes[1].group.agreement();
+        let token = answered("a lock", || port.lock("l", "b", 600_000)).await;
         // Those that are no members any more have no connections.
         let gone = names.len() / 2;
         let left: Vec<_> = nodes[gone..].iter().map(Node::member).collect();
@@ -68,10 +61,11 @@ async fn three_and_five_nodes_over_sockets_agree_and_go_on_without_a_minority() 
             node.peers.set_members(vec![node.member()]);
         }
         for node in &nodes[gone..] {
-            node.group.propose(set("later", 1)).await.unwrap();
-            let state = node.group.read().await.unwrap();
+            answered("a later one", || node.group.propose(set("later", 1))).await;
+            let state = answered("a read", || node.group.read()).await;
             assert_eq!(state.settings.len(), names.len() + 1);
-            let locks = node.group.agreement().read().await.unwrap();
+            let port = node.group.agreement();
+            let locks = answered("a read of locks", || port.read()).await;
             assert!(locks.locks.is_held("l", token));
         }
         assert!(nodes[0].group.propose(set("lost", 1)).await.is_err());

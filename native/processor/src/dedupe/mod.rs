@@ -100,6 +100,12 @@ impl Dedupe {
         self.windows[signal.index()].state.lock().known(hash)
     }
 
+    /// Whether it is not known yet what will be there of some of these shards of a request.
+    pub(crate) fn is_unsettled(&self, signal: Signal, content: Content, now: u64) -> bool {
+        let state = self.windows[signal.index()].state.lock();
+        state.is_reserved(content, now)
+    }
+
     /// Where any of these shards of a request is being stored: the receiver changes when that has ended.
     pub(crate) fn in_flight(
         &self,

@@ -310,3 +310,16 @@ async fn only_what_scans_enough_is_shared_and_explain_tells() {
         0
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_shared_query_says_that_its_share_is_not_known() {
+    let nodes = nodes(2).await;
+    let engine = &nodes.nodes[0].engine;
+    let answer = engine.query(asked(SMALL)).await.unwrap();
+    let running = engine.running_queries();
+    assert_eq!(running.len(), 1);
+    assert_eq!(running[0].state, crate::QueryState::Shared);
+    assert_eq!((running[0].share, running[0].rows_to_read), (None, 0));
+    drop(answer);
+    nodes.settle().await;
+}

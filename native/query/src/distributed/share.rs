@@ -18,6 +18,7 @@ use url::Url;
 
 use super::leaf::{Kept, TaskScan};
 use super::limits::MIN_PIECE_BYTES;
+use crate::progress::LiveSource;
 
 /// What a leaf reads.
 enum Leaf<'a> {
@@ -29,7 +30,10 @@ fn leaf(plan: &Arc<dyn ExecutionPlan>) -> Option<Leaf<'_>> {
     let source = plan.downcast_ref::<DataSourceExec>()?.data_source();
     match source.downcast_ref::<FileScanConfig>() {
         Some(files) => Some(Leaf::Files(files)),
-        None => source.is::<MemorySourceConfig>().then_some(Leaf::Memory),
+        None if source.is::<LiveSource>() || source.is::<MemorySourceConfig>() => {
+            Some(Leaf::Memory)
+        }
+        None => None,
     }
 }
 

@@ -213,7 +213,7 @@ impl Nodes {
 
     /// Waits until nobody does any task, and nothing is kept for one.
     pub(crate) async fn settle(&self) {
-        for _ in 0..1_000 {
+        for _ in 0..6_000 {
             let kept = |node: &Node| node.engine.distribution().unwrap().kept();
             if self
                 .nodes

@@ -19,6 +19,9 @@ pub struct TraceForm {
     pub trace_id: [u8; 16],
     /// The tenant whose spans are seen; every tenant's where absent.
     pub tenant: Option<String>,
+    /// Nanoseconds since 1970, first and last: files without a span that began within them are left
+    /// out.
+    pub times: Option<(i64, i64)>,
     /// How it is written.
     pub encoding: TraceEncoding,
 }

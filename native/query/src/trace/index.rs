@@ -4,17 +4,21 @@
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::parquet::arrow::arrow_reader::ArrowReaderOptions;
 use datafusion::parquet::arrow::async_reader::AsyncFileReader;
 use datafusion::parquet::bloom_filter::Sbbf;
 use datafusion::parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, RowGroupMetaData};
 use otlake_base::DataFile;
-use otlake_base::limits::{TRACE_FILTERS_BYTES, TRACE_ROWS_BYTES};
+use otlake_base::limits::{TRACE_FILTERS_BYTES, TRACE_MARKS_BYTES, TRACE_ROWS_BYTES};
 use parking_lot::Mutex;
 
 use super::TRACE_ID;
 use super::bounded::Bounded;
+use super::columns::Columns;
+use super::inflate::Inflaters;
+use super::marks::Marks;
 use crate::table::LakeTable;
 
 /// Bytes of one block of a filter (the Parquet format's `BloomFilter.md`).
@@ -55,6 +59,10 @@ impl Groups {
 pub(crate) struct TraceIndex {
     filters: Mutex<Bounded<String, Filters>>,
     found: Mutex<Bounded<(String, [u8; 16]), Found>>,
+    marks: Mutex<Bounded<(String, usize), Arc<Marks>>>,
+    /// Those of the file that was read last.
+    columns: Mutex<Option<Arc<Columns>>>,
+    pub(super) inflaters: Arc<Inflaters>,
 }
 
 impl TraceIndex {
@@ -62,6 +70,9 @@ impl TraceIndex {
         Self {
             filters: Mutex::new(Bounded::new(TRACE_FILTERS_BYTES)),
             found: Mutex::new(Bounded::new(TRACE_ROWS_BYTES)),
+            marks: Mutex::new(Bounded::new(TRACE_MARKS_BYTES)),
+            columns: Mutex::new(None),
+            inflaters: Arc::default(),
         }
     }
 
@@ -105,6 +116,36 @@ impl TraceIndex {
         let mut known = self.filters.lock();
         known.put(file.path.clone(), filters, bytes + ENTRY_BYTES);
         Ok(groups)
+    }
+
+    /// How the columns of a file with this footer are read; none where it takes a scan.
+    pub(super) fn columns(
+        &self,
+        metadata: &Arc<ParquetMetaData>,
+        stored: SchemaRef,
+    ) -> Result<Option<Arc<Columns>>> {
+        let known = self.columns.lock().clone();
+        let known = known.filter(|columns| columns.are_of(metadata, &stored));
+        if known.is_some() {
+            return Ok(known);
+        }
+        let columns = Columns::of(metadata, stored)?.map(Arc::new);
+        if columns.is_some() {
+            self.columns.lock().clone_from(&columns);
+        }
+        Ok(columns)
+    }
+
+    /// Which pages of a row group may have a trace; none where its ids were not looked at yet.
+    pub(super) fn marks(&self, path: &str, group: usize) -> Option<Arc<Marks>> {
+        self.marks.lock().get(&(path.to_owned(), group))
+    }
+
+    /// Keeps these.
+    pub(super) fn keep_marks(&self, path: String, group: usize, marks: Marks) {
+        let bytes = marks.bytes() + ENTRY_BYTES;
+        let mut known = self.marks.lock();
+        known.put((path, group), Arc::new(marks), bytes);
     }
 
     /// What was found of the trace in a file; none where it is not known.

@@ -1,4 +1,4 @@
-//! A trace by its id, with no time range and past the SQL planner. Rows come batch by batch, as
+//! A trace by its id, past the SQL planner and without a time range, unless one is given. Rows come batch by batch, as
 //! those of SQL do: a trace may be of any size.
 //!
 //! ```text
@@ -8,18 +8,44 @@
 //! ```
 //!
 //! - `index`: which row groups may have a trace, and what was found in them.
-//! - `stored`: the rows of a file.
-//! - `pages`: what was read of a file, for its reader.
+//! - `stored`: the rows of a file, row group by row group.
+//! - `ids`: which rows of a row group are the trace's.
+//! - `marks`: which pages may have it, once all were looked at.
+//! - `chosen`: these rows, and what has to be read for them.
+//! - `columns`: how a file's columns are read, worked out once for all files that are alike.
+//! - `parts`: the columns of these rows, decoded in parts on several threads.
+//! - `texts`, `lengths`: few texts out of large pages.
+//! - `chunk`: a column's pages, for the Parquet reader.
+//! - `inflate`: decompression.
+//! - `pages`: what was read of a file.
 //! - `answers`: what was answered before.
 //! - `bounded`: the cache under it.
 //! - `compact`: rows without the pages that they were read from.
 
 mod answers;
 mod bounded;
+mod chosen;
+mod chunk;
+mod columns;
 mod compact;
+mod ids;
 mod index;
+mod inflate;
+mod lengths;
+mod marks;
 mod pages;
+mod parts;
 mod stored;
+mod texts;
+
+#[cfg(test)]
+mod cost_test;
+#[cfg(test)]
+mod inflate_test;
+#[cfg(test)]
+mod lengths_test;
+#[cfg(test)]
+mod stored_test;
 #[cfg(test)]
 mod trace_test;
 
@@ -76,13 +102,18 @@ impl Candidate<'_> {
     }
 }
 
-/// The files that may have spans of the trace.
+/// The files that may have spans of the trace; with `times`, in nanoseconds since 1970, of those
+/// alone in which spans began within them.
 pub(crate) async fn candidates<'a>(
     table: &'a LakeTable,
     index: &TraceIndex,
     trace_id: &[u8; 16],
+    times: Option<(i64, i64)>,
 ) -> Result<Vec<Candidate<'a>>> {
-    let files = table.files().map_err(external)?;
+    let mut files = table.files().map_err(external)?;
+    if let Some((first, last)) = times {
+        files.retain(|file| file.min_time <= last && file.max_time >= first);
+    }
     let (known, unknown) = index.groups(&files, trace_id);
     let reads: Vec<_> = unknown
         .iter()
@@ -97,7 +128,7 @@ pub(crate) async fn candidates<'a>(
         .map(async |(file, groups)| {
             let rows = match index.found(&file.path, trace_id) {
                 Some(found) => Source::Found(found),
-                None => match Stored::open(table, file).await? {
+                None => match Stored::open(table, index, file).await? {
                     Some(stored) => Source::Stored(Box::new(stored)),
                     None => Source::Scan,
                 },
@@ -130,7 +161,7 @@ pub(crate) fn rows(
                 parts.push(stream::iter(found).boxed());
                 continue;
             }
-            Source::Stored(stored) => stored.rows(groups.passing, lookup),
+            Source::Stored(stored) => stored.rows(index, groups.passing, lookup),
             Source::Scan => {
                 let plan = scan(table, file, &groups, &trace_id)?;
                 let rows = execute_stream(plan, Arc::new(scanning()))?;
@@ -245,10 +276,15 @@ fn runs_of(batch: &RecordBatch, trace_id: &[u8; 16]) -> Result<Vec<Range<usize>>
         if u128::from_ne_bytes(*id) != wanted || ids.is_null(row) {
             continue;
         }
-        match runs.last_mut() {
-            Some(last) if last.end == row => last.end += 1,
-            _ => runs.push(row..row + 1),
-        }
+        add_run(&mut runs, row);
     }
     Ok(runs)
+}
+
+/// Adds a row that is behind those of the runs.
+fn add_run(runs: &mut Vec<Range<usize>>, row: usize) {
+    match runs.last_mut() {
+        Some(last) if last.end == row => last.end += 1,
+        _ => runs.push(row..row + 1),
+    }
 }

@@ -18,11 +18,11 @@ use super::compact::compact;
 use super::{TraceEncoding, TraceForm};
 use crate::QueryRequest;
 use crate::engine::QueryEngine;
-use crate::sample_test::{Spans, config, engine, schema, spans};
+use crate::sample_test::{DAY_NANOS, Random, Spans, config, engine, schema, spans};
 
 async fn traced(engine: &QueryEngine, id: u8, tenant: Option<&str>) -> Result<RecordBatch> {
     let answer = engine
-        .trace([id; 16], tenant, Consistency::Strong, false)
+        .trace([id; 16], tenant, None, Consistency::Strong, false)
         .await?;
     let batches: Vec<RecordBatch> = answer.stream.try_collect().await?;
     Ok(concat_batches(&schema(), &batches).unwrap())
@@ -73,17 +73,51 @@ async fn what_was_found_of_a_trace_is_found_again_without_reading_the_files() {
     assert_eq!(unread.code, Code::TableIo);
 }
 
-/// A generator of numbers that look random (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % limit
+#[tokio::test]
+async fn with_times_only_files_with_spans_of_them_and_live_spans_are_looked_at() {
+    let folder = TempDir::new().unwrap();
+    let source = Spans::new(&folder)
+        .live("a", spans("a", 90, 5, 1))
+        .file("a", 100, &spans("a", 100, 0, 20))
+        .file("a", 101, &spans("a", 101, 0, 20));
+    let engine = engine(config(&folder), source);
+    let within = async |times| {
+        let answer = engine
+            .trace([5; 16], Some("a"), times, Consistency::Strong, false)
+            .await?;
+        let batches: Vec<RecordBatch> = answer.stream.try_collect().await?;
+        Ok::<_, otlake_base::Error>(batches.iter().map(RecordBatch::num_rows).sum::<usize>())
+    };
+    // The files' spans begin in the first 19 µs of their days.
+    let (first, second) = (100 * DAY_NANOS, 101 * DAY_NANOS);
+    for (times, rows) in [
+        (None, 3),
+        (Some((first, second)), 3),
+        (Some((first, first)), 2),
+        // Whole files are left out, and no rows of those that are not.
+        (Some((first + 19_000, first + 19_000)), 2),
+        (Some((first + 19_001, second - 1)), 1),
+        (Some((second + 19_000, i64::MAX)), 2),
+        (Some((i64::MIN, first - 1)), 1),
+    ] {
+        assert_eq!(within(times).await.unwrap(), rows, "{times:?}");
     }
+}
+
+#[tokio::test]
+async fn a_file_outside_the_times_is_not_even_opened() {
+    let folder = TempDir::new().unwrap();
+    let source = Spans::new(&folder)
+        .file("a", 100, &spans("a", 100, 0, 20))
+        .file("a", 101, &spans("a", 101, 0, 20));
+    spoil(&source.root.join("tenant=a/day=100"));
+    let engine = engine(config(&folder), source);
+    let ask = |times| engine.trace([5; 16], Some("a"), times, Consistency::Strong, false);
+    let answer = ask(Some((101 * DAY_NANOS, i64::MAX))).await.unwrap();
+    let batches: Vec<RecordBatch> = answer.stream.try_collect().await.unwrap();
+    assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 1);
+    let whole = ask(None).await.err();
+    assert_eq!(whole.map(|error| error.code), Some(Code::TableIo));
 }
 
 /// Ids of the random spans.
@@ -136,9 +170,14 @@ async fn a_trace_has_the_rows_that_sql_finds_whatever_the_files_are_like() {
                 .build();
             source = source.file_as("a", 100, &batch, properties);
         }
-        let engine = engine(config(&folder), source);
+        // A thread for each page and fewer.
+        let config = crate::QueryConfig {
+            partitions: 1 + random.below(5) as usize,
+            ..config(&folder)
+        };
+        let engine = engine(config, source);
         for id in 0..=TRACES as u8 {
-            let answer = engine.trace([id; 16], Some("a"), Consistency::Strong, false);
+            let answer = engine.trace([id; 16], Some("a"), None, Consistency::Strong, false);
             let trace: Vec<_> = answer.await.unwrap().stream.try_collect().await.unwrap();
             let id = format!("{id:02x}").repeat(16);
             let sql = format!("SELECT * FROM spans WHERE trace_id = '{id}'");
@@ -221,6 +260,7 @@ fn i7_a_known_answer_is_given_at_its_own_moment_alone() {
     let form = TraceForm {
         trace_id: [1; 16],
         tenant: Some("a".to_owned()),
+        times: None,
         encoding: TraceEncoding::Json,
     };
     let known = |form: &TraceForm, consistency| engine.known_trace(form, &consistency).unwrap();
@@ -250,6 +290,10 @@ fn i7_a_known_answer_is_given_at_its_own_moment_alone() {
         },
         TraceForm {
             trace_id: [2; 16],
+            ..form.clone()
+        },
+        TraceForm {
+            times: Some((0, 1)),
             ..form.clone()
         },
     ] {

@@ -1,18 +1,21 @@
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use otlake_base::{Code, Metrics, Position, RealDisk, Result, Signal, StreamId, SystemClock};
+use otlake_base::{
+    Code, Error, Metrics, Position, RealDisk, Result, Signal, StreamId, SystemClock,
+};
 use otlake_log::{Appender, Durability, Frame, Log, LogConfig, Record};
 use parking_lot::Mutex;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
 
 use super::memory::MemoryNetwork;
-use super::{Recoverer, Registry, ReplicaService, Replicator, ReplicatorConfig, Sink};
+use super::{Link, Recoverer, Registry, ReplicaService, Replicator, ReplicatorConfig, Sink, Wire};
 use crate::journal::JournalConfig;
 use crate::owner::Proposed;
 use crate::recovery::{Recovery, RecoveryConfig};
@@ -26,6 +29,9 @@ const OF_STRICT: Quorum = Quorum {
     acks: 3,
     timeout: Duration::from_millis(300),
 };
+
+/// How long a recovery waits for those that answer, on a busy machine, too.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The metadata group: streams with their epochs and ensembles.
 #[derive(Default)]
@@ -219,7 +225,7 @@ async fn i2_what_was_acknowledged_is_recovered_byte_for_byte_without_its_owner()
     let mut recovery = Recovery::new(config, Duration::ZERO);
     let found = Found::default();
     let progress = recoverer
-        .run(&mut recovery, &found, Duration::from_secs(2))
+        .run(&mut recovery, &found, PATIENCE)
         .await
         .unwrap();
     assert!(progress.complete, "{progress:?}");
@@ -261,6 +267,77 @@ async fn i2_what_was_acknowledged_is_recovered_byte_for_byte_without_its_owner()
     for node in &cluster.nodes {
         assert!(!node.service.holding().contains(&stream));
     }
+}
+
+/// A wire on which the first call to one node fails, and later ones come to no end until it heals.
+struct Stuck {
+    inner: Arc<dyn Wire>,
+    to: Arc<str>,
+    calls: AtomicUsize,
+    is_healed: AtomicBool,
+}
+
+#[async_trait]
+impl Wire for Stuck {
+    async fn open(&self, to: &Arc<str>) -> Result<Link> {
+        self.inner.open(to).await
+    }
+
+    async fn call(&self, to: &Arc<str>, request: Bytes, timeout: Duration) -> Result<Bytes> {
+        if *to != self.to || self.is_healed.load(Ordering::SeqCst) {
+            return self.inner.call(to, request, timeout).await;
+        }
+        match self.calls.fetch_add(1, Ordering::SeqCst) {
+            0 => Err(Error::new(Code::PeerUnreachable, "it is away")),
+            _ => std::future::pending().await,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn i2_a_recovery_that_ended_with_calls_under_way_makes_them_anew_when_it_goes_on() {
+    let mut cluster = cluster().await;
+    let text = "a span".to_owned();
+    append(&cluster.nodes[0], Signal::Traces, text)
+        .await
+        .unwrap();
+    let owner = cluster.nodes.remove(0);
+    cluster.network.cut(&owner.name);
+    let (epoch, ensembles) = cluster.group.fence(owner.log.stream());
+    let config = RecoveryConfig {
+        stream: owner.log.stream(),
+        epoch,
+        owner: Arc::clone(&owner.name),
+        ensembles,
+        watermark: [0; 3],
+        planned: Default::default(),
+    };
+    let node = &cluster.nodes[0];
+    let stuck = Arc::new(Stuck {
+        inner: cluster.network.wire(&node.name),
+        to: Arc::clone(&cluster.nodes[1].name),
+        calls: AtomicUsize::default(),
+        is_healed: AtomicBool::default(),
+    });
+    let recoverer = Recoverer::new(
+        Arc::clone(&node.name),
+        Arc::clone(&node.service),
+        Arc::clone(&stuck) as _,
+        Arc::new(SystemClock),
+        Arc::new(Metrics::new()),
+    );
+    let (mut recovery, found) = (Recovery::new(config, Duration::ZERO), Found::default());
+    // Until one has ended with a call under way.
+    while stuck.calls.load(Ordering::SeqCst) < 2 {
+        let run = recoverer.run(&mut recovery, &found, Duration::from_secs(2));
+        let progress = run.await.unwrap();
+        assert!(!progress.complete && progress.missing.contains(&stuck.to));
+    }
+    stuck.is_healed.store(true, Ordering::SeqCst);
+    let run = recoverer.run(&mut recovery, &found, PATIENCE);
+    let progress = run.await.unwrap();
+    assert!(progress.complete, "{progress:?}");
+    assert_eq!(found.0.lock().len(), 1);
 }
 
 /// Appends a record of a tenant that waits for all three nodes; resolves when it is readable, to what is
@@ -393,10 +470,9 @@ async fn a_node_tells_of_streams_of_its_earlier_starts() {
     };
     let mut recovery = Recovery::new(config, Duration::ZERO);
     let found = Found::default();
-    let patience = Duration::from_secs(2);
     let progress = back
         .recoverer
-        .run(&mut recovery, &found, patience)
+        .run(&mut recovery, &found, PATIENCE)
         .await
         .unwrap();
     assert!(progress.complete, "{progress:?}");

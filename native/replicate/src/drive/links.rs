@@ -185,7 +185,7 @@ async fn sends(mut outgoing: Box<dyn Outgoing>, mut waiting: mpsc::UnboundedRece
                 }
             }
         }
-        if outgoing.send(message.encode()).await.is_err() {
+        if outgoing.send_parts(message.parts()).await.is_err() {
             return;
         }
     }

@@ -80,6 +80,7 @@ impl Recoverer {
     ) -> Result<Progress> {
         let mut under_way = FuturesUnordered::new();
         let mut moved = self.clock.monotonic();
+        recovery.go_on(moved);
         loop {
             for call in recovery.calls() {
                 under_way.push(self.call(call));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use otlake_base::metrics::by_signal;
 use otlake_base::{Clock, Metrics, Position, Result, Signal, StreamId};
-use otlake_log::{Appender, Log, OnAcknowledged, OnDurable, Record, StreamReader};
+use otlake_log::{Appender, Frame, Log, OnAcknowledged, OnDurable, Record, StreamReader};
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -70,6 +70,8 @@ impl Default for ReplicatorConfig {
 
 pub(super) struct State {
     pub(super) owner: Owner,
+    /// What the log has told of a group that it has not told all of yet.
+    group: Vec<Frame>,
     /// Who is told of each record that is not done.
     pub(super) waiting: VecDeque<(u64, OnDurable)>,
     /// Who is told of each overdue one, from when they ask.
@@ -131,6 +133,7 @@ impl Replicator {
             quorums,
             state: Mutex::new(State {
                 owner,
+                group: Vec::new(),
                 waiting: VecDeque::new(),
                 overdue: HashMap::new(),
             }),
@@ -197,7 +200,8 @@ impl Replicator {
 
     /// How replication stands.
     pub fn status(&self) -> OwnerStatus {
-        self.state.lock().owner.status()
+        let state = self.state.lock();
+        state.owner.status(self.clock.monotonic())
     }
 
     /// Has this called with releases of streams that this node does not write: those it recovered.
@@ -261,6 +265,20 @@ impl Replicator {
         self.work();
     }
 
+    /// The log has told all of a group.
+    fn appended(&self) {
+        {
+            let mut state = self.state.lock();
+            let group = std::mem::take(&mut state.group);
+            if group.is_empty() {
+                return;
+            }
+            let now = self.clock.monotonic();
+            state.owner.appended(group, now);
+        }
+        self.work();
+    }
+
     fn measure(&self) {
         let status = self.status();
         self.metrics.replica_pending.set(status.pending as i64);
@@ -292,17 +310,18 @@ impl Appender for Replicator {
         };
         self.log.append_framed(
             record,
-            Box::new(move |outcome| match outcome {
-                Err(error) => on_durable(Err(error)),
-                Ok(frame) => {
-                    {
+            Box::new(move |outcome, more| {
+                match outcome {
+                    Err(error) => on_durable(Err(error)),
+                    Ok(frame) => {
                         let mut state = this.state.lock();
                         let sequence = frame.header().sequence;
                         state.waiting.push_back((sequence, on_durable));
-                        let now = this.clock.monotonic();
-                        state.owner.appended(frame, now);
+                        state.group.push(frame);
                     }
-                    this.work();
+                }
+                if !more {
+                    this.appended();
                 }
             }),
         );

@@ -39,6 +39,15 @@ pub trait Outgoing: Send {
     /// # Errors
     /// Where the link is broken.
     async fn send(&mut self, message: Bytes) -> Result<()>;
+
+    /// The same for a message that is these parts one behind the other, which a wire that can does not
+    /// copy.
+    ///
+    /// # Errors
+    /// The same.
+    async fn send_parts(&mut self, parts: Vec<Bytes>) -> Result<()> {
+        self.send(Bytes::from(parts.concat())).await
+    }
 }
 
 /// The receiving half of a link.

@@ -3,7 +3,7 @@
 //! ```text
 //! version:u8 kind:u8 fields          numbers little-endian
 //! ranges  count:u32 (first:u64 last:u64)*
-//! frames  count:u32 frame*           each as it stands in its owner's log
+//! frames  count:u32 frame*           each as it stands in its owner's log; a message's last field
 //! ```
 
 use bytes::Bytes;
@@ -12,6 +12,9 @@ use otlake_log::Frame;
 
 use super::{BySignal, Held, Holder, Message, Refusal, VERSION};
 use crate::Ranges;
+
+/// A payload below this many bytes is copied: to hand it over by itself would cost more.
+const COPIED_BYTES: usize = 2 * 1024;
 
 impl Message {
     fn kind(&self) -> u8 {
@@ -35,12 +38,41 @@ impl Message {
 
     /// The message's bytes.
     pub fn encode(&self) -> Bytes {
+        let mut parts = self.parts();
+        match parts.len() {
+            1 => parts.remove(0),
+            _ => Bytes::from(parts.concat()),
+        }
+    }
+
+    /// The message's bytes in parts, one behind the other: large payloads are where they lie, and not
+    /// copied.
+    pub fn parts(&self) -> Vec<Bytes> {
         let frames = match self {
             Message::Append { frames, .. } | Message::Frames { frames, .. } => &frames[..],
             _ => &[],
         };
-        let bytes: usize = frames.iter().map(Frame::bytes).sum();
-        let mut out = Writing(Vec::with_capacity(64 + bytes));
+        let mut parts = Vec::new();
+        let mut out = self.without_frames().0;
+        for frame in frames {
+            let [head, payload] = frame.parts();
+            out.extend_from_slice(head);
+            if payload.len() < COPIED_BYTES {
+                out.extend_from_slice(payload);
+            } else {
+                parts.push(Bytes::from(std::mem::take(&mut out)));
+                parts.push(payload.clone());
+            }
+        }
+        if !out.is_empty() {
+            parts.push(Bytes::from(out));
+        }
+        parts
+    }
+
+    /// The message's bytes up to its first frame.
+    fn without_frames(&self) -> Writing {
+        let mut out = Writing(Vec::with_capacity(160));
         out.0.extend_from_slice(&[VERSION, self.kind()]);
         match self {
             Message::Hello { stream, epoch } | Message::Fence { stream, epoch } => {
@@ -54,7 +86,7 @@ impl Message {
             } => {
                 out.stream(*stream);
                 out.number(*epoch);
-                out.frames(frames);
+                out.count(frames.len());
             }
             Message::Beat {
                 stream,
@@ -116,7 +148,7 @@ impl Message {
             } => {
                 out.stream(*stream);
                 out.ranges(gone);
-                out.frames(frames);
+                out.count(frames.len());
             }
             Message::Release { stream, released } => {
                 out.stream(*stream);
@@ -124,7 +156,7 @@ impl Message {
             }
             Message::Done => {}
         }
-        Bytes::from(out.0)
+        out
     }
 
     /// Reads a message; its frames share its bytes, and their checksums are not checked yet.
@@ -252,15 +284,6 @@ impl Writing {
         for (first, last) in ranges.iter() {
             self.number(first);
             self.number(last);
-        }
-    }
-
-    fn frames(&mut self, frames: &[Frame]) {
-        self.count(frames.len());
-        for frame in frames {
-            for part in frame.parts() {
-                self.0.extend_from_slice(part);
-            }
         }
     }
 

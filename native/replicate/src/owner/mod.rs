@@ -218,34 +218,40 @@ impl Owner {
         self.fenced.is_none() && self.ensembles.current().is_some()
     }
 
-    /// A record is durable in the log: the one behind the last.
-    pub fn appended(&mut self, frame: Frame, now: Duration) {
-        let sequence = frame.header().sequence;
-        debug_assert_eq!(sequence, self.last() + 1, "the log answers in order");
-        let signal = frame.header().signal;
-        let tenant = frame.tenant().unwrap_or_default();
-        self.kept.push_back(Kept {
-            signal,
-            quorum: self.config.quorums.of(signal, tenant),
-            bytes: frame.bytes(),
-            appended: now,
-            frame: None,
-            lost: false,
-        });
-        self.pending_bytes += frame.bytes();
+    /// Records are durable in the log: those behind the last, in order, as one group has them. What
+    /// follows from it is done once for all of them: a follower gets them in one message.
+    pub fn appended(&mut self, frames: Vec<Frame>, now: Duration) {
+        for frame in frames {
+            self.take_in(frame, now);
+        }
         if let Some(epoch) = self.fenced {
             self.refuse_pending(epoch);
             return;
         }
-        if self.config.cache_bytes > 0 {
-            self.cached_bytes += frame.bytes();
-            if let Some(kept) = self.kept.back_mut() {
-                kept.frame = Some(frame);
-            }
-        }
         self.trim_cache();
         self.complete(now);
         self.send_all(now);
+    }
+
+    fn take_in(&mut self, frame: Frame, now: Duration) {
+        let sequence = frame.header().sequence;
+        debug_assert_eq!(sequence, self.last() + 1, "the log answers in order");
+        let (signal, bytes) = (frame.header().signal, frame.bytes());
+        let tenant = frame.tenant().unwrap_or_default();
+        let quorum = self.config.quorums.of(signal, tenant);
+        let is_cached = self.fenced.is_none() && self.config.cache_bytes > 0;
+        if is_cached {
+            self.cached_bytes += bytes;
+        }
+        self.pending_bytes += bytes;
+        self.kept.push_back(Kept {
+            signal,
+            quorum,
+            bytes,
+            appended: now,
+            frame: is_cached.then_some(frame),
+            lost: false,
+        });
     }
 
     /// A link to a node was opened, under a number that only grows.

@@ -10,6 +10,10 @@ use super::cursor::Cursor;
 use super::{Output, Owner};
 use crate::ensemble::Ensembles;
 
+/// A follower that has answered no beat that was sent since is not there, though its connection may look
+/// open.
+const SILENT: Duration = Duration::from_secs(2);
+
 /// How far one follower is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FollowerStatus {
@@ -21,7 +25,7 @@ pub struct FollowerStatus {
     pub lag_records: u64,
     /// Their bytes.
     pub lag_bytes: u64,
-    /// Whether it answers.
+    /// Whether it answers: a beat of the last `SILENT`.
     pub connected: bool,
 }
 
@@ -83,7 +87,7 @@ impl Owner {
     }
 
     /// How replication stands.
-    pub fn status(&self) -> OwnerStatus {
+    pub fn status(&self, now: Duration) -> OwnerStatus {
         let followers = self.cursors.iter().map(|(name, cursor)| {
             let follows = self.follows(name);
             let (mut lag_records, mut lag_bytes) = (0, 0);
@@ -101,7 +105,8 @@ impl Owner {
                     .collect(),
                 lag_records,
                 lag_bytes,
-                connected: cursor.greeted,
+                connected: cursor.greeted
+                    && cursor.contact.is_some_and(|contact| now < contact + SILENT),
             }
         });
         OwnerStatus {

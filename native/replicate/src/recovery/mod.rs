@@ -179,6 +179,18 @@ impl Recovery {
         std::mem::take(&mut self.calls)
     }
 
+    /// Goes on after a while in which nobody waited for answers: calls that were under way are made anew.
+    pub fn go_on(&mut self, now: Duration) {
+        self.calls.clear();
+        for member in self.members.values_mut() {
+            if std::mem::take(&mut member.called) {
+                member.fetching = Ranges::default();
+                member.retry_at = now;
+            }
+        }
+        self.work(now);
+    }
+
     /// The next record: of one signal they come in the order of the sequence.
     pub fn take(&mut self) -> Option<Frame> {
         let frame = self.ready.pop_front()?;

@@ -75,11 +75,11 @@ impl World {
             }
             3 => {
                 self.network.cut_off(&mut self.chance, node);
-                let cut = self.network.cut.clone();
+                let cut = self.network.cuts.ways().clone();
                 self.note(&[21, node as u64], || format!("ways are cut: {cut:?}"));
             }
             4 => {
-                self.network.cut.clear();
+                self.network.cuts.heal();
                 self.note(&[22], || "all ways are open".into());
             }
             5 => {

@@ -8,6 +8,7 @@ use otlake_replicate::message::Message;
 
 use super::world::{Event, World};
 use crate::chance::Chance;
+use crate::cuts::Cuts;
 
 /// How long a link lives on when nothing comes through.
 const LINK_PATIENCE: Duration = Duration::from_millis(1500);
@@ -73,8 +74,7 @@ pub struct Link {
 }
 
 pub struct Network {
-    /// Ways that are cut, from one node to another.
-    pub cut: BTreeSet<(usize, usize)>,
+    pub cuts: Cuts,
     /// Nodes that do not reach the register.
     pub no_register: BTreeSet<usize>,
     pub loss: u64,
@@ -89,7 +89,7 @@ pub struct Network {
 impl Network {
     pub fn new(chance: &mut Chance, nodes: usize) -> Network {
         Network {
-            cut: BTreeSet::new(),
+            cuts: Cuts::default(),
             no_register: BTreeSet::new(),
             loss: 0,
             doubled: 0,
@@ -101,36 +101,18 @@ impl Network {
     }
 
     pub fn heal(&mut self) {
-        self.cut.clear();
+        self.cuts.heal();
         self.no_register.clear();
         (self.loss, self.doubled, self.slow) = (0, 0, 0);
     }
 
     pub fn reaches(&self, from: usize, to: usize) -> bool {
-        from == to || !self.cut.contains(&(from, to))
+        self.cuts.reaches(from, to)
     }
 
-    /// Cuts a node off from one or most of the others, or them from it.
+    /// Cuts a node off from one or most of the others, or them from it, or both.
     pub fn cut_off(&mut self, chance: &mut Chance, node: usize) {
-        let one_way = chance.below(3);
-        let alone = chance
-            .per_mille(400)
-            .then(|| chance.below(self.nodes as u64) as usize);
-        for other in 0..self.nodes {
-            let is_left = match alone {
-                Some(alone) => other != alone,
-                None => chance.per_mille(250),
-            };
-            if other == node || is_left {
-                continue;
-            }
-            if one_way != 1 {
-                self.cut.insert((node, other));
-            }
-            if one_way != 2 {
-                self.cut.insert((other, node));
-            }
-        }
+        self.cuts.cut_off(chance, node, self.nodes);
     }
 }
 
@@ -219,8 +201,9 @@ impl World {
         for (number, link) in &mut self.network.links {
             let gone = self.nodes[link.owner].incarnation != link.owner_of
                 || self.nodes[link.follower].incarnation != link.follower_of;
-            let ways = [(link.owner, link.follower), (link.follower, link.owner)];
-            let silent = ways.iter().any(|way| self.network.cut.contains(way))
+            let cuts = &self.network.cuts;
+            let silent = !cuts.reaches(link.owner, link.follower)
+                || !cuts.reaches(link.follower, link.owner)
                 || self.nodes[link.owner].paused
                 || self.nodes[link.follower].paused;
             link.silent_since = match (silent, link.silent_since) {

@@ -91,7 +91,7 @@ impl World {
                 received_unix_nano: record,
                 payload: payload(record),
             },
-            Box::new(move |outcome| answers.lock().push((record, outcome))),
+            Box::new(move |outcome, _| answers.lock().push((record, outcome))),
         );
         if !std::mem::replace(&mut process.log_due, true) {
             let delay = self.within(0, 8);
@@ -104,6 +104,7 @@ impl World {
             process.log_due = false;
             process.log.step();
             let answers = std::mem::take(&mut *process.answers.lock());
+            let mut group = Vec::new();
             for (record, outcome) in answers {
                 match outcome {
                     Err(error) => {
@@ -128,14 +129,17 @@ impl World {
                             world.checks.origins.insert(position, origin);
                         }
                         process.waiting.push_back((sequence, record));
-                        let now = world.local(node);
                         if world.broken_by(Breakage::AcknowledgeAtOne) {
                             world.reads_back(process, sequence, record);
                             world.acknowledge(process, sequence, record);
                         }
-                        process.owner.appended(frame, now);
+                        group.push(frame);
                     }
                 }
+            }
+            if !group.is_empty() {
+                let now = world.local(node);
+                process.owner.appended(group, now);
             }
             world.do_owner(process);
         });
@@ -173,7 +177,7 @@ impl World {
         let node = process.node;
         let position = (process.stream, sequence);
         let signal = signal_of(record);
-        let status = process.owner.status();
+        let status = process.owner.status(self.local(node));
         let current = status.ensembles.current();
         let alone = current.is_none_or(|current| self.acks_of(record, current.of(signal)) == 1);
         self.note(&[7, record, sequence], || {

@@ -288,6 +288,12 @@ impl SimDisk {
         state.volume.file(id).ok().map(|file| file.cache.clone())
     }
 
+    /// How many bytes of a file a power cut surely leaves; none where it may leave no such file.
+    pub fn durable_bytes(&self, path: &Path) -> Option<u64> {
+        let state = self.state.lock();
+        state.volume.durable(path).map(|bytes| bytes.len() as u64)
+    }
+
     /// Changes a bit that was written and synced.
     pub fn flip(&self, path: &Path, bit: u64) {
         let mut state = self.state.lock();
@@ -453,6 +459,11 @@ impl SimDisk {
     /// Adds a driver's own words to the steps.
     pub fn note(&self, text: impl FnOnce() -> String) {
         self.state.lock().step(text);
+    }
+
+    /// Whether it is this very disk, since the same start of its machine.
+    pub fn is(&self, other: &SimDisk) -> bool {
+        Arc::ptr_eq(&self.state, &other.state)
     }
 
     /// The clock that its operations move.

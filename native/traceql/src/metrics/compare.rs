@@ -124,13 +124,14 @@ impl<'a> Compared<'a> {
     }
 
     /// Series of the values that are there most, and of each attribute's totals.
-    pub(crate) fn series(self) -> Result<Vec<Series>> {
+    pub(crate) fn series(self, in_time: &impl Fn() -> Result<()>) -> Result<Vec<Series>> {
         let mut series = Vec::new();
         let mut keys: Vec<_> = self.values.into_iter().collect();
         keys.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         for (key, values) in keys {
             let mut totals = vec![[0_u32, 0]; self.steps.count];
             for counts in values.values() {
+                in_time()?;
                 for (total, count) in totals.iter_mut().zip(counts) {
                     total[0] += count[0];
                     total[1] += count[1];
@@ -143,14 +144,14 @@ impl<'a> Compared<'a> {
                         .map(|count| u64::from(count[side]))
                         .sum::<u64>()
                 };
-                let mut ranked: Vec<_> = values
-                    .iter()
-                    .filter(|(_, counts)| of_side(counts) > 0)
-                    .collect();
-                ranked.sort_by(|(a, counts), (b, others)| {
-                    of_side(others).cmp(&of_side(counts)).then_with(|| a.cmp(b))
+                let counted = values.iter();
+                let counted = counted.map(|(value, counts)| (of_side(counts), value, counts));
+                let mut ranked: Vec<_> = counted.filter(|(count, ..)| *count > 0).collect();
+                in_time()?;
+                ranked.sort_unstable_by(|(count, a, _), (other, b, _)| {
+                    other.cmp(count).then_with(|| a.cmp(b))
                 });
-                for (value, counts) in ranked.into_iter().take(self.top) {
+                for (_, value, counts) in ranked.into_iter().take(self.top) {
                     let value = raw(value).unwrap_or_else(|| text("nil"));
                     series.push(one(name, &key, value, counts, side));
                 }

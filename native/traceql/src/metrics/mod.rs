@@ -29,15 +29,16 @@ use datafusion::logical_expr::{LogicalPlanBuilder, lit};
 use otlake_base::Result;
 use otlake_base::limits::{TRACEQL_CHUNK_TRACES, TRACEQL_EXEMPLARS};
 use otlake_query::QueryEngine;
-use serde_json::{Value as Json, json};
+use serde_json::json;
 
 use crate::Answer;
 use crate::candidates::{Candidates, extent};
 use crate::chunk::{Chunk, own_columns};
 use crate::columns::columns_of;
+use crate::json::written;
 use crate::pipeline::Pipeline;
 use crate::request::{MetricsRequest, parse};
-use crate::spans::{Spans, Times, column, fail};
+use crate::spans::{Part, Spans, Times, WHOLE, column, fail, of_part};
 use crate::tree::{Metrics, MetricsFunction};
 pub(crate) use buckets::power;
 use compare::Compared;
@@ -45,6 +46,9 @@ use exemplars::Exemplars;
 use rows::Rows;
 use series::Cells;
 use steps::Steps;
+
+/// What exemplars are of all that is read, where some are wanted: their scans end early.
+const EXEMPLARS: Part = (0.9, 1.0);
 
 /// What these are counted as.
 const KIND: &str = "traceql_metrics";
@@ -104,7 +108,7 @@ enum Gathered<'a> {
 }
 
 impl Work<'_> {
-    async fn answer(&self, plain: bool, wanted: usize) -> Result<Json> {
+    async fn answer(&self, plain: bool, wanted: usize) -> Result<String> {
         let mut gathered = match self.of.function {
             MetricsFunction::Compare => Gathered::Compared(Compared::new(self.of, self.steps)),
             _ => Gathered::Cells(Cells::new()),
@@ -112,9 +116,17 @@ impl Work<'_> {
         let mut exemplars = Exemplars::new(wanted);
         let (mut traces, mut bytes) = (0, 0);
         if plain {
+            let has_exemplars = wanted > 0 && self.of.function != MetricsFunction::Compare;
+            let part = if has_exemplars {
+                (WHOLE.0, EXEMPLARS.0)
+            } else {
+                WHOLE
+            };
+            self.spans.reading.part(part);
             self.gather(self.plain(self.spans.times)?, &mut gathered)
                 .await?;
-            if wanted > 0 && self.of.function != MetricsFunction::Compare {
+            if has_exemplars {
+                self.spans.reading.part(EXEMPLARS);
                 for part in exemplars.parts(self.spans.times) {
                     let plan = self.plain(part.times)?.limit(0, Some(part.count));
                     let plan = plan.map_err(fail)?.build().map_err(fail)?;
@@ -126,8 +138,15 @@ impl Work<'_> {
             let mut candidates =
                 Candidates::new(self.spans, &self.pipeline.leaves, &self.pipeline.need);
             for window in self.spans.windows()? {
-                let candidates = candidates.of_window(window).await?;
-                for now in candidates.chunks(TRACEQL_CHUNK_TRACES) {
+                self.spans.reading.part(window.step(0, 2));
+                let candidates = candidates.of_window(window.times).await?;
+                let chunks = candidates.chunks(TRACEQL_CHUNK_TRACES);
+                let count = chunks.len() as f64;
+                for (number, now) in chunks.enumerate() {
+                    let number = number as f64;
+                    let second = window.step(1, 2);
+                    let part = of_part(second, number / count, (number + 1.0) / count);
+                    self.spans.reading.part(part);
                     let around = extent(now).around();
                     let ids: Vec<_> = now.iter().map(|one| one.id).collect();
                     let columns = &self.pipeline.columns;
@@ -136,6 +155,7 @@ impl Work<'_> {
                     bytes += chunk.bytes;
                     let sets = self.pipeline.evaluate(&chunk)?;
                     let batch = self.rows.of_chunk(&chunk, &sets)?;
+                    self.spans.reading.give_way().await?;
                     if batch.num_rows() == 0 {
                         continue;
                     }
@@ -147,19 +167,22 @@ impl Work<'_> {
                 }
             }
         }
+        let in_time = || self.spans.reading.in_time();
         let series = match gathered {
-            Gathered::Cells(cells) => cells.series(self.of, self.rows, self.steps)?,
-            Gathered::Compared(compared) => compared.series()?,
+            Gathered::Cells(cells) => cells.series(self.of, self.rows, self.steps, &in_time)?,
+            Gathered::Compared(compared) => compared.series(&in_time)?,
         };
-        let series = series::staged(series, &self.of.then)?;
+        let series = series::staged(series, &self.of.then, &in_time)?;
         let metrics = json!({
             "inspectedTraces": traces,
             "inspectedBytes": bytes.to_string(),
             "completedJobs": 1,
             "totalJobs": 1,
         });
-        let series = series::shown(series, exemplars.thinned(), self.rows, self.steps);
-        Ok(json!({ "series": series, "metrics": metrics }))
+        let exemplars = exemplars.thinned();
+        let series = series::shown(series, exemplars, self.rows, self.steps, &in_time)?;
+        let answer = json!({ "series": series, "metrics": metrics });
+        written(&answer, in_time)
     }
 
     /// What of the spans that the one condition holds of goes into series.

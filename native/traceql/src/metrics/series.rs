@@ -120,9 +120,16 @@ impl Cells {
     }
 
     /// The series of a function.
-    pub(crate) fn series(self, of: &Metrics, rows: &Rows, steps: &Steps) -> Result<Vec<Series>> {
+    pub(crate) fn series(
+        self,
+        of: &Metrics,
+        rows: &Rows,
+        steps: &Steps,
+        in_time: &impl Fn() -> Result<()>,
+    ) -> Result<Vec<Series>> {
         let mut series = Vec::new();
         for (labels, cells) in self.groups.into_values() {
+            in_time()?;
             match of.function {
                 MetricsFunction::QuantileOverTime => {
                     series.extend(quantiles(&labels, &cells, of, rows, steps));
@@ -214,11 +221,16 @@ fn histogram(
 }
 
 /// What stages make of series.
-pub(crate) fn staged(mut series: Vec<Series>, stages: &[SeriesStage]) -> Result<Vec<Series>> {
+pub(crate) fn staged(
+    mut series: Vec<Series>,
+    stages: &[SeriesStage],
+    in_time: &impl Fn() -> Result<()>,
+) -> Result<Vec<Series>> {
     for stage in stages {
+        in_time()?;
         match stage {
-            SeriesStage::Topk { limit } => ranked(&mut series, *limit as usize, true),
-            SeriesStage::Bottomk { limit } => ranked(&mut series, *limit as usize, false),
+            SeriesStage::Topk { limit } => ranked(&mut series, *limit as usize, true, in_time)?,
+            SeriesStage::Bottomk { limit } => ranked(&mut series, *limit as usize, false, in_time)?,
             SeriesStage::Filter { operator, value } => {
                 let is_regex = matches!(operator, Comparison::Matches | Comparison::NotMatches);
                 let Some(number) = value.number().filter(|_| !is_regex) else {
@@ -241,9 +253,15 @@ pub(crate) fn staged(mut series: Vec<Series>, stages: &[SeriesStage]) -> Result<
 
 /// Of each step the so many greatest or least values are kept; of equal ones, those of the first
 /// series.
-fn ranked(series: &mut [Series], limit: usize, greatest: bool) {
+fn ranked(
+    series: &mut [Series],
+    limit: usize,
+    greatest: bool,
+    in_time: &impl Fn() -> Result<()>,
+) -> Result<()> {
     let steps = series.first().map_or(0, |series| series.values.len());
     for step in 0..steps {
+        in_time()?;
         let values = series.iter().enumerate();
         let values = values.filter_map(|(at, series)| series.values[step].map(|value| (value, at)));
         let mut values: Vec<(f64, usize)> = values.collect();
@@ -259,6 +277,7 @@ fn ranked(series: &mut [Series], limit: usize, greatest: bool) {
             series[at].values[step] = None;
         }
     }
+    Ok(())
 }
 
 /// Labels as Prometheus writes them.
@@ -282,9 +301,11 @@ pub(crate) fn shown(
     exemplars: Vec<Exemplar>,
     rows: &Rows,
     steps: &Steps,
-) -> Vec<Json> {
+    in_time: &impl Fn() -> Result<()>,
+) -> Result<Vec<Json>> {
     let mut by_series: Vec<Vec<Json>> = vec![Vec::new(); series.len()];
     for exemplar in exemplars {
+        in_time()?;
         let step = steps.of(exemplar.time);
         if let Some(at) = exemplar.series(&series, rows, step) {
             let value = match rows.takes_values() {
@@ -299,14 +320,15 @@ pub(crate) fn shown(
         }
     }
     let series = series.into_iter().zip(by_series);
-    let series = series.map(|(series, exemplars)| {
+    let series = series.map(|(series, exemplars)| -> Result<Json> {
+        in_time()?;
         let mut shown = json!({
             "labels": key_values(&series.labels),
             "promLabels": prometheus(&series.labels),
         });
         if steps.is_instant {
             shown["value"] = number_json(series.values[0].unwrap_or(0.0));
-            return shown;
+            return Ok(shown);
         }
         let samples = series.values.iter().enumerate().filter_map(|(at, value)| {
             Some(json!({
@@ -316,7 +338,7 @@ pub(crate) fn shown(
         });
         shown["samples"] = samples.collect();
         shown["exemplars"] = Json::Array(exemplars);
-        shown
+        Ok(shown)
     });
     series.collect()
 }
