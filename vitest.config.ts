@@ -8,6 +8,9 @@ export default defineConfig({
           name: 'unit',
           include: ['ts/**/*.test.ts', 'bench/*.test.mjs'],
           exclude: ['ts/**/*.e2e.test.ts'],
+          // What a moment is enough for can take long where other work has the cores.
+          testTimeout: 60_000,
+          hookTimeout: 60_000,
         },
       },
       {
@@ -18,6 +21,7 @@ export default defineConfig({
           fileParallelism: false,
           testTimeout: 120_000,
           hookTimeout: 120_000,
+          expect: { poll: { timeout: 30_000 } },
         },
       },
     ],

@@ -12,6 +12,9 @@ import { queryRoutes } from '../query/api.js'
 import { FakeEngine, FakeStream } from '../testing/fake-engine.js'
 import { run } from './main.js'
 
+/** How long anything is waited for, on a busy machine too. */
+const PATIENCE = { timeout: 10_000, interval: 20 }
+
 let engine: FakeEngine
 let server: HttpServer
 let out: string
@@ -124,9 +127,9 @@ test('trace prints a tree', async () => {
 
 test('tail follows until the node ends it', async () => {
   const following = ask('tail', 'logs', '--service', 'shop')
-  await vi.waitFor(() => expect(engine.tails).toHaveLength(1))
+  await vi.waitFor(() => expect(engine.tails).toHaveLength(1), PATIENCE)
   engine.streams[0]?.push('{"body":"hello"}\n')
-  await vi.waitFor(() => expect(out).toContain('{"body":"hello"}'))
+  await vi.waitFor(() => expect(out).toContain('{"body":"hello"}'), PATIENCE)
   engine.streams[0]?.close()
   expect(await following).toBe(0)
   expect(engine.tails[0]).toMatchObject({ table: 'logs', service: 'shop' })

@@ -184,17 +184,23 @@ docs/jobs.md tells more.`,
 
   clusterCommands(otlake, onControl, exit)
 
-  otlake
-    .command('backup')
-    .description('copy a data directory while its node runs, or after it stopped')
-    .requiredOption('--data-dir <folder>', 'the data directory')
-    .requiredOption('--to <folder>', 'the copy, which must not exist yet')
-    .option('--tables <folder>', 'the tables, where `otlake serve` was given them')
-    .addHelpText('after', '\nThe copy is a data directory: `otlake serve --data-dir <copy>`.')
-    .action(async ({ dataDir, to, tables }: { dataDir: string; to: string; tables?: string }) => {
-      const { backup } = await import('../node/backup.js')
-      const { files, bytes } = await backup(dataDir, to, tables)
-      console.log(`${to}: ${files} files, ${bytes} bytes`)
+  onControl(
+    otlake
+      .command('backup')
+      .description('copy a data directory while its node runs, or after it stopped')
+      .requiredOption('--data-dir <folder>', 'the data directory')
+      .requiredOption('--to <folder>', 'the copy, which must not exist yet')
+      .option('--tables <folder>', 'the tables, where `otlake serve` was given them'),
+  )
+    .addHelpText(
+      'after',
+      `
+The copy is a data directory: \`otlake serve --data-dir <copy>\`.
+The node itself is asked where a cluster's nodes keep the tables, and nowhere else (docs/own-disks.md).`,
+    )
+    .action(async ({ dataDir, to, tables, ...node }: BackupOptions) => {
+      const { runBackup } = await import('./backup.js')
+      console.log(await runBackup(dataDir, to, tables, node))
       exit(0)
     })
 
@@ -209,10 +215,16 @@ docs/jobs.md tells more.`,
     .option('--config <file>', 'settings in YAML; OTLAKE_CONFIG names it, too')
     .option('--set <key=value>', 'a setting, such as those of storage.s3', gather, [])
     .option('--json', 'a line of JSON for each file', false)
-    .action(async ({ json, ...flags }: VerifyOptions) => {
+    .option(
+      '--url <address>',
+      "a node's control address: where nodes keep the tables, which of them have each file",
+    )
+    .option('--token <token>', 'a bearer token (OTLAKE_TOKEN)', process.env.OTLAKE_TOKEN)
+    .action(async ({ json, url, token, ...flags }: VerifyOptions) => {
       const { runVerify } = await import('./verify.js')
       const { engine } = loadConfig(settingSources(flags))
-      exit(await runVerify(engine.dataDir, engine, { json }))
+      const node = url === undefined ? null : { url, token }
+      exit(await runVerify(engine.dataDir, engine, { json, node }))
     })
 
   otlake
@@ -233,7 +245,17 @@ interface QueryOptions extends ClientOptions {
   output?: string
 }
 
-type VerifyOptions = Record<string, string | boolean | string[]> & { json: boolean }
+interface BackupOptions extends Control {
+  dataDir: string
+  to: string
+  tables?: string
+}
+
+type VerifyOptions = Record<string, string | boolean | string[]> & {
+  json: boolean
+  url?: string
+  token?: string
+}
 
 function gather(value: string, before: string[]): string[] {
   return [...before, value]

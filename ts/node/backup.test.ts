@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { expect, test } from 'vitest'
 import { backup, upToGap } from './backup.js'
+import { FolderTables } from './backup-source.js'
 
 const commit = (version: number) => `${String(version).padStart(20, '0')}.json`
 const checkpoint = (version: number) => `${String(version).padStart(20, '0')}.checkpoint.parquet`
@@ -40,11 +41,16 @@ test('tables that are elsewhere are in the copy, where a data directory has them
     put(join(data, 'log', 'stream', '1.log'), 'log')
     put(join(tables, 'spans', '_delta_log', commit(0)), 'commit')
     put(join(tables, 'spans', 'tenant=a', 'part.parquet'), 'rows')
-    await expect(backup(data, copy)).rejects.toMatchObject({ code: 'NODE_DIRECTORY_UNUSABLE' })
-    await expect(backup(data, join(tables, 'copy'), tables)).rejects.toMatchObject({
+    const inside = new FolderTables(join(data, 'tables'))
+    await expect(backup(data, copy, inside)).rejects.toMatchObject({
+      code: 'NODE_DIRECTORY_UNUSABLE',
+    })
+    await expect(
+      backup(data, join(tables, 'copy'), new FolderTables(tables)),
+    ).rejects.toMatchObject({
       code: 'CLI_USAGE',
     })
-    expect(await backup(data, copy, tables)).toEqual({ files: 3, bytes: 13 })
+    expect(await backup(data, copy, new FolderTables(tables))).toEqual({ files: 3, bytes: 13 })
     expect(readFileSync(join(copy, 'tables', 'spans', 'tenant=a', 'part.parquet'), 'utf8')).toBe(
       'rows',
     )

@@ -3,9 +3,10 @@
  *
  * ```text
  * 1. dedupe/             what it says is stored has to be in the copy
- * 2. log/               each stream's segments, newest first
- * 3. tables/*\/_delta_log  commits and checkpoints, as one listing has them
+ * 2. log/                each stream's segments, newest first
+ * 3. tables/*\/_delta_log commits and checkpoints, as one listing has them
  * 4. tables/             the files that those commits name
+ * 5. sampling/           what was decided of their traces, and perhaps of some more
  * ```
  *
  * The order is what makes the copy whole (I2). A record moves from the log to the tables, never
@@ -13,20 +14,20 @@
  * is passed over by the replay, because a commit says which log positions it holds (I3). A file is
  * complete before a commit names it and stays when a later one removes it, so step 4 finds what
  * step 3 names. The window of resends comes first: a hash whose record the copy lacks would have
- * a resend acknowledged that is nowhere.
+ * a resend acknowledged that is nowhere. Decisions of sampling come last: they are durable before the
+ * commit that they are of, so the copy has those of all that it holds.
  */
 
-import { constants } from 'node:fs'
-import { copyFile, mkdir, open, readdir, rename, stat } from 'node:fs/promises'
-import { dirname, join, relative, resolve, sep } from 'node:path'
+import { mkdir, rename } from 'node:fs/promises'
+import { basename, dirname, join, relative, resolve, sep } from 'node:path'
 import { OtlakeError } from '../base/errors.js'
-import { isBucket } from './storage-config.js'
+import { copyDurably, files, folders, kind, syncFolder } from './backup-files.js'
+import { LOG, type TablesSource } from './backup-source.js'
 
 /** A folder whose files go while they are copied is listed again this often. */
 const LISTINGS = 5
 /** Files that are copied at a time. */
 const COPIES = 4
-const LOG = '_delta_log'
 const TABLES = 'tables'
 
 /** What a backup holds. */
@@ -36,45 +37,34 @@ export interface Backup {
 }
 
 /**
- * Makes `to`, which must not exist, a copy of the data directory `from`. It holds everything that
- * was acknowledged before the call, each record once, and opens as a data directory. While it is
- * made, it is called `<to>.partial`; it is on stable storage when the promise resolves.
- * `tables`: their folder, where it is not the one in `from`, as in a cluster; in the copy they are.
+ * Makes `to`, which must not exist, a copy of the data directory `from` and of `tables`. It holds
+ * everything that was acknowledged before the call, each record once, and opens as a data directory.
+ * While it is made, it is called `<to>.partial`; it is on stable storage when the promise resolves.
  *
  * @throws OtlakeError `NODE_DIRECTORY_UNUSABLE` for a folder that is no data directory,
  *   `CLI_USAGE` for a destination that exists and for tables in a bucket, `TABLE_IO` where a copy fails.
  */
-export async function backup(
-  from: string,
-  to: string,
-  tables: string = join(from, 'tables'),
-): Promise<Backup> {
-  if (isBucket(tables)) {
-    const message = `${tables} is not copied here: turn on versioning of the bucket, or copy the prefix with a tool of the store's (aws s3 sync), each table's _delta_log first`
-    throw new OtlakeError('CLI_USAGE', message)
-  }
+export async function backup(from: string, to: string, tables: TablesSource): Promise<Backup> {
   const target = resolve(to)
   const partial = `${target}.partial`
-  if ((await kind(tables)) !== 'folder') {
-    const message = `there is no folder ${tables}: name the data directory, and with --tables the tables where they are elsewhere`
-    throw new OtlakeError('NODE_DIRECTORY_UNUSABLE', message)
-  }
+  await tables.open()
   for (const path of [target, partial]) {
     if ((await kind(path)) !== 'absent') throw new OtlakeError('CLI_USAGE', `${path} exists`)
   }
-  for (const source of [from, tables]) {
+  for (const source of [from, tables.folder]) {
     if (!relative(resolve(source), target).startsWith('..')) {
       throw new OtlakeError('CLI_USAGE', `${to} lies in ${source}`)
     }
   }
-  const copier = new Copier(resolve(from), resolve(tables), partial)
+  const copier = new Copier(resolve(from), tables, partial)
   try {
     await mkdir(partial, { recursive: true })
     await copier.folder('dedupe')
     for (const stream of await folders(join(from, 'log'))) await copier.stream(join('log', stream))
-    const names = await folders(tables)
-    for (const name of names) await copier.tableLog(join(TABLES, name, LOG))
-    for (const name of names) await copier.data(join(TABLES, name))
+    const names = await tables.names()
+    for (const name of names) await copier.tableLog(name)
+    for (const name of names) await copier.data(name)
+    if ((await kind(join(from, 'sampling'))) === 'folder') await copier.folder('sampling')
     await copier.sync()
     await rename(partial, target)
     await syncFolder(dirname(target))
@@ -94,19 +84,13 @@ class Copier {
 
   constructor(
     private readonly from: string,
-    private readonly tables: string,
+    private readonly tables: TablesSource,
     private readonly to: string,
   ) {}
 
-  /** Where what is `path` in the copy comes from. */
-  #source(path: string): string {
-    const [first, ...rest] = path.split(sep)
-    return first === TABLES ? join(this.tables, ...rest) : join(this.from, path)
-  }
-
   /** The files of one folder as one listing has them; one that is gone since is in no need. */
   async folder(path: string): Promise<void> {
-    await this.#copy(path, await files(this.#source(path)))
+    await this.#copy(path, await files(join(this.from, path)))
   }
 
   /**
@@ -115,7 +99,7 @@ class Copier {
    * has no hole, which a replay would report as damage.
    */
   async stream(path: string): Promise<void> {
-    const names = (await files(this.#source(path))).sort().reverse()
+    const names = (await files(join(this.from, path))).sort().reverse()
     for (const name of names) if (!(await this.#copy(path, [name]))) break
   }
 
@@ -124,9 +108,10 @@ class Copier {
    * listing does not have, and a reader finds the checkpoints without it. Where files go
    * meanwhile, a newer checkpoint stands for them, which another listing has.
    */
-  async tableLog(path: string): Promise<void> {
+  async tableLog(table: string): Promise<void> {
+    const path = join(TABLES, table, LOG)
     for (let attempt = 0; attempt < LISTINGS; attempt += 1) {
-      const names = await files(this.#source(path))
+      const names = await this.tables.log(table)
       // `<name>#<number>` is a file that is still being written.
       const whole = names.filter(
         (name) => !name.includes('_last_checkpoint') && !name.includes('#'),
@@ -137,11 +122,15 @@ class Copier {
   }
 
   /** A table's data files. */
-  async data(path: string): Promise<void> {
-    await this.folder(path)
-    for (const name of await folders(this.#source(path))) {
-      if (name !== LOG) await this.data(join(path, name))
+  async data(table: string): Promise<void> {
+    const names = new Map<string, string[]>()
+    for (const path of await this.tables.data(table, this.to)) {
+      const folder = dirname(path)
+      const of = names.get(folder)
+      if (of === undefined) names.set(folder, [basename(path)])
+      else of.push(basename(path))
     }
+    for (const [folder, of] of names) await this.#copy(join(TABLES, folder), of)
   }
 
   /** Makes the names durable; the contents are. */
@@ -160,29 +149,23 @@ class Copier {
     let whole = true
     const workers = Array.from({ length: COPIES }, async () => {
       for (let name = left.shift(); name !== undefined; name = left.shift()) {
-        if (!(await this.#file(join(this.#source(path), name), join(target, name)))) whole = false
+        if (!(await this.#file(join(path, name), join(target, name)))) whole = false
       }
     })
     await Promise.all(workers)
     return whole
   }
 
-  async #file(source: string, target: string): Promise<boolean> {
-    try {
-      // Shares the blocks where the file system can.
-      await copyFile(source, target, constants.COPYFILE_FICLONE)
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
-      throw error
-    }
-    const file = await open(target, 'r+')
-    try {
-      await file.sync()
-      this.bytes += (await file.stat()).size
-      this.files += 1
-    } finally {
-      await file.close()
-    }
+  /** Copies what is `path` in the copy from where that comes from. */
+  async #file(path: string, target: string): Promise<boolean> {
+    const [first, ...rest] = path.split(sep)
+    const bytes =
+      first === TABLES
+        ? await this.tables.copy(rest.join(sep), target)
+        : await copyDurably(join(this.from, path), target)
+    if (bytes === null) return false
+    this.bytes += bytes
+    this.files += 1
     return true
   }
 }
@@ -205,41 +188,4 @@ export function upToGap(names: string[]): string[] {
   let last = newest ?? (commits[0] === undefined ? -1n : commits[0] - 1n)
   for (const commit of commits) if (commit === last + 1n) last = commit
   return names.filter((name) => (version(name) ?? last) <= last)
-}
-
-/** The names of the files in a folder; none where it is absent. */
-async function files(path: string): Promise<string[]> {
-  return (await entries(path)).filter((entry) => entry.isFile()).map(({ name }) => name)
-}
-
-async function folders(path: string): Promise<string[]> {
-  return (await entries(path)).filter((entry) => entry.isDirectory()).map(({ name }) => name)
-}
-
-async function entries(path: string) {
-  try {
-    return await readdir(path, { withFileTypes: true })
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return []
-    throw error
-  }
-}
-
-async function kind(path: string): Promise<'absent' | 'folder' | 'file'> {
-  try {
-    return (await stat(path)).isDirectory() ? 'folder' : 'file'
-  } catch {
-    return 'absent'
-  }
-}
-
-async function syncFolder(path: string): Promise<void> {
-  // Windows opens no folders, and its file system orders names by itself.
-  if (process.platform === 'win32') return
-  const folder = await open(path, 'r')
-  try {
-    await folder.sync()
-  } finally {
-    await folder.close()
-  }
 }

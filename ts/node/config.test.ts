@@ -99,6 +99,33 @@ test.each([
   ['derive.dimensions', ['http.route', 'http_route']],
   ['derive.dimensions', 'service'],
   ['derive.dimensions', Array.from({ length: 17 }, (_, at) => `a${at}`)],
+  ['sampling.policies', 'errors'],
+  ['sampling.policies', [{ status: 'error' }]],
+  ['sampling.policies', [{ name: 'a' }]],
+  ['sampling.policies', [{ name: 'a', status: 'failed' }]],
+  ['sampling.policies', [{ name: 'a', status: [] }]],
+  ['sampling.policies', [{ name: 'a', status: 'error', probability: 0.5 }]],
+  ['sampling.policies', [{ name: 'a', status: 'error', and: [{ probability: 0.5 }] }]],
+  ['sampling.policies', [{ name: 'a', and: [{}] }]],
+  ['sampling.policies', [{ name: 'a', and: [] }]],
+  ['sampling.policies', [{ name: 'a', latency: 500 }]],
+  ['sampling.policies', [{ name: 'a', latency: { at_least_ms: 5, of: 'root' } }]],
+  ['sampling.policies', [{ name: 'a', attribute: { key: 'k', values: ['v'], matches: 'v' } }]],
+  ['sampling.policies', [{ name: 'a', rate: {} }]],
+  ['sampling.policies', [{ name: 'a', rate: { spans_per_second: 1, traces_per_second: 1 } }]],
+  ['sampling.policies', [{ name: 'a', rate: { spans_per_second: 0 } }]],
+  ['sampling.policies', [{ name: 'a', probability: 0 }]],
+  ['sampling.policies', [{ name: 'a', probability: 2 }]],
+  ['sampling.policies', [{ name: 'a', probability: 1, colour: 'blue' }]],
+  [
+    'sampling.policies',
+    [
+      { name: 'a', probability: 1 },
+      { name: 'a', status: 'ok' },
+    ],
+  ],
+  ['sampling.decision_wait_ms', '-1'],
+  ['sampling.max_decisions', '0'],
   ['log_level', 'loud'],
   ['data_dir', ''],
   ['auth.tokens', [{ sha256: 'short', tenant: 'a' }]],
@@ -111,6 +138,54 @@ test.each([
   expect(code).toBe('CONFIG_INVALID')
   expect(message).toContain(path)
   expect(fix).not.toBe('')
+})
+
+test('policies of sampling become what the native module takes, from a file and from the line alike', () => {
+  const path = file(`
+sampling:
+  decision_wait_ms: 5000
+  policies:
+    - name: bad
+      status: [error, unset]
+    - name: slow
+      latency: { at_least_ms: 2000 }
+    - name: some
+      and:
+        - attribute: { key: http.response.status_code, values: [503, "504"], of: span }
+        - attribute: { key: team, matches: "^blue" }
+        - rate: { traces_per_second: 5 }
+        - probability: 0.25
+`)
+  const none = {
+    ...{ codes: null, of: null, atLeastMs: null, key: null, values: null, matches: null },
+    ...{ perSecond: null, probability: null },
+  }
+  const { sampling } = loadConfig({ file: path }).engine
+  expect(sampling).toEqual({
+    policies: [
+      { name: 'bad', conditions: [{ ...none, kind: 'status', codes: [2, 0] }] },
+      { name: 'slow', conditions: [{ ...none, kind: 'latency', of: 'trace', atLeastMs: 2000 }] },
+      {
+        name: 'some',
+        conditions: [
+          {
+            ...{ ...none, kind: 'attribute', of: 'span', key: 'http.response.status_code' },
+            values: ['503', '504'],
+          },
+          { ...none, kind: 'attribute', of: 'any', key: 'team', matches: '^blue' },
+          { ...none, kind: 'rate', of: 'traces', perSecond: 5 },
+          { ...none, kind: 'probability', probability: 0.25 },
+        ],
+      },
+    ],
+    decisionWaitMs: 5000,
+    maxDecisions: 262_144,
+  })
+  const flags = { 'sampling.policies': '[{"name": "bad", "status": "error"}]' }
+  expect(loadConfig({ flags }).engine.sampling.policies).toEqual([
+    { name: 'bad', conditions: [{ ...none, kind: 'status', codes: [2] }] },
+  ])
+  expect(loadConfig({}).engine.sampling.policies).toEqual([])
 })
 
 test('a log that cannot hold two segments is refused', () => {

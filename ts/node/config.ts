@@ -14,6 +14,8 @@ import { OtlakeError } from '../base/errors.js'
 import type { Durability, EngineConfig, RetentionRule, Signal, Token } from '../native/binding.js'
 import { type ClusterConfig, clusterConfig } from './cluster-config.js'
 import { deriveConfig } from './derive-config.js'
+import { processingRules } from './processing-config.js'
+import { samplingConfig } from './sampling-config.js'
 import { allSettings, nativeLimit, variableOf } from './settings.js'
 import { storageConfig } from './storage-config.js'
 
@@ -227,6 +229,8 @@ function normalise(raw: Raw): NodeConfig {
       vacuumAfterMs: number('jobs.vacuum_after_ms'),
       retention: retentionRules(get),
       derive: deriveConfig(get, nativeLimit),
+      sampling: samplingConfig(get),
+      rules: processingRules(get),
       recordMaxAttributes: number('record.max_attributes'),
       recordMaxAttributeKeyBytes: number('record.max_attribute_key_bytes'),
       recordMaxAttributeValueBytes: number('record.max_attribute_value_bytes'),

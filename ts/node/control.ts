@@ -49,6 +49,9 @@ const CLUSTER_CALLS = [
   'UnpinShards',
   'WeighNode',
   'RebalanceShards',
+  'HoldLogs',
+  'LendFile',
+  'FindCopies',
 ] as const
 
 /** What a node by itself answers to the cluster's calls. */

@@ -7,7 +7,7 @@
  * | gateway | OTLP/gRPC, OTLP/HTTP | the engine |
  * | query | HTTP APIs (of Tempo and Jaeger, also gRPC on their port), Flight SQL | the engine |
  * | storage | regular jobs | the engine, control calls |
- * | all | control calls, health | the engine |
+ * | all | control calls, health, the last hour's figures | the engine |
  *
  * In a cluster (`cluster/part.ts`) gossip and the control calls share a port, and the OTLP servers
  * start when the node has joined, or has waited for it.
@@ -39,6 +39,7 @@ import { clusterStatus } from './cluster/status.js'
 import type { NodeConfig } from './config.js'
 import { ControlPart } from './control.js'
 import { diskCheck, Health, httpCheck, memoryCheck, tcpCheck } from './health.js'
+import { History } from './history/history.js'
 import { Lifecycle, type Part, type State } from './lifecycle.js'
 
 /** The roles of this release: a single node has them all. */
@@ -152,6 +153,7 @@ export class Node {
   readonly #control: ControlPart
   readonly #jobs: JobsPart
   readonly #health: Health
+  readonly #history: History
   /** Null: not in a cluster. */
   readonly #cluster: ClusterPart | null
   readonly #clusterMetrics: ClusterMetrics | null
@@ -208,6 +210,7 @@ export class Node {
       ],
       clock,
     )
+    this.#history = new History(clock, () => engine().metrics())
     this.#registry.setContentType(Registry.OPENMETRICS_CONTENT_TYPE as never)
     collectDefaultMetrics({ register: this.#registry })
     this.#clusterMetrics = this.#cluster && new ClusterMetrics(this.#cluster, this.#registry)
@@ -241,6 +244,7 @@ export class Node {
             calls: clusterCalls({
               part: () => this.#cluster as ClusterPart,
               cluster: cluster.name,
+              dataDir: config.engine.dataDir,
               clock,
               leave: () => this.#end('left'),
             }),
@@ -252,6 +256,7 @@ export class Node {
     )
     this.#lifecycle = new Lifecycle([
       this.#storage,
+      this.#history,
       ...(port ? [port] : []),
       this.#http,
       ...(this.#cluster ? [this.#cluster] : []),
@@ -338,6 +343,7 @@ export class Node {
         version: packageVersion(),
         cluster: this.config.cluster?.name ?? null,
         tokens,
+        history: (after) => this.#history.after(after),
       }),
       ...queryRoutes(this.engine, {
         tokens,

@@ -2,7 +2,15 @@
 
 import { type Table, tableFromIPC } from 'apache-arrow'
 import { OtlakeError } from '../base/errors.js'
-import type { ByteStream, Engine, Format, IngestResult, Signal, Stats } from '../native/binding.js'
+import type {
+  ByteStream,
+  Engine,
+  Format,
+  IngestResult,
+  Signal,
+  Stats,
+  TraceRequest,
+} from '../native/binding.js'
 import type { Addresses } from '../query/page.js'
 import { loadConfig, type Raw } from './config.js'
 import { type Logger, Node } from './node.js'
@@ -108,9 +116,12 @@ export class Otlake {
   /** A whole trace as OTLP/JSON; null where no span of it is stored. */
   async trace(traceId: string, options: ReadOptions = {}): Promise<object | null> {
     const { tenant = null, consistency = null, session = null } = options
-    const asking = [traceId, tenant, consistency, session, 'json'] as const
+    const asking: TraceRequest = {
+      ...{ traceId, tenant, consistency, session, encoding: 'json' },
+      ...{ startNs: null, endNs: null, partial: null },
+    }
     const { engine } = this.node
-    const trace = engine.knownTrace(...asking) ?? (await engine.trace(...asking, null))
+    const trace = engine.knownTrace(asking) ?? (await engine.trace(asking))
     if (trace === null) return null
     const text = trace instanceof Uint8Array ? trace : await whole(trace)
     return JSON.parse(text.toString('utf8')) as object
@@ -178,6 +189,7 @@ async function answer(
   format: Format,
 ): Promise<Buffer> {
   const stream = await engine.query({
+    id: null,
     sql: statement,
     parameters: JSON.stringify(parameters),
     format,

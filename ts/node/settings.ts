@@ -10,6 +10,8 @@ import { isPattern } from '../jobs/schedule.js'
 import { native } from '../native/binding.js'
 import { CLUSTER_SETTINGS } from './cluster-config.js'
 import { deriveSettings } from './derive-config.js'
+import { PROCESSING_SETTINGS } from './processing-config.js'
+import { samplingSettings } from './sampling-config.js'
 import {
   address,
   bytes,
@@ -192,7 +194,9 @@ function describe(limit: (name: string) => number): Record<string, Setting> {
       schema: z.coerce.number().int().min(1).max(19),
       default: 1,
     },
+    ...PROCESSING_SETTINGS,
     ...deriveSettings(limit),
+    ...samplingSettings(limit),
     'jobs.schedule': {
       about:
         'When the jobs run: a cron pattern of six fields from seconds on, in UTC; `off`: only when asked',

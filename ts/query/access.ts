@@ -11,21 +11,36 @@ export interface Asked {
   session: string | null
   /** Whether an answer may lack what nodes that do not answer have. */
   partial: boolean
+  /** What the client calls its query, to ask how far it is: `GET /api/v1/queries`. */
+  queryId: string | null
 }
+
+/** The longest id that a client can give a query. */
+export const MAX_QUERY_ID = 64
 
 /** What has headers: a request over HTTP, or a call's metadata. */
 export type Headed = Pick<HttpRequest, 'header'>
 
 /**
- * Reads `authorization`, `x-scope-orgid`, `otlake-consistency`, `otlake-session` and
- * `otlake-partial`. With tokens configured the token decides the tenant; without, the header does, and no header means every
- * tenant. Throws `OTLP_UNAUTHENTICATED`.
+ * Reads `authorization`, `x-scope-orgid`, `otlake-consistency`, `otlake-session`, `otlake-partial` and
+ * `otlake-query-id`. With tokens configured the token decides the tenant; without, the header does, and no header means every
+ * tenant. Throws `OTLP_UNAUTHENTICATED`, and
+ * `HTTP_MALFORMED` for an id that is none.
  */
 export function asked(request: Headed, tokens: readonly Token[]): Asked {
   const session = request.header('otlake-session') ?? null
   const consistency = request.header('otlake-consistency') ?? (session === null ? null : 'session')
   const partial = request.header('otlake-partial')?.toLowerCase() === 'true'
-  return { tenant: tenantOf(request, tokens), consistency, session, partial }
+  const tenant = tenantOf(request, tokens)
+  return { tenant, consistency, session, partial, queryId: queryIdOf(request) }
+}
+
+function queryIdOf(request: Headed): string | null {
+  const id = request.header('otlake-query-id')
+  if (id === undefined) return null
+  if (/^[\w.:-]+$/.test(id) && id.length <= MAX_QUERY_ID) return id
+  const message = `\`otlake-query-id\` is 1 to ${MAX_QUERY_ID} letters, digits, and any of _ . : -`
+  throw new OtlakeError('HTTP_MALFORMED', message)
 }
 
 function tenantOf(request: Headed, tokens: readonly Token[]): string | null {

@@ -142,6 +142,8 @@ export async function sendStream(
   const close = () => stream.close()
   response.gone.addEventListener('abort', close)
   try {
+    // Whoever left while the answer was begun is not told of any more.
+    if (response.gone.aborted) return
     let chunk = await stream.next()
     if (response.gone.aborted) return
     response.head(200, { 'cache-control': 'no-store', ...headers })

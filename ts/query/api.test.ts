@@ -7,10 +7,13 @@ import { OtlakeError } from '../base/errors.js'
 import { listenNode } from '../base/http/node.js'
 import type { HttpServer, Listen } from '../base/http/port.js'
 import { loadUws } from '../base/http/uws.js'
-import type { Token } from '../native/binding.js'
+import type { RunningQuery, Token } from '../native/binding.js'
 import { FakeEngine, FakeStream } from '../testing/fake-engine.js'
 import { router } from './answers.js'
 import { queryRoutes } from './api.js'
+
+/** How long anything is waited for, on a busy machine too. */
+const PATIENCE = { timeout: 10_000, interval: 20 }
 
 const ID = '5b8efff798038103d269b633813fc60c'
 const uws = await loadUws()
@@ -69,6 +72,7 @@ describe.each(adapters)('$name', ({ listen }) => {
       )
       expect(engine.queries).toEqual([
         {
+          id: null,
           sql: 'SELECT $1',
           parameters: '["a",2,true,null]',
           format: 'json',
@@ -182,17 +186,37 @@ describe.each(adapters)('$name', ({ listen }) => {
       await response.body?.getReader().read()
       expect(engine.streams[0]?.closed).toBe(false)
       controller.abort()
-      await vi.waitFor(() => expect(engine.streams[0]?.closed).toBe(true))
+      await vi.waitFor(() => expect(engine.streams[0]?.closed).toBe(true), PATIENCE)
     })
 
     test('a client that goes away before the first row ends the query', async () => {
       engine.answer = () => new FakeStream()
       const controller = new AbortController()
       const asked = fetch(url('/api/v1/sql?query=SELECT%201'), { signal: controller.signal })
-      await vi.waitFor(() => expect(engine.streams).toHaveLength(1))
+      await vi.waitFor(() => expect(engine.streams).toHaveLength(1), PATIENCE)
       controller.abort()
       await expect(asked).rejects.toThrow()
-      await vi.waitFor(() => expect(engine.streams[0]?.closed).toBe(true))
+      await vi.waitFor(() => expect(engine.streams[0]?.closed).toBe(true), PATIENCE)
+    })
+
+    test('a client that goes away while the query is begun ends it', async () => {
+      let leave = (): void => undefined
+      const left = new Promise<void>((resolve) => {
+        leave = resolve
+      })
+      engine.answer = async () => {
+        await left
+        return new FakeStream()
+      }
+      const controller = new AbortController()
+      const asked = fetch(url('/api/v1/sql?query=SELECT%201'), { signal: controller.signal })
+      await vi.waitFor(() => expect(engine.queries).toHaveLength(1), PATIENCE)
+      controller.abort()
+      await expect(asked).rejects.toThrow()
+      // The server hears of it meanwhile; if it did not, it would hear of it after.
+      await new Promise((resolve) => setTimeout(resolve, 300))
+      leave()
+      await vi.waitFor(() => expect(engine.streams[0]?.closed).toBe(true), PATIENCE)
     })
 
     test('a client that does not read holds the query back', async () => {
@@ -202,11 +226,11 @@ describe.each(adapters)('$name', ({ listen }) => {
       const socket = connect(Number(port), hostname)
       socket.pause()
       socket.write('GET /api/v1/sql?query=SELECT%201 HTTP/1.1\r\nhost: x\r\n\r\n')
-      await vi.waitFor(() => expect(engine.streams[0]?.pulled).toBeGreaterThan(0))
+      await vi.waitFor(() => expect(engine.streams[0]?.pulled).toBeGreaterThan(0), PATIENCE)
       await new Promise((resolve) => setTimeout(resolve, 300))
       expect(engine.streams[0]?.pulled).toBeLessThan(100)
       socket.destroy()
-      await vi.waitFor(() => expect(engine.streams[0]?.closed).toBe(true))
+      await vi.waitFor(() => expect(engine.streams[0]?.closed).toBe(true), PATIENCE)
     })
   })
 
@@ -220,7 +244,7 @@ describe.each(adapters)('$name', ({ listen }) => {
         headers: { accept: 'application/protobuf' },
       })
       expect(protobuf.headers.get('content-type')).toBe('application/x-protobuf')
-      expect(engine.traceCalls.map((asked) => asked.at(-2))).toEqual(['json', 'protobuf'])
+      expect(engine.traceCalls.map(({ encoding }) => encoding)).toEqual(['json', 'protobuf'])
     })
 
     test('what is known is sent without asking the engine’s threads', async () => {
@@ -267,7 +291,7 @@ describe.each(adapters)('$name', ({ listen }) => {
       }
       expect(received.trim()).toBe('{"body":"hello"}')
       controller.abort()
-      await vi.waitFor(() => expect(engine.streams[0]?.closed).toBe(true))
+      await vi.waitFor(() => expect(engine.streams[0]?.closed).toBe(true), PATIENCE)
     })
 
     test('a stop ends it: it would never end by itself', async () => {
@@ -283,6 +307,37 @@ describe.each(adapters)('$name', ({ listen }) => {
     })
   })
 
+  describe('running queries', () => {
+    const running = (id: string | null, tenant: string | null): RunningQuery => ({
+      ...{ id, tenant, kind: 'sql', state: 'reading', elapsedMs: 20 },
+      ...{ rowsRead: 5, rowsToRead: 10, share: 0.5 },
+    })
+
+    test('are told with their ids and how far they are', async () => {
+      engine.running = [running('mine', null), running(null, 'blue')]
+      const told = async (path: string) => (await fetch(url(path))).json()
+      expect(await told('/api/v1/queries')).toEqual({ queries: engine.running })
+      expect(await told('/api/v1/queries?id=mine')).toEqual({ queries: [running('mine', null)] })
+      expect(await told('/api/v1/queries?id=other')).toEqual({ queries: [] })
+    })
+
+    test('a tenant is told of its own alone', async () => {
+      engine.running = [running('a', 'blue'), running('b', 'green'), running('c', null)]
+      const response = await fetch(url('/api/v1/queries'), { headers: { 'x-scope-orgid': 'blue' } })
+      expect(await response.json()).toEqual({ queries: [running('a', 'blue')] })
+    })
+
+    test('a query has the id that its client gives it, or none', async () => {
+      await sql({ query: 'SELECT 1' }, { 'otlake-query-id': 'page:1.a_b-c' })
+      await sql({ query: 'SELECT 1' })
+      expect(engine.queries.map(({ id }) => id)).toEqual(['page:1.a_b-c', null])
+      for (const id of ['a b', 'x'.repeat(65), 'é']) {
+        const answer = await sql({ query: 'SELECT 1' }, { 'otlake-query-id': encodeURI(id) })
+        expect(await failure(answer), id).toEqual([400, 'HTTP_MALFORMED'])
+      }
+    })
+  })
+
   describe('who asks', () => {
     const sha256 = createHash('sha256').update('secret').digest('hex')
 
@@ -294,6 +349,7 @@ describe.each(adapters)('$name', ({ listen }) => {
         `/api/v1/traces/${ID}`,
         '/api/v1/tail',
         '/api/v1/stats',
+        '/api/v1/queries',
       ]) {
         for (const authorization of ['', 'Bearer wrong', 'Basic secret']) {
           const response = await fetch(url(path), { headers: { authorization } })

@@ -5,13 +5,14 @@
  *   asked for.
  * - `GET /api/v1/traces/{id}`: a whole trace as OTLP, JSON or protobuf by Accept.
  * - `GET /api/v1/tail`: rows as they are acknowledged, one JSON object a line.
+ * - `GET /api/v1/queries`: those that run, and how far each is.
  * - `GET /api/v1/stats`: what the store holds.
  */
 
 import { z } from 'zod'
 import { OtlakeError } from '../base/errors.js'
 import type { HttpRequest } from '../base/http/port.js'
-import type { ByteStream, Engine, Format, Token } from '../native/binding.js'
+import type { ByteStream, Engine, Format, Token, TraceRequest } from '../native/binding.js'
 import { asked } from './access.js'
 import { type Route, sendJson, sendStream, sendWhole } from './answers.js'
 
@@ -56,11 +57,12 @@ export function queryRoutes(
   const { tokens, maxBodyBytes, stopping } = options
   const sql: Route['answer'] = async (request, response) => {
     const wanted = await readSql(request, maxBodyBytes)
-    const { tenant, consistency, session, partial } = asked(request, tokens)
+    const { tenant, consistency, session, partial, queryId } = asked(request, tokens)
     const format = wanted.format ?? formatOf(request.header('accept'))
     // Taken before the read: what it covers, the answer shows.
     const covered = engine.session()
     const stream = await engine.query({
+      id: queryId,
       sql: wanted.query,
       parameters: JSON.stringify(wanted.parameters ?? []),
       format,
@@ -88,10 +90,12 @@ export function queryRoutes(
         const protobuf = /application\/(x-)?protobuf/.test(request.header('accept') ?? '')
         const covered = engine.session()
         const encoding = protobuf ? 'protobuf' : 'json'
-        const asking = [id, tenant, consistency, session, encoding] as const
+        const asking: TraceRequest = {
+          ...{ traceId: id, tenant, consistency, session, encoding },
+          ...{ startNs: null, endNs: null, partial: partial || null },
+        }
         // What is known is there at once; anything else waits for the engine's threads.
-        const trace =
-          engine.knownTrace(...asking) ?? (await engine.trace(...asking, partial || null))
+        const trace = engine.knownTrace(asking) ?? (await engine.trace(asking))
         if (trace === null) {
           throw new OtlakeError('TRACE_NOT_FOUND', `no span of trace ${id} is stored`)
         }
@@ -126,6 +130,19 @@ export function queryRoutes(
         }
         stopping?.removeEventListener('abort', close)
         response.end()
+      },
+    },
+    {
+      method: 'GET',
+      path: '/api/v1/queries',
+      async answer(request, response) {
+        const { tenant } = asked(request, tokens)
+        const id = request.query.get('id')
+        const queries = engine
+          .runningQueries()
+          .filter((query) => tenant === null || query.tenant === tenant)
+          .filter((query) => id === null || query.id === id)
+        sendJson(response, 200, { queries })
       },
     },
     {

@@ -57,6 +57,7 @@ describe.each(adapters)('$name', ({ listen }) => {
   async function start(tokens: { sha256: string; tenant: string }[]) {
     const routes = pageRoutes({
       ...{ addresses: () => ADDRESSES, version: '1.2.3', cluster: 'c', tokens, folder },
+      history: (after) => ({ after }),
     })
     server = await listen(
       '127.0.0.1:0',
@@ -135,5 +136,13 @@ describe.each(adapters)('$name', ({ listen }) => {
     await server.close(100)
     await start([{ sha256: '0'.repeat(64), tenant: 'a' }])
     expect([(await ask('/')).status, (await ask('/api/v1/node')).status]).toEqual([200, 401])
+    expect((await ask('/api/v1/history')).status).toBe(401)
+  })
+
+  test('the past is told from a moment on', async () => {
+    const told = async (path: string) => JSON.parse((await ask(path)).body.toString())
+    expect(await told('/api/v1/history')).toEqual({ after: 0 })
+    expect(await told('/api/v1/history?after=1800000000000')).toEqual({ after: 1_800_000_000_000 })
+    expect((await told('/api/v1/history?after=then')).error.code).toBe('HTTP_MALFORMED')
   })
 })

@@ -4,6 +4,7 @@
  */
 
 import { fileURLToPath } from 'node:url'
+import { OtlakeError } from '../base/errors.js'
 import type { Token } from '../native/binding.js'
 import { asked } from './access.js'
 import { type Route, sendJson } from './answers.js'
@@ -47,13 +48,15 @@ export interface PageOptions {
   /** The name of the node's cluster; null: in none. */
   cluster: string | null
   tokens: readonly Token[]
+  /** What is kept of the node's past, behind a moment in milliseconds since 1970. */
+  history: (after: number) => unknown
   /** Of the page's files. */
   folder?: string
 }
 
-/** The page, its files, and `GET /api/v1/node`. */
+/** The page, its files, `GET /api/v1/node`, and `GET /api/v1/history`. */
 export function pageRoutes(options: PageOptions): Route[] {
-  const { addresses, version, cluster, tokens, folder = PAGE_FOLDER } = options
+  const { addresses, version, cluster, tokens, history, folder = PAGE_FOLDER } = options
   const assets = new Assets(folder)
   return [
     {
@@ -78,6 +81,18 @@ export function pageRoutes(options: PageOptions): Route[] {
       async answer(request, response) {
         asked(request, tokens)
         sendJson(response, 200, { version, cluster, addresses: addresses() })
+      },
+    },
+    {
+      method: 'GET',
+      path: '/api/v1/history',
+      async answer(request, response) {
+        asked(request, tokens)
+        const after = Number(request.query.get('after') ?? 0)
+        if (!Number.isFinite(after)) {
+          throw new OtlakeError('HTTP_MALFORMED', '`after` is a time in milliseconds since 1970')
+        }
+        sendJson(response, 200, history(after))
       },
     },
   ]

@@ -1,23 +1,27 @@
 /**
  * Real nodes as processes that have nothing in common but their connections: no shared folder, no
  * bucket. A node's disk is lost with all that it held, and nothing that was acknowledged is; files get
- * their copies again; and the regular jobs work on them.
+ * their copies again; the regular jobs work on them; and one node is backed up and verified for all.
  */
 
 import { execFile } from 'node:child_process'
-import { readdir, rm } from 'node:fs/promises'
+import { readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { afterEach, expect, test } from 'vitest'
+import type { Finding } from '../node/verify.js'
 import { ClusterLoad, count } from '../testing/cluster/cluster-load.js'
 import { type ClusterNode, ClusterNodes, member } from '../testing/cluster/nodes.js'
-import { MAIN } from '../testing/server.js'
+import { MAIN, ServerProcess } from '../testing/server.js'
 
 const PATIENCE = { timeout: 90_000, interval: 200 }
 
 let cluster: ClusterNodes | undefined
+let copy: ServerProcess | undefined
 
 afterEach(async () => {
+  await copy?.kill()
+  copy = undefined
   await cluster?.end()
   cluster = undefined
 })
@@ -47,7 +51,7 @@ const otlake = async (node: ClusterNode, ...args: string[]): Promise<string> => 
 async function expectOnceFromEveryNode(load: ClusterLoad, nodes: ClusterNodes, service: string) {
   for (const node of nodes.running) {
     const counted = await count(node, service, { 'otlake-consistency': 'strong' })
-    expect(counted, node.name).toEqual({ rows: load.spans, spans: load.spans })
+    expect(counted, node.name).toEqual({ rows: load.records, records: load.records })
   }
   expect(await nodes.violations()).toEqual([])
 }
@@ -156,10 +160,124 @@ test('jobs merge, expire and delete files on every node, and each reads the same
   // The spans are of 2023.
   expect(await otlake(first, 'job', 'run', 'retain')).toMatch(/^spans /m)
   for (const node of cluster.nodes) {
-    expect(await count(node, 'jobs'), node.name).toEqual({ rows: 0, spans: 0 })
+    expect(await count(node, 'jobs'), node.name).toEqual({ rows: 0, records: 0 })
   }
   await otlake(first, 'job', 'run', 'vacuum')
   for (const node of cluster.nodes) {
     await expect.poll(() => copies(node), PATIENCE).toEqual([])
   }
+}, 300_000)
+
+interface Ran {
+  code: number
+  stdout: string
+  stderr: string
+}
+
+/** Runs a command that may fail. */
+async function ran(...args: string[]): Promise<Ran> {
+  try {
+    return { code: 0, ...(await promisify(execFile)(process.execPath, [MAIN, ...args])) }
+  } catch (error) {
+    return error as Ran
+  }
+}
+
+const backup = (node: ClusterNode, to: string) =>
+  ran('backup', '--data-dir', node.dataDir, '--to', to, '--url', node.control)
+
+/** What `otlake verify` finds on a node's disk, beside it; `how` may have it ask a node. */
+async function verify(node: ClusterNode, ...how: string[]) {
+  const { code, stdout } = await ran('verify', '--data-dir', node.dataDir, '--json', ...how)
+  const lines = stdout.split('\n').filter((line) => line !== '')
+  const found = lines.map((line) => JSON.parse(line) as Finding)
+  const of = (outcome: Finding['outcome']) =>
+    found.filter((finding) => finding.outcome === outcome).map(({ path }) => path)
+  return { code, of }
+}
+
+test('i2 i3 i6 one node is backed up and verified for all, with files that it lacks or has damaged', async () => {
+  cluster = await start({ 'cluster.copies.spans': 2 })
+  await cluster.ready()
+  const [n1, n2, n3] = cluster.nodes as [ClusterNode, ClusterNode, ClusterNode]
+  const load = new ClusterLoad('backup', cluster.nodes)
+  load.start()
+  for (let flushes = 0; flushes < 3; flushes++) {
+    await load.more(30)
+    await flush(cluster)
+  }
+  await n3.kill()
+  await cluster.until('n1', (status) => member(status, 'n3').status === 'dead')
+  for (let flushes = 0; flushes < 3; flushes++) {
+    await load.more(30)
+    await flush(cluster)
+  }
+  await load.end()
+  await cluster.ready()
+  await expectOnceFromEveryNode(load, cluster, 'backup')
+  await flush(cluster)
+
+  // What the third of them wrote, and the others did not get, is on none of these two disks alone.
+  const whole = await verify(n1)
+  expect(whole.code).toBe(0)
+  expect(whole.of('damaged')).toEqual([])
+
+  // A byte is flipped, and another file is gone, on the disk of the node that is backed up.
+  const others = await copies(n2)
+  const both = (await copies(n1)).filter((name) => others.includes(name))
+  expect(both.length).toBeGreaterThan(2)
+  const [flipped, lost, nowhere] = both as [string, string, string]
+  const at = (node: ClusterNode, name: string) => join(node.dataDir, 'files/tables/spans', name)
+  const path = (name: string) => `files/tables/spans/${name}`
+  const bytes = await readFile(at(n1, flipped))
+  bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] ?? 0) ^ 4
+  await writeFile(at(n1, flipped), bytes)
+  await rm(at(n1, lost))
+  const alone = await verify(n1)
+  expect(alone.code).toBe(1)
+  expect(alone.of('damaged')).toEqual([path(flipped)])
+  expect(alone.of('elsewhere')).toContain(path(lost))
+  const asked = await verify(n1, '--url', n1.control)
+  expect(asked.code).toBe(1)
+  expect(asked.of('damaged')).toEqual([path(flipped)])
+  expect(asked.of('missing')).toEqual([])
+  expect(asked.of('under_replicated')).toEqual(expect.arrayContaining([path(flipped), path(lost)]))
+  const report = await ran('verify', '--data-dir', n1.dataDir, '--url', n1.control)
+  expect(report.code).toBe(1)
+  expect(report.stdout).toContain('1 damaged file(s)')
+  expect(report.stdout).toContain('too few copies')
+
+  // The copy has both, from the other node, and every row once.
+  const to = join(cluster.folder, 'copy')
+  const made = await backup(n1, to)
+  expect(made.code, made.stderr).toBe(0)
+  expect((await ran('verify', '--data-dir', to)).code).toBe(0)
+  copy = await ServerProcess.start(to)
+  const rows = await copy.rows<{ rows: number; spans: number }>(
+    `SELECT count(*) AS rows, count(DISTINCT span_id) AS spans FROM spans
+     WHERE service_name = 'backup'`,
+  )
+  expect(rows.map((row) => [Number(row.rows), Number(row.spans)])).toEqual([
+    [load.records, load.records],
+  ])
+  expect(await copy.violations()).toEqual([])
+  await expectOnceFromEveryNode(load, cluster, 'backup')
+
+  // What no disk has that can be asked is missing; a backup says so, and makes none.
+  for (const node of [n1, n2]) await rm(at(node, nowhere), { force: true })
+  const gone = await verify(n1, '--url', n1.control)
+  expect(gone.code).toBe(1)
+  expect(gone.of('missing')).toEqual([path(nowhere)])
+  const failed = await backup(n1, join(cluster.folder, 'second'))
+  expect(failed.code).toBe(1)
+  expect(failed.stderr).toContain(`table spans: the file ${nowhere}`)
+  expect(failed.stderr).toContain('Start the nodes that are away')
+  await expect(stat(join(cluster.folder, 'second'))).rejects.toThrow('ENOENT')
+
+  // Without the node there is its own disk alone.
+  await n1.stop()
+  const stopped = await backup(n1, join(cluster.folder, 'third'))
+  expect(stopped.code).toBe(1)
+  expect(stopped.stderr).toMatch(/TABLE_IO: table spans: the file .*: start it, or back up a node/)
+  await expect(stat(join(cluster.folder, 'third'))).rejects.toThrow('ENOENT')
 }, 300_000)

@@ -5,8 +5,9 @@
 
 import { afterEach, expect, test } from 'vitest'
 import { systemClock } from '../base/clock.js'
-import { ClusterLoad, SPANS } from '../testing/cluster/cluster-load.js'
+import { ClusterLoad } from '../testing/cluster/cluster-load.js'
 import { type ClusterNode, ClusterNodes, member } from '../testing/cluster/nodes.js'
+import { RECORDS } from '../testing/cluster/signals.js'
 
 let cluster: ClusterNodes | undefined
 
@@ -71,7 +72,7 @@ test('i7 every node gives the same answer, and the nodes have shared the work', 
   await load.more(200)
   // While records come in, each read sees at least what was acknowledged before it, each once.
   for (let round = 0; round < 6; round++) {
-    const known = load.spans
+    const known = load.records
     const node = cluster.nodes[round % 3] as ClusterNode
     const [row] = await rows(node, statements('shared')[0] as string)
     expect(row?.n, node.name).toBe(row?.spans)
@@ -83,7 +84,7 @@ test('i7 every node gives the same answer, and the nodes have shared the work', 
     for (const other of others) expect(other, query).toEqual(first)
   }
   const [counted] = await rows(cluster.node('n2'), statements('shared')[0] as string)
-  expect(counted).toEqual({ n: load.spans, spans: load.spans })
+  expect(counted).toEqual({ n: load.records, spans: load.records })
   for (const node of cluster.nodes) {
     expect(await metric(node, 'otlake_distributed_queries_total'), node.name).toBeGreaterThan(0)
     expect(await metric(node, 'otlake_distributed_tasks_total'), node.name).toBeGreaterThan(0)
@@ -101,7 +102,7 @@ test('i2 a node that is killed while queries run costs no row of any answer', as
   load.start()
   await load.more(150)
   await load.end()
-  const expected = load.spans
+  const expected = load.records
   // All of it into files, so that the dead node's rows need no recovery to be read.
   const inFiles = async () => {
     const asked = `SELECT count(*) AS n ${of('killed')}`
@@ -153,7 +154,7 @@ test('i2 a node that is killed while queries run costs no row of any answer', as
   await cluster.ready()
   const [row] = await rows(cluster.node('n2'), statements('killed')[0] as string)
   expect(row).toEqual({ n: expected, spans: expected })
-  expect(expected % SPANS).toBe(0)
+  expect(expected % RECORDS).toBe(0)
   expect(await cluster.violations()).toEqual([])
   const retries = await Promise.all(
     ['n1', 'n3'].map((name) =>

@@ -71,7 +71,7 @@ async function expectOnce(nodes: ClusterNodes, requests: Record<string, number>)
       const found = await count(node, tenant, { 'x-scope-orgid': tenant })
       expect(found, `${tenant} at ${node.name}`).toEqual({
         rows: sent * SPANS,
-        spans: sent * SPANS,
+        records: sent * SPANS,
       })
     }
   }

@@ -6,12 +6,12 @@ import { once } from 'node:events'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import * as grpc from '@grpc/grpc-js'
 import { tableFromIPC } from 'apache-arrow'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { controlService } from '../node/control.js'
+import { metric } from '../testing/load.js'
 import { send, traceRequest } from '../testing/otlp.js'
 import { MAIN, ServerProcess, temporaryFolder } from '../testing/server.js'
 
@@ -119,11 +119,10 @@ describe('SQL over HTTP', () => {
           'SELECT sum(a.duration_ns + b.duration_ns + c.duration_ns + d.duration_ns) FROM spans a, spans b, spans c, spans d',
       }),
     }).catch(() => undefined)
-    await sleep(300)
+    await expect.poll(() => metric(server, 'otlake_queries_running')).toBeGreaterThan(0)
     controller.abort()
     await asked
-    for (let waited = 0; waited < 100 && (await cancelled()) === before; waited++) await sleep(50)
-    expect(await cancelled()).toBe(before + 1)
+    await expect.poll(cancelled).toBe(before + 1)
   })
 })
 

@@ -100,8 +100,8 @@ test('every metric is on the page with its type, and every one on the page is to
     ([name, type = '']) => `${family(coded(name)[0] ?? '', type)} ${type}`,
   )
   expect(told.length).toBeGreaterThan(50)
-  // A node that is in no cluster, with its tables in a folder, has counted nothing of these.
-  const elsewhere = /^otlake_(peer|replica|slices|gather|hand_overs|bucket|distributed|files)/
+  // A node that is in no cluster, with its tables in a folder and no rules, has counted nothing of these.
+  const elsewhere = /^otlake_(peer|replica|slice|gather|hand_overs|bucket|distributed|files|rule)/
   const expected = described.filter((line) => told.includes(line) || !elsewhere.test(line))
   expect(expected.sort()).toEqual(told.sort())
 })

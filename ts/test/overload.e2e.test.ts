@@ -291,9 +291,11 @@ test('I5: ten thousand connections and slow ones leave room for an honest client
       })
     })
   const head = 'POST /v1/traces HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-protobuf\r\n'
-  // Most wait with a body, which they may for longer than with a head: so all are there at once.
+  // Most wait with a body, which they may for longer than with a head, and come first: so all are there at
+  // once, on a busy machine too.
   const body = `${head}content-length: 1000000\r\n\r\n`
-  const kinds = ['', 'PO', head, body, body, body, body, body, body, body]
+  const kinds = ['', 'PO', head]
+  const bodies = 7000
   // Calls whose message never comes.
   const session = grpcSession(server)
   const stalled = Array.from({ length: 200 }, () =>
@@ -301,7 +303,8 @@ test('I5: ten thousand connections and slow ones leave room for an honest client
   )
   const sockets: Socket[] = []
   while (sockets.length < 9_900) {
-    const batch = Array.from({ length: 100 }, (_, at) => open(kinds[at % kinds.length] ?? ''))
+    const first = sockets.length < bodies ? [body] : kinds
+    const batch = Array.from({ length: 100 }, (_, at) => open(first[at % first.length] ?? ''))
     sockets.push(...(await Promise.all(batch)))
   }
   const ended = sockets.map((socket) => {
@@ -338,14 +341,15 @@ async function unread(path: string): Promise<IncomingMessage> {
 }
 
 test('I5: slow readers of tails and answers hold little, and hold up nobody for long', async () => {
-  await start({ ...SMALL, 'query.timeout_ms': 8000 })
+  await start({ ...SMALL, 'query.timeout_ms': 15_000 })
   const tails = await Promise.all([1, 2, 3].map(() => unread('/api/v1/tail?table=spans')))
-  // However long the load: who takes nothing for a minute is cut off.
-  for (let number = 0; number < 200; number++) {
+  // As much as tails may hold, and some more of which they are told only how much it was. No longer, for who
+  // takes nothing for a minute is cut off.
+  for (let number = 0, beyond = 0; beyond < 20; number++) {
     await postUntilTaken(server, spansRequest('tailed', number, 200, 1500))
-    if (number % 20 === 0) {
-      expect(await metric(server, 'otlake_tail_bytes')).toBeLessThanOrEqual(32 * MIB)
-    }
+    const held = await metric(server, 'otlake_tail_bytes')
+    expect(held).toBeLessThanOrEqual(32 * MIB)
+    if (held > 31 * MIB) beyond++
   }
   let text = ''
   for await (const chunk of tails[0] ?? []) {

@@ -312,6 +312,28 @@ test('a trace by its id in protobuf and JSON', async () => {
   expect(batches).toEqual(json.trace.resourceSpans)
 })
 
+test('a trace by its id within times: files of other times are left out', async () => {
+  // Sent before the flush, so all of it is in files.
+  const [trace = []] = traces
+  const id = trace[0]?.traceId ?? ''
+  const seconds = Number(START / SECOND)
+  const found = async (start: number, end: number) => {
+    const range = `start=${seconds + start}&end=${seconds + end}`
+    const response = await fetch(server.url(`/tempo/api/v2/traces/${id}?${range}`))
+    if (response.status === 404) return 0
+    const { trace } = (await response.json()) as {
+      trace: { resourceSpans: { scopeSpans: { spans: unknown[] }[] }[] }
+    }
+    const scopes = trace.resourceSpans.flatMap(({ scopeSpans }) => scopeSpans)
+    return scopes.reduce((sum, { spans }) => sum + spans.length, 0)
+  }
+  expect(await found(-1, SECONDS + 60)).toBe(trace.length)
+  expect(await found(3600, 7200)).toBe(0)
+  expect(await found(-7200, -3600)).toBe(0)
+  // The same trace again, without times: an answer for some is not one for all.
+  expect(await found(-seconds, 3600)).toBe(trace.length)
+})
+
 test('protobuf, JSON and gRPC tell the same', async () => {
   const q = '{ status = error } | select(.color)'
   const json = await get<Found>('/api/search', { q, limit: 5 })

@@ -14,9 +14,11 @@ import type {
   QueryRequest,
   Receiver,
   ReceiverConfig,
+  RunningQuery,
   Signal,
   Stats,
   TailRequest,
+  TraceRequest,
 } from '../native/binding.js'
 import type { NativeCluster, NativeClusterConfig } from '../native/cluster.js'
 import type { Answer, TraceqlEngine } from '../native/traceql.js'
@@ -72,7 +74,7 @@ function checked(id: string): string {
 export class FakeEngine implements Engine, TraceqlEngine {
   readonly queries: QueryRequest[] = []
   readonly tails: TailRequest[] = []
-  readonly traceCalls: unknown[][] = []
+  readonly traceCalls: TraceRequest[] = []
   readonly ingested: { signal: Signal; encoding: string; tenant: string; body: Buffer }[] = []
   /** Every stream that was given out, in order. */
   readonly streams: FakeStream[] = []
@@ -83,11 +85,14 @@ export class FakeEngine implements Engine, TraceqlEngine {
   /** Those of them that are known already. */
   readonly knownTraces = new Set<string>()
   /** What the next query streams; a test may throw from it, too. */
-  answer: (request: QueryRequest) => FakeStream = () => new FakeStream(['{"columns":[],"rows":[]}'])
+  answer: (request: QueryRequest) => FakeStream | Promise<FakeStream> = () =>
+    new FakeStream(['{"columns":[],"rows":[]}'])
   /** What was asked of the calls of TraceQL, in order, read from its JSON. */
   readonly traceql: { call: keyof TraceqlEngine; request: Record<string, unknown> }[] = []
   /** What they answer, the JSON of a message; a test may throw from it, too. */
   traceqlAnswer: (call: keyof TraceqlEngine) => Partial<Answer> = () => ({})
+  /** The queries that a test says are running. */
+  running: RunningQuery[] = []
   flushes = 0
   /** The jobs that were run, in order. */
   readonly jobs: string[] = []
@@ -126,13 +131,13 @@ export class FakeEngine implements Engine, TraceqlEngine {
   async query(request: QueryRequest): Promise<ByteStream> {
     this.#open()
     this.queries.push(request)
-    return this.#give(this.answer(request))
+    return this.#give(await this.answer(request))
   }
 
-  async trace(...asked: Parameters<Engine['trace']>): Promise<Buffer | ByteStream | null> {
+  async trace(request: TraceRequest): Promise<Buffer | ByteStream | null> {
     this.#open()
-    this.traceCalls.push(asked)
-    const body = this.traces.get(checked(asked[0]))
+    this.traceCalls.push(request)
+    const body = this.traces.get(checked(request.traceId))
     if (body === undefined) return null
     if (!Array.isArray(body)) return body
     const stream = this.#give(new FakeStream(body))
@@ -140,9 +145,9 @@ export class FakeEngine implements Engine, TraceqlEngine {
     return stream
   }
 
-  knownTrace(...[id]: Parameters<Engine['knownTrace']>): Buffer | null {
+  knownTrace({ traceId }: TraceRequest): Buffer | null {
     this.#open()
-    const body = this.knownTraces.has(checked(id)) ? this.traces.get(id) : undefined
+    const body = this.knownTraces.has(checked(traceId)) ? this.traces.get(traceId) : undefined
     return body instanceof Buffer ? body : null
   }
 
@@ -160,6 +165,11 @@ export class FakeEngine implements Engine, TraceqlEngine {
 
   async traceMetrics(request: string): Promise<Answer> {
     return this.#traceql('traceMetrics', request)
+  }
+
+  runningQueries(): RunningQuery[] {
+    this.#open()
+    return this.running
   }
 
   tail(request: TailRequest): ByteStream {

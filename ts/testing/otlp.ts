@@ -39,11 +39,12 @@ export async function send(
   server: ServerProcess,
   signal: string,
   request: unknown,
+  headers: Record<string, string> = {},
 ): Promise<boolean> {
   try {
     const response = await fetch(`http://${server.addresses.otlpHttp}/v1/${signal}`, {
       method: 'POST',
-      headers: { 'content-type': 'application/json' },
+      headers: { 'content-type': 'application/json', ...headers },
       body: JSON.stringify(request),
     })
     await response.arrayBuffer()

@@ -18,7 +18,7 @@ export const MAIN = fileURLToPath(new URL('../../dist/cli/main.js', import.meta.
 /** I1 to I10, each a counter. */
 const INVARIANTS = 10
 /** A start replays the log; on a busy machine that takes a while. */
-const READY_TIMEOUT_MS = 60_000
+const READY_TIMEOUT_MS = 110_000
 
 export interface Addresses {
   otlpGrpc: string

@@ -9,6 +9,9 @@ import { listenNode } from './node.js'
 import { type Handler, HTTP_LIMITS, type HttpLimits, type HttpServer, type Listen } from './port.js'
 import { loadUws } from './uws.js'
 
+/** How long anything is waited for, on a busy machine too. */
+const PATIENCE = { timeout: 10_000, interval: 20 }
+
 const uws = await loadUws()
 const adapters: { name: string; listen: Listen }[] = [{ name: 'node:http', listen: listenNode }]
 if (uws) adapters.push({ name: 'uWebSockets.js', listen: uws })
@@ -127,16 +130,17 @@ describe.each(adapters)('$name', { timeout: 40_000 }, ({ name, listen }) => {
     const held = new Promise<void>((resolve) => {
       proceed = resolve
     })
+    let isInFlight = false
     const url = await start(async (_req, res) => {
+      isInFlight = true
       await held
       res.head(200, {})
       res.end('finished')
     })
     const slow = fetch(url).then((response) => response.text())
-    await new Promise((resolve) => setTimeout(resolve, 50))
-    const closing = server?.close(5000)
+    await vi.waitFor(() => expect(isInFlight).toBe(true), PATIENCE)
+    const closing = server?.close(60_000)
     server = undefined
-    await new Promise((resolve) => setTimeout(resolve, 50))
     const { hostname, port } = new URL(url)
     const socket = connect(Number(port), hostname)
     const [error] = await once(socket, 'error')
@@ -164,9 +168,11 @@ describe.each(adapters)('$name', { timeout: 40_000 }, ({ name, listen }) => {
       if (req.path === '/streamed') await res.write(Buffer.from('not for HEAD'))
       res.end(req.path === '/streamed' ? undefined : `body of ${req.method}`)
     })
-    const ask = (method: string, path: string) => `${method} ${path} HTTP/1.1\r\nhost: x\r\n\r\n`
+    const ask = (method: string, path: string, more = '') =>
+      `${method} ${path} HTTP/1.1\r\nhost: x\r\n${more}\r\n`
     for (const path of ['/', '/streamed']) {
-      const answers = await exchange(url, ask('HEAD', path), ask('GET', '/'))
+      const last = ask('GET', '/', 'connection: close\r\n')
+      const answers = await exchange(url, ask('HEAD', path), last)
       expect(answers.match(/HTTP\/1\.1 200 OK/g)).toHaveLength(2)
       expect(answers).toContain('body of GET')
       expect(answers).not.toMatch(/body of HEAD|not for HEAD/)
@@ -200,7 +206,7 @@ describe.each(adapters)('$name', { timeout: 40_000 }, ({ name, listen }) => {
     await closed(beyond)
     expect(kept.every((socket) => !socket.destroyed)).toBe(true)
     kept[0]?.destroy()
-    await vi.waitFor(async () => expect(await (await fetch(url)).text()).toBe('ok'), 10_000)
+    await vi.waitFor(async () => expect(await (await fetch(url)).text()).toBe('ok'), PATIENCE)
     for (const socket of kept) socket.destroy()
   })
 
@@ -248,7 +254,7 @@ describe.each(adapters)('$name', { timeout: 40_000 }, ({ name, listen }) => {
         res.head(200, {})
         res.end(chunk)
       },
-      { stallMs: 1000 },
+      { stallMs: 3000 },
     )
     const [response] = (await once(get(url), 'response')) as [import('node:http').IncomingMessage]
     let length = 0
@@ -257,7 +263,7 @@ describe.each(adapters)('$name', { timeout: 40_000 }, ({ name, listen }) => {
       length += (part as Buffer).length
       if (length > (pauses + 1) * 4 * 1024 * 1024) {
         pauses += 1
-        await new Promise((resolve) => setTimeout(resolve, 600))
+        await new Promise((resolve) => setTimeout(resolve, 1500))
       }
     }
     expect([length, pauses]).toEqual([chunk.length, 3])
@@ -276,7 +282,7 @@ describe.each(adapters)('$name', { timeout: 40_000 }, ({ name, listen }) => {
         socket.write(part)
         await new Promise((resolve) => setTimeout(resolve, 20))
       }
-      await vi.waitFor(() => expect(handed.join('')).toBe(begin))
+      await vi.waitFor(() => expect(handed.join('')).toBe(begin), PATIENCE)
       socket.destroy()
     }
     // Methods that begin alike are HTTP/1.1, also when their first letters come alone.
@@ -290,7 +296,7 @@ describe.each(adapters)('$name', { timeout: 40_000 }, ({ name, listen }) => {
       socket.write(part)
       await new Promise((resolve) => setTimeout(resolve, 20))
     }
-    await vi.waitFor(() => expect(received).toContain('one'))
+    await vi.waitFor(() => expect(received).toContain('one'), PATIENCE)
     expect(handed).toEqual([])
     socket.destroy()
   })
@@ -301,7 +307,7 @@ describe.each(adapters)('$name', { timeout: 40_000 }, ({ name, listen }) => {
       const url = await start(async (_req, res) => res.end())
       const socket = await opened(url)
       socket.write('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n')
-      await vi.waitFor(() => expect(handed.join('')).toContain('SM'))
+      await vi.waitFor(() => expect(handed.join('')).toContain('SM'), PATIENCE)
       const closing = server?.close(100)
       server = undefined
       await closed(socket)
@@ -331,7 +337,7 @@ describe.each(adapters)('$name', { timeout: 40_000 }, ({ name, listen }) => {
 async function exchange(url: string, ...texts: string[]): Promise<string> {
   const { hostname, port } = new URL(url)
   const socket = connect(Number(port), hostname)
-  socket.setTimeout(300, () => socket.destroy())
+  socket.setTimeout(PATIENCE.timeout, () => socket.destroy())
   socket.on('error', () => undefined)
   let received = ''
   const next = () => socket.write(texts.shift() ?? '')

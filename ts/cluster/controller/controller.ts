@@ -81,7 +81,7 @@ export class Controller {
     this.#recoveries = new Recoveries(settings.replaceAfterMs)
   }
 
-  decide({ now, self, members, metadata }: Situation): Decision {
+  decide({ now, self, members, metadata, silent }: Situation): Decision {
     const placement = readPlacement(metadata.config)
     const watched = members.map((member) => this.#watch(now, member))
     this.#forget(members)
@@ -104,7 +104,7 @@ export class Controller {
           queries: takesQueries(member),
         })),
       owners,
-      followers: this.#followers.decide(who),
+      followers: this.#followers.decide(who, silent),
       voters,
       rules: rules(who, placement),
       files: this.#files.decide(who, placement.weights),

@@ -76,8 +76,43 @@ test('where the quorum is lost another takes the place at once', () => {
   expect(after.metrics).toHaveLength(1)
   // Spans still have two of three, and wait.
   expect(after.spans).toContain(metrics)
-  // Logs are acknowledged at one.
-  expect(after.logs).toEqual([metrics])
+  // Logs are acknowledged at one copy, but not for long without anybody for the second.
+  expect(after.logs).not.toContain(metrics)
+  expect(after.logs).toHaveLength(1)
+})
+
+test('a follower that others hear and that does not answer this node is replaced where the quorum needs it', () => {
+  const scene = new Scene('a', ['a', 'b', 'c'])
+  const before = scene.decide().view.followers
+  const [silent] = before.metrics as [string]
+  scene.silent.add(silent)
+  // A node that is busy for a moment keeps its place.
+  expect(scene.pass(2000).view.followers).toEqual(before)
+  scene.silent.delete(silent)
+  scene.pass(500)
+  scene.silent.add(silent)
+  expect(scene.pass(2500).view.followers).toEqual(before)
+  const after = scene.pass(1000).view.followers
+  const other = silent === 'b' ? 'c' : 'b'
+  expect([after.metrics, after.logs]).toEqual([[other], [other]])
+  // Spans have a quorum without it, and nobody else could take its place.
+  expect(after.spans).toEqual(before.spans)
+  // Who took the place keeps it.
+  scene.silent.clear()
+  expect(scene.pass(60_000).view.followers).toEqual(after)
+})
+
+test('a follower that does not answer for long is replaced where others are there, and not where all are silent', () => {
+  const scene = new Scene('a', five)
+  const before = scene.decide().view.followers
+  const [silent] = before.spans as [string]
+  scene.silent.add(silent)
+  expect(scene.pass(29_500).view.followers.spans).toEqual(before.spans)
+  const after = scene.pass(1000).view.followers.spans
+  expect(after).not.toContain(silent)
+  expect(after).toHaveLength(2)
+  for (const name of five) scene.silent.add(name)
+  expect(scene.pass(60_000).view.followers.spans).toEqual(after)
 })
 
 test('a follower that drains or leaves is replaced at once where another can be had', () => {

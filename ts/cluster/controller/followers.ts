@@ -1,8 +1,9 @@
 /**
  * Who holds copies of this node's own stream. A follower stays as long as it can: its place changes
- * when it drains or leaves and another can take it, when it has been dead for longer than
+ * when it drains or leaves and another can take it, when it has been away for longer than
  * `replaceAfterMs` (until then the owner keeps its records for it), or at once where without it
- * fewer nodes are there than an acknowledgement needs. Copies go to different zones.
+ * fewer nodes are there than an acknowledgement needs. Away is who is dead, and who does not answer
+ * this node though others hear it. Copies go to different zones.
  */
 
 import { createHash } from 'node:crypto'
@@ -11,15 +12,22 @@ import { type Cast, type ControllerSettings, isPresent, type Watched } from './s
 
 export type Followers = Record<Signal, string[]>
 
+/** How long a follower that others hear answers this node nothing before it is taken for away. */
+const AWAY_MS = 3000
+
 export class FollowerChoice {
   readonly #chosen: Followers = { spans: [], metrics: [], logs: [] }
+  /** Followers that do not answer, and since when. */
+  readonly #silent = new Map<string, number>()
 
   constructor(
     private readonly settings: Pick<ControllerSettings, 'copies' | 'acks' | 'replaceAfterMs'>,
   ) {}
 
-  decide(cast: Cast): Followers {
-    const order = inOrder(cast)
+  /** `silent` are the followers that do not answer this node. */
+  decide(cast: Cast, silent: ReadonlySet<string>): Followers {
+    this.#listen(cast.now, silent)
+    const order = inOrder(cast).filter(({ name }) => !this.#isAway(cast.now, name))
     // Those that follow one signal already are taken for the next: fewer connections.
     const used = new Set<string>()
     for (const signal of SIGNALS) {
@@ -33,17 +41,31 @@ export class FollowerChoice {
     }
   }
 
+  #listen(now: number, silent: ReadonlySet<string>): void {
+    for (const name of this.#silent.keys()) if (!silent.has(name)) this.#silent.delete(name)
+    for (const name of silent) if (!this.#silent.has(name)) this.#silent.set(name, now)
+  }
+
+  #isAway(now: number, name: string): boolean {
+    const since = this.#silent.get(name)
+    return since !== undefined && now - since >= AWAY_MS
+  }
+
   #choose(cast: Cast, signal: Signal, order: Watched[], used: ReadonlySet<string>): string[] {
     const wanted = this.settings.copies[signal] - 1
     const held = this.#chosen[signal].slice(0, wanted)
     const fit = new Set(order.map(({ name }) => name))
-    const isLost = 1 + held.filter((name) => fit.has(name)).length < this.settings.acks[signal]
+    // What is acknowledged at one copy is so only as long as somebody is there for the second.
+    const needed = Math.max(this.settings.acks[signal], Math.min(this.settings.copies[signal], 2))
+    const isLost = 1 + held.filter((name) => fit.has(name)).length < needed
     const isKept = (name: string) => {
       if (fit.has(name)) return true
       const member = cast.byName.get(name)
-      const isGoing = member === undefined || member.status === 'left' || member.draining
-      // It is dead, or has started anew and is not ready: it may be back soon.
-      return !isGoing && !isLost && cast.now - member.since < this.settings.replaceAfterMs
+      if (member === undefined || member.status === 'left' || member.draining || isLost)
+        return false
+      // It is away, or has started anew and is not ready: it may be back soon.
+      const since = isPresent(member) ? (this.#silent.get(name) ?? member.since) : member.since
+      return cast.now - since < this.settings.replaceAfterMs
     }
     const chosen = held.filter(isKept)
     const zones = new Set([cast.self, ...chosen].map((name) => zoneOf(cast.byName.get(name), name)))

@@ -145,3 +145,20 @@ function fresh(scene: Scene) {
   for (const [name, view] of scene.members) other.members.set(name, view)
   return other.decide()
 }
+
+test('nothing is told anew while no owner changes, and everything is when one does', () => {
+  const scene = new Scene('a', THREE, { rebalanceShards: 40 })
+  const first = scene.decide()
+  scene.now += 500
+  scene.change('b', { status: 'suspect' })
+  expect(scene.decide().view.owners).toBe(first.view.owners)
+  scene.change('d', {})
+  const second = scene.decide()
+  expect(second.view.owners).not.toBe(first.view.owners)
+  expect(counts(second).d).toBe(40)
+  expect(counts(first).d).toBeUndefined()
+  const last = scene.pass(60_000)
+  expect(scene.decide().view.owners).toBe(last.view.owners)
+  scene.change('d', { status: 'dead' })
+  expect(counts(scene.decide()).d).toBeUndefined()
+})

@@ -17,6 +17,7 @@ import {
 import { type Cast, isPresent, type Watched } from './situation.js'
 
 export interface OwnersDecision {
+  /** The same object as long as no owner changes. */
   readonly owners: ClusterView['owners']
   /** Shards that got another owner in this step. */
   readonly moved: number
@@ -31,6 +32,10 @@ export class Owners {
   #ringKey = ''
   #wanted = new Map<string, string>()
   #current = new Map<string, string>()
+  /** Who owns what now; null where that has changed since it was told. */
+  #told: ClusterView['owners'] | null = null
+  /** Every shard is where the ring wants it. */
+  #isSettled = false
   #intervalStart = Number.NEGATIVE_INFINITY
   #movedInInterval = 0
   #rebalance = 0
@@ -46,8 +51,12 @@ export class Owners {
     }
     const isUnlimited = rebalance > this.#rebalance
     this.#rebalance = Math.max(rebalance, this.#rebalance)
-    const { moved, left } = this.#step(cast, isUnlimited)
-    return { owners: this.#view(), moved, left }
+    // Most of the time nothing is to be moved, and this is asked twice a second.
+    const { moved, left } = this.#isSettled ? { moved: 0, left: 0 } : this.#step(cast, isUnlimited)
+    this.#isSettled = left === 0
+    if (moved > 0) this.#told = null
+    this.#told ??= this.#view()
+    return { owners: this.#told, moved, left }
   }
 
   #want(cast: Cast, weights: ReadonlyMap<string, number>): void {
@@ -55,6 +64,7 @@ export class Owners {
     const key = JSON.stringify(nodes)
     if (key === this.#ringKey) return
     this.#ringKey = key
+    this.#isSettled = false
     this.#ring = new Ring(nodes)
     this.#wanted = new Map(
       ALL.map((shard) => [shardName(shard), this.#ring.replicas(shard, 1)[0] ?? '']),

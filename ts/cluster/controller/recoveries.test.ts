@@ -171,3 +171,22 @@ test('who drains, or has no stream yet, recovers nothing of others', () => {
     expect(scene.begun).toEqual([])
   }
 })
+
+test('what failed is tried at once when somebody has come, or writes another stream', () => {
+  const scene = new Scene('a', ['a', 'b', 'd'])
+  scene.change('d', { status: 'dead' })
+  scene.change('b', { status: 'dead' })
+  scene.decide()
+  for (let tries = 0; tries < 8; tries++) {
+    for (const stream of new Set(scene.begun)) scene.controller.recovered(scene.now, stream, false)
+    scene.now += LAST_DELAY_MS
+    scene.decide()
+  }
+  for (const stream of new Set(scene.begun)) scene.controller.recovered(scene.now, stream, false)
+  const before = scene.begun.length
+  scene.decide()
+  expect(scene.begun).toHaveLength(before)
+  scene.change('b', { status: 'alive', generation: 2, stream: streamOf('b', 2) })
+  scene.decide()
+  expect(scene.begun.slice(before)).toContain(LOST)
+})

@@ -9,7 +9,8 @@
  * - A stream whose owner is there and has not said what it writes: nobody, for as long as a dead node
  *   keeps its place: it is starting.
  *
- * What failed, or ended incomplete, is tried again with a delay that doubles.
+ * What failed, or ended incomplete, is tried again with a delay that doubles; and at once when somebody
+ * has come or gone: what it lacked may be there.
  */
 
 import type { StreamRecord } from '../../native/cluster.js'
@@ -39,12 +40,16 @@ export class Recoveries {
   /** Since when a stream has been in need of its present reason. */
   readonly #since = new Map<string, { reason: string; at: number }>()
 
+  /** Who was there, and wrote what, when it was decided last. */
+  #present = ''
+
   constructor(private readonly replaceAfterMs: number) {}
 
   /** The streams that this node is to recover now, each counted as begun. */
   decide(cast: Cast, streams: readonly StreamRecord[]): string[] {
     const open = streams.slice(0, MAX_STREAMS).filter(({ state }) => state !== 'sealed')
     this.#forget(open)
+    this.#look(cast)
     const due: string[] = []
     let running = [...this.#attempts.values()].filter(({ isRunning }) => isRunning).length
     for (const stream of open) {
@@ -109,6 +114,16 @@ export class Recoveries {
     if (known?.reason === reason) return cast.now - known.at
     this.#since.set(stream, { reason, at: cast.now })
     return 0
+  }
+
+  #look({ now, holders }: Cast): void {
+    const present = holders.map(({ name, stream }) => `${name} ${stream}`).sort()
+    const named = present.join('\n')
+    if (named === this.#present) return
+    this.#present = named
+    for (const attempt of this.#attempts.values()) {
+      if (!attempt.isRunning) Object.assign(attempt, { tries: 0, next: now })
+    }
   }
 
   #forget(open: readonly StreamRecord[]): void {

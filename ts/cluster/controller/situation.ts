@@ -48,6 +48,8 @@ export interface Situation {
   /** Everyone who is known, the node itself included. */
   readonly members: readonly NodeView[]
   readonly metadata: Metadata
+  /** Followers of this node's stream that do not answer it. */
+  readonly silent: ReadonlySet<string>
 }
 
 /** A member with how long it has been as it is. */

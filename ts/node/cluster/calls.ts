@@ -1,5 +1,6 @@
 /** What a cluster's node answers to the control calls of `otlake cluster` and `otlake shard`. */
 
+import { relative } from 'node:path'
 import type { Clock } from '../../base/clock.js'
 import { OtlakeError } from '../../base/errors.js'
 import {
@@ -18,16 +19,19 @@ import { clusterStatus } from './status.js'
 
 /** Streams that one call recovers. */
 const MAX_TARGETS = 1024
+/** Files that one call asks about: names and answer fit into a message. */
+export const MAX_KEYS = 4096
 
 export interface CallsOptions {
   readonly part: () => ClusterPart
   readonly cluster: string
+  readonly dataDir: string
   readonly clock: Clock
   /** Ends the node, once it has drained. */
   readonly leave: () => void
 }
 
-export function clusterCalls({ part, cluster, clock, leave }: CallsOptions): Calls {
+export function clusterCalls({ part, cluster, dataDir, clock, leave }: CallsOptions): Calls {
   return {
     ClusterStatus: async () => statusMessage(part(), cluster),
     ClusterDrain: async () => {
@@ -64,7 +68,23 @@ export function clusterCalls({ part, cluster, clock, leave }: CallsOptions): Cal
       await part().native.configure(REBALANCE_KEY, JSON.stringify(clock.now()))
       return {}
     },
+    HoldLogs: async ({ table }: { table: string }) => {
+      const logs = await part().native.holdLogs(table || null)
+      return { node: part().membership.self.name, logs }
+    },
+    LendFile: async ({ key }: { key: string }) => {
+      const lent = await part().native.lend(key)
+      return lent === null
+        ? { path: '', sums: '' }
+        : { path: relative(dataDir, lent.path), sums: lent.sums }
+    },
+    FindCopies: async ({ keys }: { keys?: string[] }) => findCopies(part(), keys ?? []),
   }
+}
+
+async function findCopies(part: ClusterPart, keys: string[]): Promise<object> {
+  if (keys.length > MAX_KEYS) throw invalid(`one call asks about ${MAX_KEYS} files at most`)
+  return part.native.findCopies(keys)
 }
 
 interface Rule {

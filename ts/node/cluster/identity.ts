@@ -32,7 +32,7 @@ export async function nodeName(
   random: Random,
   host: string = hostname(),
 ): Promise<string> {
-  const kept = (await readKept(dataDir, 'name')).trim()
+  const kept = await keptName(dataDir)
   if (kept !== '') {
     if (wanted === null || wanted === kept) return kept
     throw new OtlakeError(
@@ -45,6 +45,11 @@ export async function nodeName(
   const name = wanted ?? `${letters.slice(0, MAX_HOST_LETTERS) || 'node'}-${id}`
   await keep(dataDir, 'name', `${name}\n`)
   return name
+}
+
+/** The name that a data folder keeps; empty where it has none. */
+export async function keptName(dataDir: string): Promise<string> {
+  return (await readKept(dataDir, 'name')).trim()
 }
 
 /** The addresses of the members that the last start knew. */

@@ -65,6 +65,7 @@ export class Reconciler {
   readonly #controller: Controller
   readonly #running = new Map<string, Promise<RecoveryReport>>()
   #placed = ''
+  #owners: unknown = null
   #last: Round | null = null
   #isAsked = false
   #isFailing = false
@@ -151,15 +152,18 @@ export class Reconciler {
       self: membership.self.name,
       members,
       metadata,
+      silent: new Set(replication.followers.flatMap((it) => (it.connected ? [] : [it.name]))),
     })
     // The first round takes what is; only what changes hands later has moved.
     if (this.#last !== null) this.counts.moves += decision.moved
     const round = { decision, metadata, replication, members }
     this.#last = round
     for (const stream of decision.recover) void this.recover(stream).catch(() => undefined)
-    const placed = JSON.stringify(decision.view)
-    if (placed !== this.#placed) {
+    const { owners, ...others } = decision.view
+    const placed = JSON.stringify(others)
+    if (owners !== this.#owners || placed !== this.#placed) {
       native.place(decision.view)
+      this.#owners = owners
       this.#placed = placed
     }
     onRound(round)

@@ -103,7 +103,10 @@ test('GetTrace gives a message for each part of a trace', async () => {
   const headers = { 'x-scope-orgid': 'blue' }
   const answer = await stream('GetTrace', GetTraceRequestSchema, { traceId: ID }, headers)
   expect(answer).toEqual([['a', 'b'], ['c']])
-  expect(engine.traceCalls[0]).toEqual([ID, 'blue', null, null, 'protobuf', null])
+  expect(engine.traceCalls[0]).toMatchObject({
+    ...{ traceId: ID, tenant: 'blue', encoding: 'protobuf' },
+    ...{ startNs: null, endNs: null, partial: null },
+  })
   const short = { traceId: OTHER.slice(16) }
   expect(await stream('GetTrace', GetTraceRequestSchema, short)).toEqual([['d']])
 })
@@ -130,6 +133,15 @@ test('FindTraces gives each trace that a search found', async () => {
     ...{ startNs: '100000000001', endNs: '200000000000', limit: 3 },
     query: JSON.parse(JSON.stringify(parseTraceql(text))),
   })
+})
+
+test('a duration of 0 is none: Jaeger’s own client sends it where none was set', async () => {
+  const query = {
+    ...{ serviceName: 's', durationMin: {}, durationMax: {} },
+    ...{ startTimeMin: { seconds: 100n }, startTimeMax: { seconds: 200n } },
+  }
+  await stream('FindTraces', FindTracesRequestSchema, { query })
+  expect(JSON.stringify(engine.traceql.at(-1)?.request)).not.toContain('duration')
 })
 
 test('GetServices, GetOperations and GetDependencies', async () => {

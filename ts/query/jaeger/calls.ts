@@ -96,8 +96,9 @@ function readQuery(query: TraceQueryParameters): TraceSearch {
     operation: query.operationName || null,
     tags: new Map(Object.entries(query.attributes)),
     ...rangeOf('start_time_min', query.startTimeMin, 'start_time_max', query.startTimeMax),
-    minDurationNs: durationMin ? nanoseconds('duration_min', durationMin) : null,
-    maxDurationNs: durationMax ? nanoseconds('duration_max', durationMax) : null,
+    // Jaeger's own client sends 0 where none was set.
+    minDurationNs: (durationMin && nanoseconds('duration_min', durationMin)) || null,
+    maxDurationNs: (durationMax && nanoseconds('duration_max', durationMax)) || null,
     limit: readLimit('search_depth', String(query.searchDepth)),
   }
 }

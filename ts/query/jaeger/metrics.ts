@@ -128,12 +128,13 @@ function readQuantile(text: string | null): number {
 
 async function series(
   engine: TraceqlEngine,
-  { tenant, consistency, session, partial }: Asked,
+  { tenant, consistency, session, partial, queryId }: Asked,
   wanted: Wanted,
   metrics: Pick<Metrics, 'function'> & Partial<Metrics>,
   isFailed: boolean,
 ): Promise<Series[]> {
   const request: MetricsRequest = {
+    queryId,
     ...{ tenant, consistency, session, partial: partial || null, timeoutMs: null },
     startNs: wanted.startNs.toString(),
     endNs: wanted.endNs.toString(),

@@ -136,8 +136,9 @@ function durations(
   given: Given,
 ): Pick<TraceSearch, 'minDurationNs' | 'maxDurationNs'> {
   const [from, to] = [given.get(min), given.get(max)]
-  const minDurationNs = from ? readDuration(min, from) : null
-  const maxDurationNs = to ? readDuration(max, to) : null
+  // 0 is no bound, as Jaeger has it.
+  const minDurationNs = (from && readDuration(min, from)) || null
+  const maxDurationNs = (to && readDuration(max, to)) || null
   if (minDurationNs && maxDurationNs && maxDurationNs < minDurationNs) {
     throw malformed(`'${max}' should be greater than '${min}'`)
   }

@@ -5,7 +5,7 @@
 
 import type { Clock } from '../../base/clock.js'
 import { OtlakeError } from '../../base/errors.js'
-import type { ByteStream, Engine, TraceEncoding } from '../../native/binding.js'
+import type { ByteStream, Engine, TraceEncoding, TraceRequest } from '../../native/binding.js'
 import type { SearchRequest, TraceqlEngine } from '../../native/traceql.js'
 import type { Asked } from '../access.js'
 import type { SpanKind } from '../tree.js'
@@ -87,8 +87,9 @@ export class JaegerQueries {
   }
 
   async search(by: Asked, search: TraceSearch): Promise<FoundTraces> {
-    const { tenant, consistency, session, partial } = by
+    const { tenant, consistency, session, partial, queryId } = by
     const request: SearchRequest = {
+      queryId,
       ...{ tenant, consistency, session, partial: partial || null, timeoutMs: null },
       startNs: search.startNs.toString(),
       endNs: search.endNs.toString(),
@@ -109,9 +110,11 @@ export class JaegerQueries {
   /** A trace in chunks; null where there is none. Close the stream. */
   async trace(by: Asked, id: string, encoding: TraceEncoding): Promise<ByteStream | null> {
     const { tenant, consistency, session, partial } = by
-    const asking = [id, tenant, consistency, session, encoding] as const
-    const known = this.engine.knownTrace(...asking)
-    const trace = known ?? (await this.engine.trace(...asking, partial || null))
+    const asking: TraceRequest = {
+      ...{ traceId: id, tenant, consistency, session, encoding },
+      ...{ startNs: null, endNs: null, partial: partial || null },
+    }
+    const trace = this.engine.knownTrace(asking) ?? (await this.engine.trace(asking))
     return trace instanceof Uint8Array ? new Whole(trace) : trace
   }
 
@@ -126,8 +129,9 @@ export class JaegerQueries {
   }
 
   async #rows<Row>(by: Asked, sql: string, parameters: (string | number)[]): Promise<Row[]> {
-    const { tenant, consistency, session, partial } = by
+    const { tenant, consistency, session, partial, queryId } = by
     const stream = await this.engine.query({
+      id: queryId,
       ...{ sql, parameters: JSON.stringify(parameters), format: 'json' },
       ...{ tenant, consistency, session, partial: partial || null },
       ...{ maxRows: MAX_NAMES, timeoutMs: null, memoryBytes: null },

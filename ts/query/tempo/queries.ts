@@ -126,21 +126,34 @@ export class TempoQueries {
 }
 
 function scopeOf(
-  { tenant, consistency, session, partial }: Asked,
+  { tenant, consistency, session, partial, queryId }: Asked,
   given: Parameters,
 ): TraceqlScope {
-  const [start, end] = [given('start'), given('end')]
-  const [startNs, endNs] = [start && parseTime('start', start), end && parseTime('end', end)]
-  if (startNs && endNs && startNs >= endNs) throw malformed('`start` is not before `end`')
+  const { startNs, endNs } = bounds(given)
   return {
+    queryId,
     tenant,
     consistency,
     session,
     partial: partial || null,
-    startNs: startNs ? startNs.toString() : null,
-    endNs: endNs ? endNs.toString() : null,
+    startNs: startNs?.toString() ?? null,
+    endNs: endNs?.toString() ?? null,
     timeoutMs: null,
   }
+}
+
+/** `start` and `end`, each null where it was not sent, or sent as 0. Throws `HTTP_MALFORMED`. */
+export function bounds(given: Parameters): { startNs: bigint | null; endNs: bigint | null } {
+  const time = (name: string) => {
+    const text = given(name)
+    // Clients in Go send what was not set as 0.
+    return (text && parseTime(name, text)) || null
+  }
+  const [startNs, endNs] = [time('start'), time('end')]
+  if (startNs !== null && endNs !== null && startNs >= endNs) {
+    throw malformed('`start` is not before `end`')
+  }
+  return { startNs, endNs }
 }
 
 /** A count that a client sent; 0 stands for the default, as it does in Tempo's messages. */

@@ -26,6 +26,7 @@ import {
 import { TEMPO_VERSION, tempoRoutes } from './routes.js'
 
 const ID = '5b8efff798038103d269b633813fc60c'
+const SECOND = 1_000_000_000n
 const PROTOBUF = { accept: 'application/protobuf' }
 const SEARCH = {
   traces: [
@@ -173,7 +174,11 @@ describe.each(adapters)('$name', ({ listen }) => {
       expect([wrapped.status, wrapped.message]).toEqual([PartialStatus.COMPLETE, ''])
       const plain = fromBinary(TraceSchema, await bytes(`/api/traces/${ID}`))
       expect(plain.resourceSpans.map((each) => Buffer.from(each))).toEqual([first, second])
-      expect(engine.traceCalls[0]).toEqual([ID, null, null, null, 'protobuf', null])
+      expect(engine.traceCalls[0]).toEqual({
+        ...{ traceId: ID, tenant: null, consistency: null, session: null, encoding: 'protobuf' },
+        ...{ startNs: 1_699_990_000n * SECOND, endNs: 1_700_000_000n * SECOND, partial: null },
+      })
+      expect(engine.traceCalls[1]).toMatchObject({ startNs: null, endNs: null })
     })
 
     test('one in chunks is wrapped wherever they end, and says what it lacks', async () => {
@@ -222,6 +227,21 @@ describe.each(adapters)('$name', ({ listen }) => {
       }
     })
 
+    test('start and end may come alone, 0 is none, and what is no range is refused', async () => {
+      engine.traces.set(ID, Buffer.from('{"resourceSpans":[]}'))
+      for (const [query, startNs, endNs] of [
+        ['start=1700000000', 1_700_000_000n * SECOND, null],
+        ['end=1700000000000000001', null, 1_700_000_000n * SECOND + 1n],
+        ['start=0&end=0', null, null],
+      ] as const) {
+        expect((await get(`/api/v2/traces/${ID}?${query}`)).status).toBe(200)
+        expect(engine.traceCalls.at(-1)).toMatchObject({ startNs, endNs })
+      }
+      for (const query of ['start=2&end=1', 'start=2&end=2', 'end=soon']) {
+        expect(await failure(`/api/traces/${ID}?${query}`)).toEqual([400, 'HTTP_MALFORMED'])
+      }
+    })
+
     test('what is known is sent without asking the engine’s threads', async () => {
       engine.traces.set(ID, trace)
       engine.knownTraces.add(ID)
@@ -242,7 +262,7 @@ describe.each(adapters)('$name', ({ listen }) => {
         {
           call: 'searchTraces',
           request: {
-            ...{ tenant: 'blue', consistency: null, session: null, partial: null },
+            ...{ tenant: 'blue', consistency: null, session: null, partial: null, queryId: null },
             startNs: '1699996400000000000',
             endNs: '1700000000000000000',
             timeoutMs: null,

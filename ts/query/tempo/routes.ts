@@ -15,12 +15,12 @@ import { toJsonString } from '@bufbuild/protobuf'
 import type { Clock } from '../../base/clock.js'
 import { OtlakeError } from '../../base/errors.js'
 import type { HttpRequest, HttpResponse } from '../../base/http/port.js'
-import type { ByteStream, Engine, Token } from '../../native/binding.js'
+import type { ByteStream, Engine, Token, TraceRequest } from '../../native/binding.js'
 import type { Answer, TraceqlEngine } from '../../native/traceql.js'
 import { type Asked, asked } from '../access.js'
 import { type Route, sendJson, sendStream, sendWhole } from '../answers.js'
 import { bytesOf, KINDS, type Kind } from './messages.js'
-import { type Parameters, TempoQueries } from './queries.js'
+import { bounds, type Parameters, TempoQueries } from './queries.js'
 import { lacking, RenamedTrace, renamed, WrappedTrace, wrapTrace } from './trace.js'
 
 /**
@@ -162,8 +162,12 @@ async function sendTrace(
   const digits = /^[0-9a-f]{1,32}$/i.test(id) ? id.padStart(TRACE_ID_DIGITS, '0') : id
   const covered = engine.session()
   const encoding = isProtobuf ? 'protobuf' : 'json'
-  const asking = [digits, tenant, consistency, session, encoding] as const
-  const trace = engine.knownTrace(...asking) ?? (await engine.trace(...asking, partial || null))
+  const asking: TraceRequest = {
+    ...{ traceId: digits, tenant, consistency, session, encoding },
+    ...bounds((name) => request.query.get(name)),
+    partial: partial || null,
+  }
+  const trace = engine.knownTrace(asking) ?? (await engine.trace(asking))
   if (trace === null) {
     throw new OtlakeError('TRACE_NOT_FOUND', `no span of trace ${id} is stored`)
   }

@@ -447,6 +447,8 @@ describe('what is no query is refused with its code and place', () => {
     ['{ } | compare({ .a }) | topk(3)', 'TRACEQL_TYPE', 'behind compare'],
     ['{ .a =~ "(" }', 'TRACEQL_REGEX', 'not closed'],
     ['({ } | rate()) / ({ } | rate())', 'TRACEQL_UNSUPPORTED', 'arithmetic'],
+    ['{ .a } | rate() / { } | rate()', 'TRACEQL_UNSUPPORTED', 'at character 17'],
+    ['{ } | rate() by (.a) * 100', 'TRACEQL_UNSUPPORTED', 'by its own query'],
     ['({ }) + ({ })', 'TRACEQL_UNSUPPORTED', 'arithmetic'],
   ])('%s: %s', (text, code, message) => {
     const error = failing(text)

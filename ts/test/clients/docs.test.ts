@@ -30,6 +30,8 @@ test('docs/clients.md names the pinned versions', () => {
   pin('clients/go/go.mod', /otlploggrpc v(\S+)/)
   pin('clients/collector/go.mod', /go.opentelemetry.io\/collector\/otelcol v(\S+)/)
   pin('clients/telemetrygen/go.mod', /cmd\/telemetrygen v(\S+)/)
+  pin('clients/jaeger/go.mod', /jaegertracing\/jaeger v(\S+)/)
+  pin('clients/tempo/go.mod', /grafana\/tempo v(\S+)-/)
   pin('package.json', /"@opentelemetry\/sdk-trace-base": "(.+)"/)
   pin('package.json', /"@opentelemetry\/exporter-trace-otlp-proto": "(.+)"/)
 })

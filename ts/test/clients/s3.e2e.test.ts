@@ -295,12 +295,12 @@ test('I2 I3 I9: a cluster without a shared folder loses and doubles nothing', {
   const each = async () => {
     for (const node of nodes.running) {
       const counted = await count(node, 'bucket')
-      expect(counted, node.name).toEqual({ rows: load.spans, spans: load.spans })
+      expect(counted, node.name).toEqual({ rows: load.records, records: load.records })
     }
   }
   await each()
   for (const node of nodes.nodes) await otlake('flush', '--url', node.cluster)
-  for (const node of nodes.nodes) await inFiles(node.process, 'bucket', load.spans)
+  for (const node of nodes.nodes) await inFiles(node.process, 'bucket', load.records)
   for (const name of ['compact', 'vacuum']) {
     const runs = await Promise.all(
       nodes.nodes.map((node) => otlake('job', 'run', name, '--url', node.cluster)),

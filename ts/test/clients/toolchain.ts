@@ -21,6 +21,10 @@ const GO_FOLDER = 'go-1.27.3'
 export const BUILD_TIMEOUT_MS = 1_200_000
 /** One run of one client; a JVM on a busy machine takes seconds to start. */
 const RUN_TIMEOUT_MS = 120_000
+/** One run of the load generator, whose server is killed again and again, and each of its exports. */
+const GENERATOR_TIMEOUT_MS = 500_000
+/** Spans that it holds while its server is slower than it: more than any test has it make. */
+const GENERATOR_QUEUE = 100_000
 const MAX_OUTPUT_BYTES = 64 * 1024 * 1024
 
 const environment = (added: Record<string, string> = {}): NodeJS.ProcessEnv => ({
@@ -34,12 +38,28 @@ const environment = (added: Record<string, string> = {}): NodeJS.ProcessEnv => (
 /** The path of a file of clients/. */
 export const clientFile = (path: string) => join(CLIENTS, path)
 
+interface RunOptions {
+  env?: Record<string, string>
+  cwd?: string
+  /** In milliseconds. */
+  timeout?: number
+}
+
 /** Runs a program to its end. Resolves to stdout; rejects with what it wrote where it fails. */
-export function run(
+export async function run(
   command: string,
   args: string[],
-  options: { env?: Record<string, string>; cwd?: string; timeout?: number } = {},
+  options: RunOptions = {},
 ): Promise<string> {
+  return (await runWhole(command, args, options)).stdout
+}
+
+/** The same, with all that it wrote. */
+function runWhole(
+  command: string,
+  args: string[],
+  options: RunOptions,
+): Promise<{ stdout: string; stderr: string }> {
   return new Promise((resolve, reject) => {
     const settings = {
       cwd: options.cwd,
@@ -48,7 +68,7 @@ export function run(
       maxBuffer: MAX_OUTPUT_BYTES,
     }
     execFile(command, args, settings, (error, stdout, stderr) => {
-      if (error === null) resolve(stdout)
+      if (error === null) resolve({ stdout, stderr })
       else reject(new Error(`${command} ${args.join(' ')}: ${error.message}\n${stdout}\n${stderr}`))
     })
   })
@@ -125,7 +145,7 @@ export async function python(name: 'python' | 's3' = 'python'): Promise<string> 
 
 /** The folder of the programs of a Go module of clients/. */
 export async function goPrograms(
-  name: 'go' | 'collector' | 'telemetrygen',
+  name: 'go' | 'collector' | 'telemetrygen' | 'jaeger' | 'tempo',
   packages: string[] = ['./...'],
 ): Promise<string> {
   return built(name, 'go', all, (source, result) =>
@@ -147,6 +167,42 @@ export const telemetrygen = async () =>
     ]),
     'telemetrygen',
   )
+
+export interface Generated {
+  /** Traces, points or log records. */
+  made: number
+  /** What it wrote about exports that failed. */
+  complaints: string[]
+}
+
+/**
+ * Has the load generator send one signal, to its end. It drops nothing by itself: else its queue has room
+ * for 2,048 spans, and those that do not fit are gone without a word, as soon as a server on a busy
+ * machine is slower than the generator for a moment; and an export that takes 10 s is given up.
+ */
+export async function generate(
+  signal: 'traces' | 'metrics' | 'logs',
+  args: string[],
+): Promise<Generated> {
+  const env = {
+    OTEL_BSP_MAX_QUEUE_SIZE: `${GENERATOR_QUEUE}`,
+    OTEL_BSP_EXPORT_TIMEOUT: `${GENERATOR_TIMEOUT_MS}`,
+  }
+  const patience = ['--timeout', `${GENERATOR_TIMEOUT_MS}ms`]
+  const { stderr } = await runWhole(await telemetrygen(), [signal, ...patience, ...args], {
+    env,
+    timeout: GENERATOR_TIMEOUT_MS,
+  })
+  const told = stderr.matchAll(new RegExp(`${signal} generated.*"${signal}": (\\d+)`, 'g'))
+  return {
+    made: [...told].reduce((sum, [, count]) => sum + Number(count), 0),
+    complaints: stderr.split('\n').filter((line) => line.includes(' export: ')),
+  }
+}
+
+/** What asks through the Go clients that Jaeger and Tempo have for their own query APIs. */
+export const askJaeger = async () => join(await goPrograms('jaeger'), 'ask')
+export const askTempo = async () => join(await goPrograms('tempo'), 'tempo')
 
 /** The arguments that let `java` find the classes of clients/java. */
 export async function javaArguments(): Promise<string[]> {

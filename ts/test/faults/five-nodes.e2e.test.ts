@@ -1,28 +1,31 @@
 /**
- * Five real nodes under the load of clients that send again what was not acknowledged and of clients
- * with sessions. Copies are on three of them, and an acknowledgement needs two fsyncs: any one node
+ * Five real nodes under the load of clients of all signals that send again what was not acknowledged and
+ * of clients with sessions. Copies are on three of them, and an acknowledgement needs two fsyncs: any one node
  * may be lost with its disk, and any two may be down for a while.
  *
  * What docs/faults.md tells to be unsettled runs with OTLAKE_FAULTS=all alone.
  */
 
-import { afterAll, afterEach, beforeAll, expect } from 'vitest'
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { ClusterNodes, member } from '../../testing/cluster/nodes.js'
 import { Trial } from '../../testing/cluster/trial.js'
-import { RUNS_UNSETTLED, unsettled } from './unsettled.js'
+import { unsettled } from './unsettled.js'
+
+/** Of a case, on a machine that is busy with much else. */
+const TIMEOUT_MS = 400_000
 
 let cluster: ClusterNodes
 let trial: Trial | undefined
 
 beforeAll(async () => {
-  if (RUNS_UNSETTLED) cluster = await ClusterNodes.start(5)
+  cluster = await ClusterNodes.start(5)
 })
 
 afterEach(() => trial?.stop())
 
 afterAll(() => cluster?.end())
 
-unsettled(
+test(
   'i2 two of five nodes killed at once: the three go on, and when they are back all is found once',
   async () => {
     trial = await Trial.begin('two of five killed', cluster)
@@ -38,7 +41,7 @@ unsettled(
     await trial.readableAgain('n1')
     expect(await trial.judge()).toEqual([])
   },
-  180_000,
+  TIMEOUT_MS,
 )
 
 unsettled(
@@ -55,5 +58,5 @@ unsettled(
     }
     expect(await trial.judge()).toEqual([])
   },
-  240_000,
+  TIMEOUT_MS,
 )

@@ -1,6 +1,6 @@
 /**
- * Three real nodes, each in a network namespace of its own, under the load of clients that send again
- * what was not acknowledged and of clients with sessions: whatever is cut, lost, killed or full, what
+ * Three real nodes, each in a network namespace of its own, under the load of clients of all signals that
+ * send again what was not acknowledged and of clients with sessions: whatever is cut, lost, killed or full, what
  * was acknowledged is found exactly once from every node, and what sessions and registers were promised
  * is kept. One cluster serves all cases, one after the other; each begins when it is well again.
  *
@@ -9,7 +9,7 @@
 
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
-import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, expect, test, vi } from 'vitest'
 import { systemClock } from '../../base/clock.js'
 import { ClusterNodes, member } from '../../testing/cluster/nodes.js'
 import { Registers } from '../../testing/cluster/registers.js'
@@ -21,6 +21,9 @@ const SEED = Number(process.env.OTLAKE_FAULTS_SEED ?? 1)
 const DISK_MIB = 96
 /** How long a fault that changes nothing for the clients lasts, so that gossip would notice. */
 const LONG_MS = 6000
+/** Of a case, on a machine that is busy with much else. */
+const TIMEOUT_MS = 400_000
+
 let cluster: ClusterNodes
 let trial: Trial | undefined
 let registers: Registers | undefined
@@ -45,25 +48,33 @@ afterAll(() => cluster?.end())
 
 const isDead = (name: string) => cluster.until('n1', (at) => member(at, name).status === 'dead')
 
-unsettled(
+test(
   'i1 i2 i3 one node cut off from two: the two go on, it acknowledges nothing that is lost, and all is found once',
   async () => {
     trial = await Trial.begin('cut off', cluster)
     trial.fault()
     await cluster.isolate('n3')
-    const alone = trial.alone([cluster.node('n3')])
+    const only = [cluster.node('n3')]
+    const spans = trial.alone(only)
+    const metrics = trial.alone(only, 'metrics')
+    const logs = trial.alone(only, 'logs')
     await isDead('n3')
-    await trial.more(100)
+    // Log records need no other node to be acknowledged, for as long as their owner heard of one just now.
+    const acknowledged = logs.acknowledged.size
+    await Promise.all([trial.more(100), trial.moreOfEach(20)])
     await trial.readableAgain('n1')
     expect(await cluster.network.dropped()).toBeGreaterThan(0)
-    // It has nobody to copy to.
-    expect(alone.refused).toBeGreaterThan(0)
-    expect(alone.acknowledged.size).toBe(0)
+    expect(logs.acknowledged.size).toBe(acknowledged)
+    // Of the others it has nobody to copy to.
+    for (const each of [spans, metrics]) {
+      expect(each.refused, each.signal).toBeGreaterThan(0)
+      expect(each.acknowledged.size, each.signal).toBe(0)
+    }
     await cluster.network.heal()
-    await alone.more(20)
+    await Promise.all([spans, metrics, logs].map((each) => each.more(20)))
     expect(await trial.judge()).toEqual([])
   },
-  180_000,
+  TIMEOUT_MS,
 )
 
 unsettled(
@@ -78,10 +89,10 @@ unsettled(
     await cluster.network.heal()
     expect(await trial.judge()).toEqual([])
   },
-  180_000,
+  TIMEOUT_MS,
 )
 
-unsettled(
+test(
   'i1 i2 i3 two nodes that do not hear each other while both hear the third: requests go on, all is found once',
   async () => {
     trial = await Trial.begin('two apart', cluster)
@@ -94,7 +105,7 @@ unsettled(
     await cluster.network.heal()
     expect(await trial.judge()).toEqual([])
   },
-  180_000,
+  TIMEOUT_MS,
 )
 
 test.each([5, 20])(
@@ -110,7 +121,7 @@ test.each([5, 20])(
     await cluster.network.heal()
     expect(await trial.judge()).toEqual([])
   },
-  180_000,
+  TIMEOUT_MS,
 )
 
 unsettled(
@@ -141,10 +152,10 @@ unsettled(
     expect(Math.min(reads, writes - unknown)).toBeGreaterThan(30)
     expect(await trial.judge()).toEqual([])
   },
-  180_000,
+  TIMEOUT_MS,
 )
 
-unsettled(
+test(
   'i10 one node whose disk is full: what needs it is refused, all can be read, and it takes again when there is room',
   async () => {
     trial = await Trial.begin('full disk', cluster)
@@ -153,13 +164,16 @@ unsettled(
     const ballast = join(node.dataDir, 'ballast')
     await fill(ballast)
     const alone = trial.alone([node])
-    await systemClock.sleep(LONG_MS)
-    expect(alone.refused).toBeGreaterThan(0)
+    // What is preallocated is used up first.
+    await vi.waitFor(() => expect(alone.refused).toBeGreaterThan(0), {
+      timeout: TIMEOUT_MS / 2,
+      interval: 100,
+    })
     for (const { name } of cluster.nodes) await trial.readableAgain(name)
     await rm(ballast)
     await trial.more(100)
     await alone.more(20)
     expect(await trial.judge()).toEqual([])
   },
-  180_000,
+  TIMEOUT_MS,
 )

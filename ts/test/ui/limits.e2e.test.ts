@@ -81,6 +81,62 @@ test('a slow query that is cancelled ends on the node, too', async () => {
   await page.context().close()
 })
 
+/** Every row is read, and takes a tenth of a millisecond or so: two texts are compared letter by letter. */
+const SLOW_ROWS =
+  "SELECT max(levenshtein(repeat(name, 30), repeat('another operation', 30))) FROM spans"
+
+test('a slow query tells how much it has read, which grows until it is cancelled', async () => {
+  const { page, complaints } = await watched(browser, server)
+  await open(page, server, '#/sql')
+  await page.getByRole('textbox', { name: 'SQL statement' }).fill(SLOW_ROWS)
+  await page.getByRole('button', { name: /^Run/ }).click()
+  const bar = page.getByRole('progressbar', { name: 'How much of it is read' })
+  const share = async () => Number(await bar.getAttribute('value'))
+  await expect.poll(share, { timeout: 30_000 }).toBeGreaterThan(0)
+  const first = await share()
+  await page.getByText(/% read \([\d.k ]+ of 200k rows\)/).waitFor()
+  await expect.poll(share, { timeout: 30_000 }).toBeGreaterThan(first)
+  expect(await share()).toBeLessThan(1)
+  const told = await fetch(server.url('/api/v1/queries'))
+  const { queries } = (await told.json()) as { queries: { kind: string; state: string }[] }
+  expect(queries).toMatchObject([{ kind: 'sql', state: 'reading', rowsToRead: SPANS }])
+  await page.getByRole('button', { name: 'Cancel' }).click()
+  await page.getByText(/^Cancelled/).waitFor()
+  expect(await bar.count()).toBe(0)
+  await settles(server, 'otlake_queries_running')
+  const after = await fetch(server.url('/api/v1/queries'))
+  expect(await after.json()).toEqual({ queries: [] })
+  expect(complaints).toEqual([])
+  await page.context().close()
+})
+
+test('a view that waits for a slow query tells how far that is', async () => {
+  const { page, complaints } = await watched(browser, server)
+  // The node gives the query's answer late, as it would on much more data.
+  await page.route('**/tempo/api/search?*', async (route) => {
+    await new Promise((resolve) => setTimeout(resolve, 3000))
+    await route.continue()
+  })
+  await page.route('**/api/v1/queries?*', (route) =>
+    route.fulfill({
+      json: {
+        queries: [
+          {
+            ...{ id: 'a', kind: 'traceql_search', tenant: null, state: 'reading' },
+            ...{ elapsedMs: 1200, rowsRead: 40_000, rowsToRead: 160_000, share: 0.25 },
+          },
+        ],
+      },
+    }),
+  )
+  await page.goto(server.url('/#/traces'))
+  await page.getByText('1.2 s: 25% read (40k of 160k rows)').waitFor()
+  await page.locator('.result').first().waitFor()
+  expect(await page.getByRole('progressbar').count()).toBe(0)
+  expect(complaints).toEqual([])
+  await page.context().close()
+})
+
 test('a node that goes away is told of, and the page goes on when it is back', async () => {
   const { page, complaints } = await watched(browser, server)
   await open(page, server, '#/services')

@@ -7,6 +7,9 @@ import { ServerProcess, temporaryFolder } from '../../testing/server.js'
 import { findings, open, settled, startBrowser, type Watched, watched } from './browser.js'
 import { sendLog, sendMetrics } from './telemetry.js'
 
+/** Thirteen views are read by axe-core one after the other. */
+const AXE_MS = 300_000
+
 let folder: Awaited<ReturnType<typeof temporaryFolder>>
 let server: ServerProcess
 let browser: Browser
@@ -41,23 +44,25 @@ afterEach(async () => {
 })
 
 const see = (hash: string) => open(view.page, server, hash)
+const written = (url: URL) => decodeURIComponent(url.href.replaceAll('+', ' '))
 
 describe('traces', () => {
   test('a query narrows the list, and the address has it', async () => {
     const { page } = view
     await see('#/traces')
-    expect(await page.locator('.result').count()).toBeGreaterThan(5)
+    await expect.poll(() => page.locator('.result').count()).toBeGreaterThan(5)
     const bar = page.getByRole('textbox', { name: /TraceQL/ })
     await bar.fill('{ resource.service.name = "payment" && status = error }')
     await bar.press('Enter')
-    await settled(page)
-    expect(decodeURIComponent(page.url().replaceAll('+', ' '))).toContain('status = error')
-    const names = await page.locator('.result .services').allInnerTexts()
-    expect(names.length).toBeGreaterThan(0)
-    expect(names.every((text) => text.includes('failed'))).toBe(true)
+    await page.waitForURL((url) => written(url).includes('status = error'))
+    // The list of before is there until that of the query has come.
+    const services = page.locator('.result .services')
+    const others = services.filter({ hasNotText: 'failed' })
+    const isNarrowed = async () => (await services.count()) > 0 && (await others.count()) === 0
+    await expect.poll(isNarrowed).toBe(true)
+    const narrowed = await services.count()
     await page.goBack()
-    await settled(page)
-    expect(await page.locator('.result').count()).toBeGreaterThan(names.length)
+    await expect.poll(() => page.locator('.result').count()).toBeGreaterThan(narrowed)
   })
 
   test('the bar completes names and values from the tables', async () => {
@@ -75,7 +80,7 @@ describe('traces', () => {
     await page.getByRole('option', { name: /"voucher"/ }).waitFor()
     await page.waitForTimeout(200)
     await page.keyboard.press('Enter')
-    expect(await bar.innerText()).toContain('{ span.shop.payment.method = "voucher"')
+    await expect.poll(() => bar.innerText()).toContain('{ span.shop.payment.method = "voucher"')
   })
 
   test('a box on the heat map narrows the list to its times and durations', async () => {
@@ -89,8 +94,7 @@ describe('traces', () => {
     await page.keyboard.press('Shift+ArrowUp')
     await page.keyboard.press('Shift+ArrowLeft')
     await page.keyboard.press('Enter')
-    await settled(page)
-    expect(page.url()).toContain('box=')
+    await page.waitForURL(/box=/)
     await expect.poll(() => page.locator('.result').count()).toBeLessThan(all)
     await map.focus()
     await page.keyboard.press('Escape')
@@ -111,10 +115,12 @@ describe('traces', () => {
     const { page } = view
     await see('#/traces?tab=differs')
     const first = page.locator('.differences li').first()
-    expect(await first.innerText()).toMatch(/span\.shop\.payment\.method[\s\S]*voucher\s+100%/)
+    await expect
+      .poll(() => first.innerText())
+      .toMatch(/span\.shop\.payment\.method[\s\S]*voucher\s+100%/)
     await first.getByRole('link', { name: 'voucher' }).click()
     await settled(page)
-    expect(await page.locator('.result').count()).toBeGreaterThan(0)
+    await expect.poll(() => page.locator('.result').count()).toBeGreaterThan(0)
   })
 
   test('a query that makes metrics is drawn', async () => {
@@ -136,18 +142,18 @@ describe('a trace', () => {
     const { page } = view
     await see(`#/trace/${traceId}`)
     const spans = page.getByRole('treeitem')
-    expect(await spans.count()).toBe(4)
-    expect(await page.locator('.critical').count()).toBeGreaterThan(2)
+    await expect.poll(() => spans.count()).toBe(4)
+    await expect.poll(() => page.locator('.critical').count()).toBeGreaterThan(2)
     await page.getByRole('treeitem', { name: /failed.*charge voucher/ }).click()
     await settled(page)
     const details = page.getByRole('complementary', { name: 'Span' })
     await details.getByText('error: the voucher has expired').waitFor()
-    expect(await details.innerText()).toMatch(/shop\.payment\.method\s+voucher/)
-    expect(await details.getByText('the voucher has expired').count()).toBeGreaterThan(1)
+    await expect.poll(() => details.innerText()).toMatch(/shop\.payment\.method\s+voucher/)
+    await expect.poll(() => details.getByText('the voucher has expired').count()).toBeGreaterThan(1)
     expect(page.url()).toContain('span=')
     await details.getByRole('link', { name: 'All with shop.payment.method = voucher' }).click()
     await settled(page)
-    expect(await page.locator('.result').count()).toBeGreaterThan(0)
+    await expect.poll(() => page.locator('.result').count()).toBeGreaterThan(0)
   })
 
   test('is gone through with the keys', async () => {
@@ -155,7 +161,7 @@ describe('a trace', () => {
     await see(`#/trace/${traceId}`)
     await page.getByRole('tree').focus()
     await page.keyboard.press('ArrowLeft')
-    expect(await page.getByRole('treeitem').count()).toBe(1)
+    await expect.poll(() => page.getByRole('treeitem').count()).toBe(1)
     await page.keyboard.press('ArrowRight')
     await page.keyboard.press('End')
     await page.keyboard.press('Enter')
@@ -164,7 +170,7 @@ describe('a trace', () => {
       .getByText(/charge voucher/)
       .waitFor()
     await page.keyboard.press('Escape')
-    expect(await page.getByRole('complementary').count()).toBe(0)
+    await expect.poll(() => page.getByRole('complementary').count()).toBe(0)
   })
 
   test('has a flame graph, its logs, and another trace beside it', async () => {
@@ -174,12 +180,12 @@ describe('a trace', () => {
     await page.keyboard.press('ArrowDown')
     await page.getByText(/frontend POST \/orders: .* in 1 spans, 1 failed/).waitFor()
     await see(`#/trace/${traceId}?tab=logs`)
-    expect(await page.locator('.log-line').allInnerTexts()).toEqual([
-      expect.stringContaining('the voucher has expired'),
-    ])
+    await expect
+      .poll(() => page.locator('.log-line').allInnerTexts())
+      .toEqual([expect.stringContaining('the voucher has expired')])
     await see(`#/trace/${traceId}?tab=compare&with=${traces[0]}`)
     await page.getByText(/This one took/).waitFor()
-    expect(await page.locator('.pair').count()).toBeGreaterThan(3)
+    await expect.poll(() => page.locator('.pair').count()).toBeGreaterThan(3)
   })
 
   test('an id that is not stored says so', async () => {
@@ -192,13 +198,13 @@ test('services have their figures, a map, and their operations', async () => {
   const { page } = view
   await see('#/services')
   const row = page.getByRole('row', { name: /payment/ })
-  expect(await row.innerText()).toMatch(/payment[\s\S]*16\.7%[\s\S]*ms/)
-  expect(await row.locator('svg').count()).toBe(5)
+  await expect.poll(() => row.innerText()).toMatch(/payment[\s\S]*16\.7%[\s\S]*ms/)
+  await expect.poll(() => row.locator('svg').count()).toBe(5)
   await page.getByRole('tab', { name: 'Map' }).click()
   await settled(page)
   const calls = page.getByRole('region', { name: 'Calls' })
-  expect(await calls.innerText()).toMatch(/orders\s+payment\s+60/)
-  expect(await calls.innerText()).toMatch(/stock\s+postgresql/)
+  await expect.poll(() => calls.innerText()).toMatch(/orders\s+payment\s+60/)
+  await expect.poll(() => calls.innerText()).toMatch(/stock\s+postgresql/)
   await page.getByRole('link', { name: /^frontend / }).click()
   await settled(page)
   await page.getByRole('row', { name: /POST \/orders/ }).waitFor()
@@ -222,11 +228,11 @@ describe('logs', () => {
       .click()
     await page.getByRole('link', { name: /All with shop\.order/ }).click()
     await settled(page)
-    expect(await page.getByRole('option', { name: /voucher/ }).count()).toBe(1)
+    await expect.poll(() => page.getByRole('option', { name: /voucher/ }).count()).toBe(1)
     await page.getByRole('option', { name: /voucher/ }).click()
     await page.getByRole('link', { name: 'Its trace', exact: true }).click()
     await settled(page)
-    expect(await page.getByRole('treeitem').count()).toBe(4)
+    await expect.poll(() => page.getByRole('treeitem').count()).toBe(4)
   })
 
   test('come in live, filtered', async () => {
@@ -237,9 +243,9 @@ describe('logs', () => {
     await sendLog(server, 'this one is not', Date.now())
     await sendLog(server, 'wanted, too', Date.now())
     await page.getByRole('option', { name: /wanted, too/ }).waitFor()
-    expect(await page.locator('.log-body').allInnerTexts()).toEqual([
-      ...['wanted, too', 'this one is wanted'],
-    ])
+    await expect
+      .poll(() => page.locator('.log-body').allInnerTexts())
+      .toEqual([...['wanted, too', 'this one is wanted']])
   })
 })
 
@@ -263,7 +269,7 @@ test('metrics are browsed, drawn with rates and groups, and exemplars open their
     .first()
     .click()
   await settled(page)
-  expect(page.url()).toContain(`/trace/${traceId}`)
+  await page.waitForURL((url) => url.href.includes(`/trace/${traceId}`))
 })
 
 describe('SQL', () => {
@@ -277,7 +283,7 @@ describe('SQL', () => {
     await editor.press('Control+Enter')
     await page.getByText(/^Done/).waitFor()
     const table = page.getByRole('table', { name: 'Rows' })
-    expect(await table.innerText()).toMatch(/frontend\s+2\s+60/)
+    await expect.poll(() => table.innerText()).toMatch(/frontend\s+2\s+60/)
     const parquet = page.waitForEvent('download')
     await page.getByRole('button', { name: '↓ Parquet' }).click()
     const file = await (await parquet).path()
@@ -288,13 +294,25 @@ describe('SQL', () => {
     // What was downloaded is read here, without the node.
     await page.locator('input[type=file]').setInputFiles(file)
     await page.getByText(/read here, sent nowhere/).waitFor()
-    expect(await page.getByRole('table', { name: 'Rows' }).innerText()).toMatch(/frontend\s+2\s+60/)
+    await expect
+      .poll(() => page.getByRole('table', { name: 'Rows' }).innerText())
+      .toMatch(/frontend\s+2\s+60/)
     await page.getByRole('button', { name: 'Close the file' }).click()
     for (const ending of ['CSV', 'Arrow']) {
       const download = page.waitForEvent('download')
       await page.getByRole('button', { name: `↓ ${ending}` }).click()
       expect((await download).suggestedFilename()).toMatch(/^otlake\./)
     }
+  })
+
+  test('text that replaces a selection at once needs no style that the policy refuses', async () => {
+    const { page } = view
+    await see('#/sql')
+    const content = page.locator('.editor .cm-content')
+    // Selects and inserts in one step: the editor hears of the selection later.
+    await content.fill('SELECT 1 AS one')
+    await content.fill('SELECT 2 AS two')
+    await expect.poll(() => content.innerText()).toBe('SELECT 2 AS two')
   })
 
   test('the editor completes tables and columns', async () => {
@@ -311,8 +329,36 @@ test('the system tells of ingest, acknowledgements, live batches, files and disk
   await see('#/system')
   await page.getByText(/Well: every check passes/).waitFor()
   await page.getByRole('img', { name: /Acknowledged records/ }).waitFor()
-  expect(await page.getByRole('region', { name: 'Tables' }).innerText()).toContain('spans')
-  expect(await page.getByRole('region', { name: 'Rejections' }).innerText()).toContain('None')
+  await expect
+    .poll(() => page.getByRole('region', { name: 'Tables' }).innerText())
+    .toContain('spans')
+  await expect
+    .poll(() => page.getByRole('region', { name: 'Rejections' }).innerText())
+    .toContain('None')
+})
+
+test('the plots of the system begin before the view was opened', async () => {
+  const { page } = view
+  const past = async () => {
+    const response = await fetch(server.url('/api/v1/history'))
+    return (await response.json()) as { at: number[]; figures: Record<string, (number | null)[]> }
+  }
+  // What was sent before any test, in the sample that came after it.
+  await expect
+    .poll(async () => Math.max(...((await past()).figures.acknowledgedTraces ?? []).map(Number)), {
+      timeout: 20_000,
+    })
+    .toBeGreaterThan(0)
+  const opened = Date.now()
+  await see('#/system')
+  const { at, figures } = await past()
+  expect(at.filter((time) => time < opened).length).toBeGreaterThan(0)
+  expect(Object.keys(figures)).toContain('residentBytes')
+  const plot = page.getByRole('img', { name: /^Acknowledged records/ })
+  await plot.waitFor()
+  expect(await plot.getAttribute('aria-label')).toMatch(/traces: from 0\/s to [1-9]/)
+  const memory = page.getByRole('img', { name: /^Memory of the process/ })
+  expect(await memory.getAttribute('aria-label')).toMatch(/resident: from [\d.]+ MiB/)
 })
 
 test('with no data yet, three lines tell how to send some', async () => {
@@ -387,5 +433,6 @@ describe('axe-core finds nothing, and nothing is wider than the screen', () => {
       expect(found).toEqual([])
       expect(complaints).toEqual([])
     },
+    AXE_MS,
   )
 })

@@ -1,17 +1,18 @@
 /** Clients of a cluster: each request goes to one node after the other until one acknowledges it. */
 
-import { createHash } from 'node:crypto'
 import { systemClock, systemMonotonic } from '../../base/clock.js'
 import type { ClusterNode } from './nodes.js'
+import { KINDS, RECORDS, request, SIGNALS, type Signal } from './signals.js'
 
-/** Spans of one request, each of a trace of its own, so that many nodes own a part of it. */
-export const SPANS = 20
 const CLIENTS = 6
+/** Of metrics and of logs, beside those of spans. */
+const CLIENTS_BESIDE = 2
 /** How long a client waits for an answer. */
 const PATIENCE_MS = 3000
 /** How long it waits after a refusal. */
 const PAUSE_MS = 50
-const EPOCH = 1_700_000_000_000_000_000n
+/** How long an answer is asked for that lacks something. */
+const ANSWER_MS = 60_000
 
 export class ClusterLoad {
   readonly acknowledged = new Set<number>()
@@ -31,13 +32,24 @@ export class ClusterLoad {
   constructor(
     readonly service: string,
     private readonly nodes: readonly ClusterNode[],
+    readonly signal: Signal = 'traces',
   ) {}
+
+  /** One of each signal under one service; spans first. */
+  static ofEverySignal(
+    service: string,
+    nodes: readonly ClusterNode[],
+  ): [ClusterLoad, ...ClusterLoad[]] {
+    const loads = SIGNALS.map((signal) => new ClusterLoad(service, nodes, signal))
+    return loads as [ClusterLoad, ...ClusterLoad[]]
+  }
 
   start(): void {
     this.#isEnding = false
     this.#lastAck = systemMonotonic.monotonic()
     // What a client met is told by whoever waits for it.
-    this.#clients = Array.from({ length: CLIENTS }, (_, index) =>
+    const clients = this.signal === 'traces' ? CLIENTS : CLIENTS_BESIDE
+    this.#clients = Array.from({ length: clients }, (_, index) =>
       this.#client(index).catch((thrown) => {
         this.#failure ??= thrown
       }),
@@ -45,13 +57,14 @@ export class ClusterLoad {
   }
 
   /** Resolves when so many more requests are acknowledged. */
-  async more(count: number, timeoutMs = 60_000): Promise<void> {
+  async more(count: number, timeoutMs = 120_000): Promise<void> {
     const enough = this.acknowledged.size + count
     const until = systemMonotonic.monotonic() + timeoutMs
     while (this.acknowledged.size < enough) {
       if (this.#failure !== null) throw this.#failure
       if (systemMonotonic.monotonic() > until) {
-        throw new Error(`${this.acknowledged.size} of ${enough} requests were acknowledged`)
+        const told = `${this.acknowledged.size} of ${enough} requests of ${this.signal}`
+        throw new Error(`${told} were acknowledged`)
       }
       await systemClock.sleep(20)
     }
@@ -64,15 +77,16 @@ export class ClusterLoad {
     if (this.#failure !== null) throw this.#failure
   }
 
-  get spans(): number {
-    return this.acknowledged.size * SPANS
+  /** Records of the acknowledged requests. */
+  get records(): number {
+    return this.acknowledged.size * RECORDS
   }
 
   async #client(index: number): Promise<void> {
     let at = index
     while (!this.#isEnding) {
       const number = this.#next++
-      const body = JSON.stringify(request(this.service, number))
+      const body = request(this.signal, this.service, number)
       while (!(await this.#send(this.nodes[at % this.nodes.length] as ClusterNode, number, body))) {
         at++
         await systemClock.sleep(PAUSE_MS)
@@ -83,7 +97,7 @@ export class ClusterLoad {
 
   async #send(node: ClusterNode, number: number, body: string): Promise<boolean> {
     try {
-      const response = await fetch(`http://${node.addresses.otlpHttp}/v1/traces`, {
+      const response = await fetch(`http://${node.addresses.otlpHttp}/v1/${this.signal}`, {
         method: 'POST',
         headers: { 'content-type': 'application/json' },
         body,
@@ -116,60 +130,48 @@ export class ClusterLoad {
   }
 }
 
-/** A request whose spans' ids follow from its number. */
-export function request(service: string, number: number): object {
-  return {
-    resourceSpans: [
-      {
-        resource: { attributes: [{ key: 'service.name', value: { stringValue: service } }] },
-        scopeSpans: [
-          {
-            spans: Array.from({ length: SPANS }, (_, index) => {
-              const id = createHash('sha256').update(`${service} ${number} ${index}`).digest('hex')
-              const start = EPOCH + BigInt(number * SPANS + index)
-              return {
-                traceId: id.slice(0, 32),
-                spanId: id.slice(32, 48),
-                name: `request ${number}`,
-                kind: 2,
-                startTimeUnixNano: String(start),
-                endTimeUnixNano: String(start + 1000n),
-              }
-            }),
-          },
-        ],
-      },
-    ],
-  }
-}
-
 export interface Counted {
   rows: number
-  spans: number
+  /** Different ones among the rows. */
+  records: number
 }
 
-/** What a node counts of a service; asks again as long as it says that something is missing. */
+/** What a node counts of a service, at `strong` unless a header says otherwise. */
 export async function count(
   node: ClusterNode,
   service: string,
   headers: Record<string, string> = {},
-  timeoutMs = 60_000,
+  signal: Signal = 'traces',
 ): Promise<Counted> {
-  const until = systemMonotonic.monotonic() + timeoutMs
+  const { table, identity } = KINDS[signal]
+  const query = `SELECT count(*) AS rows, count(DISTINCT ${identity}) AS records FROM ${table}
+                 WHERE service_name = '${service}'`
+  const [row] = await ask<Counted>(node, query, headers)
+  return { rows: Number(row?.rows), records: Number(row?.records) }
+}
+
+/**
+ * The rows that a node answers with, at `strong` unless a header says otherwise; asks again as long as it
+ * says that something is missing.
+ */
+export async function ask<Row>(
+  node: ClusterNode,
+  query: string,
+  headers: Record<string, string> = {},
+): Promise<Row[]> {
+  const until = systemMonotonic.monotonic() + ANSWER_MS
   for (;;) {
     const response = await fetch(node.process.url('/api/v1/sql'), {
       method: 'POST',
-      headers: { 'content-type': 'application/json', ...headers },
-      body: JSON.stringify({
-        query: `SELECT count(*) AS rows, count(DISTINCT span_id) AS spans FROM spans
-                WHERE service_name = '${service}'`,
-      }),
+      headers: {
+        'content-type': 'application/json',
+        'otlake-consistency': 'strong',
+        ...headers,
+      },
+      body: JSON.stringify({ query }),
     })
     const text = await response.text()
-    if (response.ok) {
-      const [row] = (JSON.parse(text) as { rows: [{ rows: number; spans: number }] }).rows
-      return { rows: Number(row.rows), spans: Number(row.spans) }
-    }
+    if (response.ok) return (JSON.parse(text) as { rows: Row[] }).rows
     if (response.status !== 503 || systemMonotonic.monotonic() > until) {
       throw new Error(`${node.name}: ${response.status} ${text}`)
     }

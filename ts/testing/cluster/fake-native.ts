@@ -186,6 +186,18 @@ export class FakeNative implements NativeCluster {
     if (this.group.locks.get(name) === token) this.group.locks.delete(name)
   }
 
+  async holdLogs(): Promise<never> {
+    throw this.#noFiles()
+  }
+
+  async lend(): Promise<never> {
+    throw this.#noFiles()
+  }
+
+  async findCopies(): Promise<never> {
+    throw this.#noFiles()
+  }
+
   status(): string {
     const followers = (this.views.at(-1)?.followers.spans ?? []).map((name) => ({
       name,
@@ -201,6 +213,10 @@ export class FakeNative implements NativeCluster {
   async close(): Promise<void> {
     this.#isClosed = true
     this.group.running.delete(this.name)
+  }
+
+  #noFiles(): OtlakeError {
+    return new OtlakeError('NODE_STATE', 'the tables are in one place for all nodes')
   }
 
   #open(): void {

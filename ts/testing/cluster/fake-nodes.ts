@@ -20,20 +20,22 @@ export class FakeNodes {
   readonly group = new FakeGroup()
   readonly nodes = new Map<string, Node>()
   readonly engines = new Map<string, FakeEngine>()
-  #root = ''
+  /** One folder for all: nodes that are started at once ask for it at once. */
+  #root: Promise<string> | null = null
 
   /**
    * Starts a node `name` on 127.0.0.`index`. The ports of the cluster are the same for all; the
    * others are any that are free, or off.
    */
   async start(name: string, index: number, settings: Raw = {}): Promise<Node> {
-    this.#root ||= await mkdtemp(join(tmpdir(), 'otlake-nodes-'))
+    this.#root ??= mkdtemp(join(tmpdir(), 'otlake-nodes-'))
+    const root = await this.#root
     const host = `127.0.0.${index}`
     const engine = new FakeEngine()
     const config = loadConfig({
       flags: {
-        data_dir: join(this.#root, name),
-        'storage.tables': join(this.#root, 'tables'),
+        data_dir: join(root, name),
+        'storage.tables': join(root, 'tables'),
         'listen.otlp_grpc': 'off',
         'listen.otlp_http': 'off',
         'listen.flight': 'off',
@@ -85,7 +87,7 @@ export class FakeNodes {
   async stop(): Promise<void> {
     const running = [...this.nodes.values()].filter(({ state }) => state === 'running')
     await Promise.all(running.map((node) => node.stop()))
-    if (this.#root !== '') await rm(this.#root, { recursive: true, force: true })
+    if (this.#root !== null) await rm(await this.#root, { recursive: true, force: true })
   }
 }
 

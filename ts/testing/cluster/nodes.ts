@@ -266,6 +266,17 @@ export class ClusterNodes {
     }
   }
 
+  /**
+   * Resolves when each node has one stream, the one that it writes: whatever a node that was gone, and is
+   * back, held alone is where all read it.
+   */
+  async settled(timeoutMs = PATIENCE_MS): Promise<void> {
+    const isSettled = ({ streams }: ClusterStatus) =>
+      streams.every(({ state }) => state === 'open') &&
+      new Set(streams.map(({ owner }) => owner)).size === streams.length
+    for (const { name } of this.running) await this.until(name, isSettled, timeoutMs)
+  }
+
   /** Resolves when a node sees the cluster so; rejects with what it saw last. */
   async until(
     name: string,

@@ -21,8 +21,8 @@ const SPANS = 3
 const PATIENCE_MS = 3000
 /** How long it waits after a refusal, and between what it does. */
 const PAUSE_MS = 60
-/** How long it goes on trying one thing. */
-const LIVENESS_MS = 60_000
+/** How long it goes on trying one thing: longer than a start of a node on a busy machine takes. */
+const LIVENESS_MS = 180_000
 /** Of a hundred steps so many are writes, session reads and strong reads; the rest take a token over. */
 const WRITES = 0.5
 const SESSION_READS = 0.35

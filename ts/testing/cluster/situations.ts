@@ -42,6 +42,8 @@ export class Scene {
   readonly members = new Map<string, NodeView>()
   metadata: Metadata
   readonly controller: Controller
+  /** Followers that do not answer this node. */
+  readonly silent = new Set<string>()
   /** Streams whose recovery this node was told to begin, in order. */
   readonly begun: string[] = []
 
@@ -79,9 +81,9 @@ export class Scene {
   }
 
   decide(): Decision {
-    const { now, self, metadata } = this
+    const { now, self, metadata, silent } = this
     const members = [...this.members.values()]
-    const decision = this.controller.decide({ now, self, members, metadata })
+    const decision = this.controller.decide({ now, self, members, metadata, silent })
     this.begun.push(...decision.recover)
     return decision
   }

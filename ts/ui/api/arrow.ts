@@ -3,13 +3,14 @@
 import { type RecordBatch, RecordBatchReader, type Vector } from 'apache-arrow'
 import { type Statement, sqlRequest } from './sql'
 
-/** The batches of a statement, as they come. */
+/** The batches of a statement, as they come; what gives it an `id` follows it by itself. */
 export async function* batches(
   statement: Statement,
   signal?: AbortSignal,
   onBytes: (bytes: number) => void = () => undefined,
+  id?: string,
 ): AsyncGenerator<RecordBatch> {
-  const response = await sqlRequest(statement, 'arrow', signal)
+  const response = await sqlRequest(statement, 'arrow', signal, id)
   if (!response.body) return
   let read = 0
   const counted = response.body.pipeThrough(

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { byLabel, parseExposition, quantileBetween, total } from './exposition'
+import { byLabel, parseExposition, ranking, total } from './exposition'
 
 const TEXT = `# HELP a_total Something
 # TYPE a counter
@@ -28,13 +28,10 @@ test('samples are read with their labels, and added', () => {
   )
 })
 
-test('a quantile is of what came between two readings', () => {
-  const reading = (fast: number, slow: number) =>
-    parseExposition(
-      `h_bucket{le="0.1"} ${fast}\nh_bucket{le="0.2"} ${fast + slow}\nh_bucket{le="+Inf"} ${fast + slow}\n`,
-    )
-  const before = reading(1000, 0)
-  expect(quantileBetween(before, reading(1010, 10), 'h', 0.5)).toBeCloseTo(0.1)
-  expect(quantileBetween(before, reading(1010, 10), 'h', 0.75)).toBeCloseTo(0.15)
-  expect(quantileBetween(before, before, 'h', 0.5)).toBeNull()
+test('reasons without a count are not told, and the largest come first', () => {
+  const read = parseExposition('n{reason="a"} 4\nn{reason="b"} 0\nn{reason="c"} 5\n')
+  expect(ranking(read, 'n', 'reason')).toEqual([
+    ['c', 5],
+    ['a', 4],
+  ])
 })

@@ -54,38 +54,9 @@ export function byLabel(exposition: Exposition, name: string, label: string): Ma
   return sums
 }
 
-/**
- * A quantile of what a histogram counted between two readings, as Prometheus estimates it; null where it
- * counted nothing.
- */
-export function quantileBetween(
-  before: Exposition,
-  after: Exposition,
-  name: string,
-  quantile: number,
-): number | null {
-  const bounds = new Map<number, number>()
-  for (const [exposition, sign] of [
-    [before, -1],
-    [after, 1],
-  ] as const) {
-    for (const { labels, value } of exposition.get(`${name}_bucket`) ?? []) {
-      const bound = Number((labels.le ?? '').replace('Inf', 'Infinity'))
-      bounds.set(bound, (bounds.get(bound) ?? 0) + sign * value)
-    }
-  }
-  const buckets = [...bounds].sort(([a], [b]) => a - b)
-  const counted = buckets.at(-1)?.[1] ?? 0
-  if (counted <= 0) return null
-  const rank = quantile * counted
-  let [below, least] = [0, 0]
-  for (const [bound, count] of buckets) {
-    if (count >= rank) {
-      if (bound === Number.POSITIVE_INFINITY) return least
-      return count === below ? bound : least + ((bound - least) * (rank - below)) / (count - below)
-    }
-    below = count
-    least = bound
-  }
-  return least
+/** What a metric says by one of its labels, without what is 0; the largest first. */
+export function ranking(metrics: Exposition, name: string, label: string): [string, number][] {
+  return [...byLabel(metrics, name, label)]
+    .filter(([, value]) => value > 0)
+    .sort(([, a], [, b]) => b - a)
 }

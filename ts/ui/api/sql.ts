@@ -2,6 +2,7 @@
 
 import type { Range } from '../state/time'
 import { ask, askJson } from './http'
+import { askQuery, withId } from './under-way'
 
 export type Value = string | number | boolean | null
 
@@ -55,17 +56,20 @@ export function within(column: string, { from, to }: Range): Statement {
 export const stepOf = (column: string, stepS: number): Raw =>
   raw(`CAST(${column} / ${stepS}000000000 AS BIGINT) * ${stepS}`)
 
+/** Runs a statement. What gives it an `id` follows it by itself. */
 export function sqlRequest(
   { query, parameters }: Statement,
   format: string,
   signal?: AbortSignal,
+  id?: string,
 ): Promise<Response> {
-  return ask('/api/v1/sql', {
+  const init = {
     method: 'POST',
-    headers: { 'content-type': 'application/json' },
+    headers: { 'content-type': 'application/json', ...(id === undefined ? {} : withId(id)) },
     body: JSON.stringify({ query, parameters, format }),
     signal: signal ?? null,
-  })
+  }
+  return id === undefined ? askQuery('/api/v1/sql', init) : ask('/api/v1/sql', init)
 }
 
 /** The rows of a statement; 64-bit integers beyond 2^53 are text. */

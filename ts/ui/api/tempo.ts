@@ -1,7 +1,7 @@
 /** TraceQL, by the Tempo API of the node. */
 
 import type { Range } from '../state/time'
-import { askJson } from './http'
+import { queryJson } from './under-way'
 
 /** OTLP's value in JSON. */
 export interface AnyValue {
@@ -81,7 +81,7 @@ export async function search(
 ): Promise<FoundTrace[]> {
   const q = /\bwith\s*\(/.test(query) ? query : `${spansOf(query)} with (most_recent=true)`
   const url = path('search', { q, limit: String(limit), ...ends(range) })
-  const { traces } = await askJson<{ traces?: FoundTrace[] }>(url, { signal: signal ?? null })
+  const { traces } = await queryJson<{ traces?: FoundTrace[] }>(url, { signal: signal ?? null })
   return traces ?? []
 }
 
@@ -96,7 +96,9 @@ export async function metricsRange(
     ...{ q: query, step: `${stepS}s`, ...ends(range) },
     exemplars: String(options.exemplars ?? 0),
   })
-  const answer = await askJson<{ series?: MetricSeries[] }>(url, { signal: options.signal ?? null })
+  const answer = await queryJson<{ series?: MetricSeries[] }>(url, {
+    signal: options.signal ?? null,
+  })
   return answer.series ?? []
 }
 
@@ -107,7 +109,7 @@ export async function metricsInstant(
   signal?: AbortSignal,
 ): Promise<MetricSeries[]> {
   const url = path('metrics/query', { q: query, ...ends(range) })
-  const answer = await askJson<{ series?: MetricSeries[] }>(url, { signal: signal ?? null })
+  const answer = await queryJson<{ series?: MetricSeries[] }>(url, { signal: signal ?? null })
   return answer.series ?? []
 }
 
@@ -117,7 +119,7 @@ export async function tagNames(
   signal?: AbortSignal,
 ): Promise<{ name: string; tags: string[] }[]> {
   const url = path('v2/search/tags', { limit: '1000', ...ends(range) })
-  const answer = await askJson<{ scopes?: { name: string; tags?: string[] }[] }>(url, {
+  const answer = await queryJson<{ scopes?: { name: string; tags?: string[] }[] }>(url, {
     signal: signal ?? null,
   })
   return (answer.scopes ?? []).map(({ name, tags = [] }) => ({ name, tags }))
@@ -131,7 +133,7 @@ export async function tagValues(
 ): Promise<{ type: string; value: string }[]> {
   const name = encodeURIComponent(encodeURIComponent(tag))
   const url = path(`v2/search/tag/${name}/values`, { limit: '200', ...ends(range) })
-  const answer = await askJson<{ tagValues?: { type: string; value: string }[] }>(url, {
+  const answer = await queryJson<{ tagValues?: { type: string; value: string }[] }>(url, {
     signal: signal ?? null,
   })
   return answer.tagValues ?? []

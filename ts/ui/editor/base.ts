@@ -25,7 +25,8 @@ export interface EditorOptions {
 export interface Editor {
   text(): string
   set(text: string): void
-  focus(): void
+  /** Puts the caret at a place in the text; by default behind it. */
+  focus(at?: number): void
   /** Changes a part of its configuration. */
   reconfigure(effect: StateEffect<unknown>): void
   destroy(): void
@@ -65,22 +66,36 @@ const look = EditorView.theme({
   '.cm-completionDetail': { color: 'inherit', opacity: '1', fontStyle: 'normal' },
 })
 
+/** What is selected in the editor's own content; in Chromium a shadow root has a selection of its own. */
+function selected(view: EditorView): Range | null {
+  const root = view.root as DocumentOrShadowRoot & Partial<Pick<Document, 'getSelection'>>
+  const selection = root.getSelection ? root.getSelection() : document.getSelection()
+  const range = selection && selection.rangeCount > 0 ? selection.getRangeAt(0) : null
+  return range && view.contentDOM.contains(range.commonAncestorContainer) ? range : null
+}
+
 /**
  * Text that is typed over a selection. Chromium would keep the selection's colours by a style in an element,
- * which the content security policy refuses; so the browser is not let do it.
+ * which the content security policy refuses; so the browser is not let do it. The editor may not have heard
+ * of that selection yet, so the browser is asked for it.
  */
 const typedOver = EditorView.domEventHandlers({
   beforeinput(event, view) {
-    const { main } = view.state.selection
     const text = event.data
-    if (event.inputType !== 'insertText' || !text || main.empty || view.composing) return false
+    if (event.inputType !== 'insertText' || !text || view.composing) return false
+    const range = selected(view)
+    if (!range || range.collapsed) return false
+    const from = view.posAtDOM(range.startContainer, range.startOffset)
+    const to = Math.max(from, view.posAtDOM(range.endContainer, range.endOffset))
     const change = () =>
-      view.state.update(view.state.replaceSelection(text), {
+      view.state.update({
+        changes: { from, to, insert: text },
+        selection: { anchor: from + text.length },
         userEvent: 'input.type',
         scrollIntoView: true,
       })
     const handlers = view.state.facet(EditorView.inputHandler)
-    const isHandled = handlers.some((handle) => handle(view, main.from, main.to, text, change))
+    const isHandled = handlers.some((handle) => handle(view, from, to, text, change))
     if (!isHandled) view.dispatch(change())
     event.preventDefault()
     return true
@@ -143,9 +158,9 @@ export function openEditor(options: EditorOptions): Editor {
       if (text === view.state.doc.toString()) return
       view.dispatch({ changes: { from: 0, to: view.state.doc.length, insert: text } })
     },
-    focus() {
+    focus(at = view.state.doc.length) {
       view.focus()
-      view.dispatch({ selection: { anchor: view.state.doc.length } })
+      view.dispatch({ selection: { anchor: Math.min(at, view.state.doc.length) } })
     },
     reconfigure: (effect) => view.dispatch({ effects: effect }),
     destroy: () => view.destroy(),

@@ -1,6 +1,7 @@
 /** A field for a query: a plain one until the editor has come. */
 
 import { useEffect, useRef, useState } from 'preact/hooks'
+import { after } from '../state/clock'
 import type { Editor, EditorOptions } from './base'
 
 type Open = (options: Omit<EditorOptions, 'language'>) => Editor
@@ -17,7 +18,12 @@ export interface QueryBarProps {
   onReady?: (focus: () => void) => void
 }
 
-/** The editor is large: what a person looks at first comes before it. */
+/**
+ * The editor is large, and takes a slow processor a third of a second to begin with: what a person looks at
+ * first comes before it, and the plain field takes what is typed meanwhile. A bar of one line waits for what
+ * is below it, or until somebody goes to it.
+ */
+const BAR_MS = 1000
 const IDLE_MS = 1500
 const idle = () =>
   new Promise<void>((resolve) => {
@@ -31,6 +37,8 @@ export function QueryBar(props: QueryBarProps) {
   const editor = useRef<Editor | null>(null)
   const [typed, type] = useState(props.text)
   const [isOpen, open] = useState(false)
+  /** Has the editor come now. */
+  const hurry = useRef<() => void>(() => undefined)
   const latest = useRef({ ...props, typed })
   latest.current = { ...props, typed }
 
@@ -42,12 +50,19 @@ export function QueryBar(props: QueryBarProps) {
   useEffect(() => {
     let isGone = false
     props.onReady?.(() => (editor.current ? editor.current.focus() : field.current?.focus()))
-    idle()
+    const wanted = new Promise<void>((resolve) => {
+      hurry.current = resolve
+      if (!props.isLine) resolve()
+    })
+    const stop = after(BAR_MS, () => hurry.current())
+    wanted
+      .then(idle)
       .then(props.load)
       .then(
         (make) => {
           if (isGone || !host.current) return
           const hadFocus = document.activeElement === field.current
+          const caret = field.current?.selectionStart ?? undefined
           editor.current = make({
             host: host.current,
             text: field.current?.value ?? latest.current.typed,
@@ -61,13 +76,14 @@ export function QueryBar(props: QueryBarProps) {
             onRun: () => latest.current.onRun(editor.current?.text() ?? ''),
           })
           open(true)
-          if (hadFocus) editor.current.focus()
+          if (hadFocus) editor.current.focus(caret)
         },
         // The plain field goes on.
         () => undefined,
       )
     return () => {
       isGone = true
+      stop()
       editor.current?.destroy()
       editor.current = null
     }
@@ -89,6 +105,8 @@ export function QueryBar(props: QueryBarProps) {
           placeholder={props.hint}
           spellcheck={false}
           value={typed}
+          onFocus={() => hurry.current()}
+          onPointerEnter={() => hurry.current()}
           onInput={(event) => {
             type(event.currentTarget.value)
             props.onChange?.(event.currentTarget.value)

@@ -9,6 +9,7 @@ import { type Editor, type EditorOptions, openEditor } from './base'
 const FUNCTIONS = [
   ...['attr', 'attr_int', 'attr_double', 'attr_bool', 'attr_json', 'attr_keys'],
   ...['hex', 'unhex', 'trace_id', 'span_id', 'span_kind_name', 'status_name', 'severity_name'],
+  ...['adjusted_count'],
   ...['approx_percentile_cont', 'date_bin', 'date_trunc', 'count', 'sum', 'avg', 'min', 'max'],
 ]
 

@@ -23,6 +23,8 @@ export interface PlotProps {
   format: (value: number) => string
   isTime?: boolean
   isBars?: boolean
+  /** Bytes have round numbers of their own on the axis. */
+  isBytes?: boolean
   height?: number
   /** The range of `x` that is shown; by default that of its values. */
   range?: [number, number]
@@ -83,8 +85,13 @@ function made(element: HTMLElement, latest: { current: PlotProps }, tz: string):
       points: { size: 6 },
     },
     axes: [
-      { ...axis, ...(isTime ? { values: (plot, at) => times(plot, at, tz) } : {}) },
-      { ...axis, size: 70, values: (_plot, values) => values.map(format) },
+      { ...axis, size: 34, ...(isTime ? { values: (plot, at) => times(plot, at, tz) } : {}) },
+      {
+        ...axis,
+        ...(props.isBytes ? { incrs: BINARY } : {}),
+        size: (_plot, texts) => widthOf(texts ?? []),
+        values: (_plot, values) => values.map(format),
+      },
     ],
     series: [
       {},
@@ -115,6 +122,14 @@ function made(element: HTMLElement, latest: { current: PlotProps }, tz: string):
     element,
   )
 }
+
+/** Steps of an axis of bytes. */
+const BINARY = Array.from({ length: 51 }, (_, power) => 2 ** power)
+
+/** Pixels that the axis on the left takes, which its texts have to fit into. */
+const [LEAST_AXIS, LETTER, BESIDE] = [48, 7.2, 20]
+const widthOf = (texts: string[]): number =>
+  Math.max(LEAST_AXIS, Math.max(0, ...texts.map((text) => text.length)) * LETTER + BESIDE)
 
 /** Times on the axis, as short as the range allows. */
 function times(plot: uPlot, at: number[], tz: string): string[] {

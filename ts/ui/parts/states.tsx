@@ -4,16 +4,30 @@ import type { ComponentChildren } from 'preact'
 import { ApiError } from '../api/http'
 import { type Loaded, useLoad } from '../api/load'
 import { nodeInfo } from '../api/sql'
+import { slowest } from '../api/under-way'
 import { reload } from '../state/page'
 import { Copy } from './copy'
+import { formatDuration } from './format'
+import { ProgressBar, stands } from './progress'
 
-/** A bar that is there while something loads. */
+/** A bar that is there while something loads, and how far that is where it takes long. */
 export function Busy({ of }: { of: { isLoading: boolean }[] }) {
   const isBusy = of.some((each) => each.isLoading)
+  const slow = isBusy ? slowest() : null
   return (
-    <div class={isBusy ? 'busy is-busy' : 'busy'} role="status">
-      <span class="unseen">{isBusy ? 'Loading' : ''}</span>
-    </div>
+    <>
+      <div class={isBusy ? 'busy is-busy' : 'busy'} role="status">
+        <span class="unseen">{isBusy ? 'Loading' : ''}</span>
+      </div>
+      {slow && (
+        <div class="slow">
+          <ProgressBar of={slow} />
+          <span>
+            {formatDuration(slow.elapsedMs * 1e6)}: {stands(slow)}
+          </span>
+        </div>
+      )}
+    </>
   )
 }
 

@@ -7,6 +7,7 @@ import { colorOf, styleColor } from '../../parts/colors'
 import { Copy } from '../../parts/copy'
 import { formatCount } from '../../parts/format'
 import { LazyPlot } from '../../parts/lazy'
+import { limitOf, Newest } from '../../parts/newest'
 import { Busy, Empty, NoData, Shown } from '../../parts/states'
 import { setAbsolute } from '../../parts/time-picker'
 import { VirtualRows } from '../../parts/virtual-rows'
@@ -53,7 +54,7 @@ export default function Logs() {
   const filter = filterOf()
   const key = JSON.stringify(filter)
   const isLive = param('live') === '1'
-  const limit = Number(param('limit') || LIMITS[0])
+  const limit = limitOf(param('limit'), LIMITS)
   const stepS = niceStep(span, STEPS)
   const field = useRef<HTMLInputElement>(null)
   const keys = [key, span.from, span.to]
@@ -202,22 +203,7 @@ function Stored({
           }
           return (
             <>
-              {rows.length >= limit && (
-                <p class="note">
-                  These are the newest {formatCount(limit)} records.{' '}
-                  <label>
-                    Show up to{' '}
-                    <select
-                      value={String(limit)}
-                      onChange={(event) => setParams({ limit: event.currentTarget.value })}
-                    >
-                      {LIMITS.map((each) => (
-                        <option key={each}>{each}</option>
-                      ))}
-                    </select>
-                  </label>
-                </p>
-              )}
+              <Newest count={rows.length} limit={limit} choices={LIMITS} what="records" />
               <Records rows={rows} filter={filter} />
             </>
           )

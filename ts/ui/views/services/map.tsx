@@ -43,6 +43,11 @@ export default function ServiceMap() {
   )
 }
 
+interface Place {
+  x: number
+  y: number
+}
+
 interface Node {
   id: string
   name: string
@@ -73,19 +78,42 @@ function laidOut(services: Named[], edges: Edge[]) {
     return { edge, ends }
   })
   layout(graph)
+  const placeOf = (id: string): Place => {
+    const { x, y } = graph.node(id) as Place
+    return { x, y }
+  }
   const { width = 0, height = 0 } = graph.graph() as { width?: number; height?: number }
   return {
     width,
     height,
-    nodes: [...nodes.values()].map((node): Node => {
-      const { x, y } = graph.node(node.id) as { x: number; y: number }
-      return { ...node, x, y }
-    }),
-    lines: lines.map(({ edge, ends }) => {
-      const { points } = graph.edge(ends[0], ends[1]) as { points: { x: number; y: number }[] }
-      return { edge, points }
+    nodes: [...nodes.values()].map((node): Node => ({ ...node, ...placeOf(node.id) })),
+    lines: lines.map(({ edge, ends: [from, to] }) => {
+      const { points } = graph.edge(from, to) as { points: Place[] }
+      return { edge, points: anchored(placeOf(from), placeOf(to), points) }
     }),
   }
+}
+
+/** A line from the right side of one box to the left side of the other; backwards as it was laid out. */
+function anchored(from: Place, to: Place, points: Place[]): Place[] {
+  const [begin, end] = [from.x + NODE_WIDTH / 2, to.x - NODE_WIDTH / 2]
+  if (begin >= end) return points
+  // What lies between neighbours is only where dagre would put a label.
+  const between = points.length > 3 ? points.slice(1, -1) : []
+  return [{ x: begin, y: from.y }, ...between, { x: end, y: to.y }]
+}
+
+/** A curve through the points that leaves each of them level. */
+function curve([first, ...rest]: Place[]): string {
+  if (first === undefined) return ''
+  let last = first
+  const parts = rest.map((next) => {
+    const middle = (last.x + next.x) / 2
+    const part = `C${middle} ${last.y} ${middle} ${next.y} ${next.x} ${next.y}`
+    last = next
+    return part
+  })
+  return `M${first.x} ${first.y}${parts.join('')}`
 }
 
 function Drawing({
@@ -127,7 +155,7 @@ function Drawing({
           <g key={`${edge.source} ${edge.target} ${edge.isService}`}>
             <title>{said(edge, seconds)}</title>
             <path
-              d={points.map(({ x, y }, index) => `${index === 0 ? 'M' : 'L'}${x} ${y}`).join('')}
+              d={curve(points)}
               fill="none"
               stroke={edge.errors > 0 ? 'var(--bad)' : 'var(--edge)'}
               stroke-width={1 + 4 * Math.sqrt(edge.calls / most)}
@@ -146,9 +174,12 @@ function Drawing({
   )
 }
 
-function middle(points: { x: number; y: number }[]): { x: number; y: number } {
-  const point = points[Math.floor(points.length / 2)] ?? { x: 0, y: 0 }
-  return { x: point.x, y: point.y - 6 }
+/** Where the label stands: half way along the line. */
+function middle(points: Place[]): Place {
+  const half = (points.length - 1) / 2
+  const [before, after] = [points[Math.floor(half)], points[Math.ceil(half)]]
+  if (!before || !after) return { x: 0, y: 0 }
+  return { x: (before.x + after.x) / 2, y: (before.y + after.y) / 2 - 8 }
 }
 
 function MapNode({ node, seconds }: { node: Node; seconds: number }) {

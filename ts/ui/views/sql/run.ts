@@ -3,6 +3,7 @@
 import { batches } from '../../api/arrow'
 import { isAbort } from '../../api/http'
 import type { Statement } from '../../api/sql'
+import { follow, type Progress, queryId } from '../../api/under-way'
 import { every, now } from '../../state/clock'
 import { ResultRows } from './cells'
 
@@ -19,6 +20,8 @@ export interface Run {
   count: number
   bytes: number
   elapsedMs: number
+  /** What the node said last; null before that, which is all there is of a quick query. */
+  progress: Progress | null
   error?: Error
 }
 
@@ -30,17 +33,25 @@ export async function runStatement(
 ): Promise<void> {
   const rows = new ResultRows()
   const began = now()
-  const run: Run = { state: 'running', rows, count: 0, bytes: 0, elapsedMs: 0 }
+  const run: Run = { state: 'running', rows, count: 0, bytes: 0, elapsedMs: 0, progress: null }
+  const id = queryId()
   const told = (changes: Partial<Run>) => {
     tell({ ...run, ...changes, count: rows.count, bytes: rows.bytes, elapsedMs: now() - began })
   }
   told({})
-  const stop = every(TOLD_MS, () => told({}))
+  const timer = every(TOLD_MS, () => told({}))
+  const unfollow = follow(id, (progress) => {
+    run.progress = progress
+  })
+  const stop = () => {
+    timer()
+    unfollow()
+  }
   try {
     const read = (bytes: number) => {
       rows.bytes = bytes
     }
-    for await (const batch of batches(statement, controller.signal, read)) {
+    for await (const batch of batches(statement, controller.signal, read, id)) {
       rows.add(batch)
       if (rows.count >= MOST_ROWS || rows.bytes >= MOST_BYTES) {
         stop()

@@ -4,6 +4,7 @@ import { useEffect, useRef, useState } from 'preact/hooks'
 import { rows as fetchRows, sql, sqlRequest } from '../../api/sql'
 import { QueryBar } from '../../editor/query-bar'
 import { formatBytes, formatCount, formatDuration } from '../../parts/format'
+import { ProgressBar, stands } from '../../parts/progress'
 import { ErrorState } from '../../parts/states'
 import { Tabs } from '../../parts/tabs'
 import { param, setParams } from '../../state/page'
@@ -214,13 +215,20 @@ const SAID: Record<Run['state'], string> = {
 }
 
 function Progress({ run }: { run: Run }) {
-  const { state, count, bytes, elapsedMs } = run
+  const { state, count, bytes, elapsedMs, progress } = run
+  const isRunning = state === 'running'
   return (
-    <div class="row" role="status" aria-live={state === 'running' ? 'off' : 'polite'}>
-      <span class={state === 'running' ? 'running' : ''}>
+    <div class="row" role="status" aria-live={isRunning ? 'off' : 'polite'}>
+      <span class={isRunning ? 'running' : ''}>
         <b>{SAID[state]}</b>: {formatCount(count)} rows, {formatBytes(bytes)},{' '}
         {formatDuration(elapsedMs * 1e6)}
       </span>
+      {isRunning && progress && (
+        <span class="row">
+          <ProgressBar of={progress} />
+          <span>{stands(progress)}</span>
+        </span>
+      )}
     </div>
   )
 }

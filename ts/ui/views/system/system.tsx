@@ -1,29 +1,27 @@
 /** The node itself: what it takes, how fast it acknowledges, what it holds, and who its members are. */
 
-import { useEffect, useState } from 'preact/hooks'
-import { type Exposition, parseExposition, total } from '../../api/exposition'
+import { useEffect, useMemo, useRef, useState } from 'preact/hooks'
+import { type Exposition, parseExposition, ranking, total } from '../../api/exposition'
 import { apiUrl, ask, isReachable } from '../../api/http'
 import { useLoad } from '../../api/load'
-import { nodeInfo } from '../../api/sql'
-import { seriesColor } from '../../parts/colors'
-import { formatBytes, formatCount, formatDuration, formatRate } from '../../parts/format'
-import { LazyPlot } from '../../parts/lazy'
-import type { Series } from '../../parts/plot'
+import { type NodeInfo, nodeInfo } from '../../api/sql'
+import { formatBytes, formatCount } from '../../parts/format'
 import { ErrorState } from '../../parts/states'
-import { every, now } from '../../state/clock'
+import { every } from '../../state/clock'
 import { Members } from './members'
-import {
-  KEPT,
-  quantiles,
-  type Reading,
-  ranking,
-  rates,
-  SIGNALS,
-  values,
-  withReading,
-} from './readings'
+import { loadPast, type Past, withMore } from './past'
+import { Plots } from './plots'
 
 const EVERY_MS = 2000
+
+/** Where the node listens, as people call it. */
+const PORTS: [keyof NodeInfo['addresses'], string][] = [
+  ['otlpGrpc', 'OTLP/gRPC'],
+  ['otlpHttp', 'OTLP/HTTP'],
+  ['http', 'HTTP'],
+  ['flight', 'Flight SQL'],
+  ['cluster', 'Cluster'],
+]
 
 interface Health {
   status: string
@@ -36,7 +34,8 @@ const readHealth = async () => (await (await fetch(apiUrl('/health'))).json()) a
 
 export default function System() {
   const node = useLoad(nodeInfo, [])
-  const [readings, setReadings] = useState<Reading[]>([])
+  const past = usePast()
+  const [metrics, setMetrics] = useState<Exposition | null>(null)
   const [health, setHealth] = useState<Health | null>(null)
   const [error, fail] = useState<Error | null>(null)
   useEffect(() => {
@@ -44,8 +43,7 @@ export default function System() {
       if (!isReachable.peek() || document.hidden) return
       try {
         const text = await (await ask('/metrics')).text()
-        const next = { at: now(), metrics: parseExposition(text) }
-        setReadings((before) => withReading(before, next))
+        setMetrics(parseExposition(text))
         fail(null)
         setHealth(await readHealth())
       } catch (thrown) {
@@ -55,36 +53,66 @@ export default function System() {
     void read()
     return every(EVERY_MS, () => void read())
   }, [])
-  const latest = readings.at(-1)
+  const plots = useMemo(() => past && <Plots past={past} />, [past])
   return (
     <>
       <h1>System</h1>
       {node.data && (
         <p class="row">
           <span>otlake {node.data.version}</span>
-          {Object.entries(node.data.addresses).map(([name, at]) => (
-            <span key={name} class="chip">
-              {name} <code>{at ?? 'off'}</code>
+          {PORTS.map(([port, name]) => (
+            <span key={port} class="chip">
+              {name} <code>{node.data?.addresses[port] ?? 'off'}</code>
             </span>
           ))}
         </p>
       )}
-      {error && readings.length === 0 && <ErrorState error={error} />}
-      {latest && (
+      {error && metrics === null && <ErrorState error={error} />}
+      {metrics && <Problems metrics={metrics} health={health} />}
+      {plots}
+      {metrics && (
         <>
-          <Problems metrics={latest.metrics} health={health} />
-          <Plots readings={readings} />
           <div class="cards">
-            <Rejections metrics={latest.metrics} />
-            <Held metrics={latest.metrics} />
-            <Jobs metrics={latest.metrics} />
+            <Rejections metrics={metrics} />
+            <Held metrics={metrics} />
+            <Jobs metrics={metrics} />
           </div>
-          <Tables metrics={latest.metrics} />
+          <Tables metrics={metrics} />
         </>
       )}
       {node.data?.cluster && <Members />}
     </>
   )
+}
+
+/** The node's last hour, which grows while the view is seen; null before it is there. */
+function usePast(): Past | null {
+  const [past, setPast] = useState<Past | null>(null)
+  const known = useRef<Past | null>(null)
+  useEffect(() => {
+    let [isAsking, isGone] = [false, false]
+    const load = async () => {
+      if (isAsking || !isReachable.peek() || document.hidden) return
+      isAsking = true
+      try {
+        const more = await loadPast(known.current)
+        if (isGone) return
+        known.current = withMore(known.current, more)
+        setPast(known.current)
+      } catch {
+        // The rest of the view tells that the node does not answer.
+      } finally {
+        isAsking = false
+      }
+    }
+    void load()
+    const stop = every(EVERY_MS, () => void load())
+    return () => {
+      isGone = true
+      stop()
+    }
+  }, [])
+  return past
 }
 
 function Problems({ metrics, health }: { metrics: Exposition; health: Health | null }) {
@@ -106,79 +134,6 @@ function failing({ checks }: Health): string {
     .filter(({ healthy }) => !healthy)
     .map(({ name, message }) => `${name}${message ? ` (${message})` : ''}`)
     .join(', ')
-}
-
-function Plots({ readings }: { readings: Reading[] }) {
-  const x = readings.map(({ at }) => at / 1000)
-  const bySignal = SIGNALS.map((signal, index) => ({
-    name: signal,
-    color: seriesColor(index),
-    values: rates(readings, 'otlake_records_acknowledged_total', { signal }),
-  }))
-  const latency = [0.5, 0.95, 0.99].map((quantile, index) => ({
-    name: `p${quantile * 100}`,
-    color: seriesColor(index),
-    values: quantiles(readings, 'otlake_ack_duration_seconds', quantile),
-  }))
-  const live = [
-    {
-      name: 'live batches',
-      color: seriesColor(0),
-      values: values(readings, 'otlake_live_bytes'),
-    },
-  ]
-  const queries = [
-    {
-      name: 'SQL and traces',
-      color: seriesColor(0),
-      values: rates(readings, 'otlake_queries_total'),
-    },
-  ]
-  const bytes = [
-    {
-      name: 'OTLP',
-      color: seriesColor(0),
-      values: rates(readings, 'otlake_request_bytes_total'),
-    },
-    {
-      name: 'Parquet',
-      color: seriesColor(1),
-      values: rates(readings, 'otlake_flushed_bytes_total'),
-    },
-  ]
-  const plots: [string, Series[], (value: number) => string][] = [
-    ['Acknowledged records', bySignal, formatRate],
-    ['From a whole request to its acknowledgement', latency, (s) => formatDuration(s * 1e9)],
-    ['Bytes taken and written', bytes, (value) => `${formatBytes(value)}/s`],
-    ['Live batches, not in files yet', live, formatBytes],
-    ['Queries', queries, formatRate],
-  ]
-  const since = x.length > 1 ? formatDuration(((x.at(-1) ?? 0) - (x[0] ?? 0)) * 1e9) : ''
-  return (
-    <>
-      <p class="soft">
-        Read every {EVERY_MS / 1000} s since the view was opened{since && `, ${since} ago`}; up to{' '}
-        {(KEPT * EVERY_MS) / 60_000} minutes are kept. Longer, and of every node: scrape{' '}
-        <a href="./metrics">/metrics</a>.
-      </p>
-      <div class="plots">
-        {plots.map(([title, series, format]) => (
-          <section key={title} class="card" aria-label={title}>
-            <h2>{title}</h2>
-            <LazyPlot x={x} series={series} label={title} format={format} height={170} />
-            <ul class="legend">
-              {series.map(({ name, color, values: all }) => (
-                <li key={name}>
-                  <span class="mark" style={{ background: color }} />
-                  {name} {format(all.at(-1) ?? Number.NaN)}
-                </li>
-              ))}
-            </ul>
-          </section>
-        ))}
-      </div>
-    </>
-  )
 }
 
 function Rejections({ metrics }: { metrics: Exposition }) {

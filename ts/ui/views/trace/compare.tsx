@@ -71,7 +71,7 @@ function Chooser({ id, trace, other }: { id: string; trace: Trace; other: string
         <label>
           or one of the same root
           <select
-            value={other}
+            value={offered.some(({ traceID }) => traceID === other) ? other : ''}
             onChange={(event) => setParams({ with: event.currentTarget.value })}
           >
             <option value="">choose</option>

@@ -360,7 +360,7 @@ function Row(props: RowProps) {
           </>
         )}
         <span
-          class="took"
+          class={right < 80 ? 'took' : 'took is-over'}
           style={right < 80 ? { left: `calc(${Math.max(0, right)}% + 6px)` } : { right: '4px' }}
         >
           {formatDuration(duration)}

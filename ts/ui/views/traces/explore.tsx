@@ -17,6 +17,7 @@ import { QueryBar } from '../../editor/query-bar'
 import { seriesColor } from '../../parts/colors'
 import { digits, formatDuration } from '../../parts/format'
 import { LazyPlot } from '../../parts/lazy'
+import { limitOf, Newest } from '../../parts/newest'
 import { Busy, Empty, ErrorState, NoData, Shown } from '../../parts/states'
 import { Tabs } from '../../parts/tabs'
 import { setAbsolute } from '../../parts/time-picker'
@@ -99,7 +100,7 @@ function SpansOf({ query }: { query: string }) {
   const { from, to } = range.value
   const box = parseBox(param('box'))
   const tab = param('tab') || 'list'
-  const limit = Number(param('limit') || LIMITS[0])
+  const limit = limitOf(param('limit'), LIMITS)
   const stepS = niceStep({ from, to }, COLUMNS)
   const heat = useLoad(
     async (signal) => {
@@ -200,22 +201,7 @@ function Found({
           </Empty>
         ) : (
           <>
-            {traces.length >= limit && (
-              <p class="note">
-                These are the newest {limit} traces that match.{' '}
-                <label>
-                  Show up to{' '}
-                  <select
-                    value={String(limit)}
-                    onChange={(event) => setParams({ limit: event.currentTarget.value })}
-                  >
-                    {LIMITS.map((each) => (
-                      <option key={each}>{each}</option>
-                    ))}
-                  </select>
-                </label>
-              </p>
-            )}
+            <Newest count={traces.length} limit={limit} choices={LIMITS} what="traces that match" />
             <Results
               traces={traces}
               order={param('order')}
