@@ -43,6 +43,11 @@ export const FIGURES = [
   less('trace_cold_p99', 'trace by id, no time range, p99 cold', 'ms', { most: 50 }),
   less('group_by', 'group-by beside DuckDB on the same files', 'ms', { ratio: 1 }),
   more('trace_queries_per_second', 'trace by id over HTTP, warm', '/s', { least: 10_000 }),
+  more('tempo_trace_per_second', 'trace by id over the Tempo API, asked for before', '/s', {
+    least: 10_000,
+  }),
+  more('tempo_trace_first_per_second', 'trace by id over the Tempo API, the first time', '/s'),
+  less('search_p50', 'search by service and duration, p50 warm', 'ms', { ratio: 1 }),
   less('peak_rss', 'peak RSS at full load', 'MB', { most: 600 }),
   less('event_loop_p99', 'event loop p99 delay at full load', 'ms', { most: 5 }),
   more('logs_per_cpu_second', 'log records per CPU-second, beside spans', '/s', { ratio: 1 }),

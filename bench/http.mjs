@@ -6,8 +6,8 @@ import { Agent, request } from 'node:http'
 const agent = new Agent({ keepAlive: true })
 
 /** The status and text of an answer; with a body, which is JSON, it is a POST. */
-export async function ask(address, path, body) {
-  const headers = body === undefined ? {} : { 'content-type': 'application/json' }
+export async function ask(address, path, body, more = {}) {
+  const headers = { ...(body === undefined ? {} : { 'content-type': 'application/json' }), ...more }
   const method = body === undefined ? 'GET' : 'POST'
   const sent = request(`http://${address}${path}`, { method, headers, agent })
   sent.end(body)

@@ -74,8 +74,8 @@ export class Node extends Server {
   }
 
   /** The status and text of an answer of the HTTP API. */
-  ask(path, body) {
-    return ask(this.addresses.http, path, body)
+  ask(path, body, headers) {
+    return ask(this.addresses.http, path, body, headers)
   }
 
   async metrics() {

@@ -174,15 +174,16 @@ try {
     await context.close()
   }
   const of = (what) => Math.round(median(first.map((each) => each[what])))
+  const worst = Math.round(Math.max(...first.map((each) => each.interactive)))
   console.log(`| what | measured | target |
 |---|---|---|
 | first view drawn, processor ${SLOWER} times slower | ${of('drawn')} ms | |
-| first view interactive, likewise | ${of('interactive')} ms | ${FIRST_VIEW_MS} ms |
+| first view interactive, likewise | ${of('interactive')} ms, the slowest of ${RUNS} ${worst} ms | ${FIRST_VIEW_MS} ms |
 | the list of traces there, likewise | ${of('list')} ms | |
 | tasks over ${LONG_TASK_MS} ms of processor time while 20,000 spans are scrolled | ${scroll.tasks} of ${scroll.all}, the longest ${Math.round(scroll.longest)} ms | 0 |
 | a trace of 20,000 spans open | ${Math.round(open['20,000'])} ms | |
 | a trace of 200,000 spans open | ${Math.round(open['200,000'])} ms | |`)
-  process.exitCode = of('interactive') <= FIRST_VIEW_MS && scroll.tasks === 0 ? 0 : 1
+  process.exitCode = worst <= FIRST_VIEW_MS && scroll.tasks === 0 ? 0 : 1
 } finally {
   await browser.close()
   child.removeAllListeners('exit')

@@ -19,6 +19,7 @@ import { wholeMachine } from './stages/machine.mjs'
 import { parts } from './stages/parts.mjs'
 import { peers } from './stages/peers.mjs'
 import { queries } from './stages/queries.mjs'
+import { search } from './stages/search.mjs'
 import { shapes } from './stages/shapes.mjs'
 import { soak } from './stages/soak.mjs'
 import { visible } from './stages/visible.mjs'
@@ -30,6 +31,7 @@ const STAGES = {
   machine: { run: wholeMachine, in: ['full', 'quick', 'check'] },
   queries: { run: queries, in: ['full', 'quick', 'check'] },
   peers: { run: peers, in: ['full'] },
+  search: { run: search, in: ['check'] },
   shapes: { run: shapes, in: ['full'] },
   derive: { run: derive, in: ['full', 'check'] },
   durability: { run: durability, in: ['full'] },
@@ -43,10 +45,10 @@ const USAGE = `npm run bench -- [options]
   --quick         short runs, in less than 3 minutes; not remembered in the history
   --check         one very short run of each, to see that no record is lost or doubled
   --rounds N      runs of each figure (5)
-  --spans N       spans of the queries' store (10000000), or up to which growth goes (100000000)
+  --spans N       spans of the store of queries and search (10000000), or up to which growth goes (100000000)
   --minutes N     of the soak (30)
   --data FOLDER   keeps the store of queries and growth there, and goes on from what is in it
-growth and soak run when they are named.`
+growth, soak and search (npm run bench:search) run when they are named.`
 
 const { values: options } = parseArgs({
   options: {
@@ -79,6 +81,7 @@ const number = (text, otherwise) => (text === undefined ? otherwise : Number(tex
 const SPANS = {
   growth: [100_000_000, 2_000_000, 200_000],
   queries: [10_000_000, 1_000_000, 200_000],
+  search: [10_000_000, 1_000_000, 60_000],
 }
 
 // How many spans the questions' store has is part of what their figures mean.

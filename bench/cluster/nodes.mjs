@@ -12,12 +12,15 @@ const PORTS = { 'otlp-grpc': 4317, 'otlp-http': 4318, http: 4319, flight: 4320, 
 const PEER_PORT = 4322
 const PATIENCE_MS = 120_000
 
+/** What a thread of its own does for each flush, and ends. */
+const FLUSHES = 'flush and commit'
+
 /** Threads by what they do; what JavaScript's process has beside them is `javascript`. */
 const STAGES = {
   otlake: 'receive, split, decode, send',
   'otlake-log': 'log',
   'otlake-replica': 'copies of others',
-  'otlake-flush': 'flush and commit',
+  'otlake-flush': FLUSHES,
   'otlake-query': 'queries',
   'otlake-meta': 'metadata group',
   'otlake-meta-log': 'metadata group',
@@ -29,9 +32,9 @@ let clusters = 0
 export class BenchCluster {
   /**
    * Starts `count` nodes that know each other and have their shares of the shards. `copies` and
-   * `acks` are those of spans.
+   * `acks` are those of spans, `threads` is of each node.
    */
-  static async start(count, { copies, acks }) {
+  static async start(count, { copies, acks, threads }) {
     const cluster = new BenchCluster()
     cluster.folder = mkdtempSync(join(tmpdir(), 'otlake-bench-'))
     cluster.nodes = []
@@ -39,6 +42,7 @@ export class BenchCluster {
     const host = (index) => `${net}.${index + 1}`
     const seeds = Array.from({ length: count }, (_, index) => `${host(index)}:${PORTS.cluster}`)
     const settings = {
+      worker_threads: threads,
       'cluster.copies.spans': copies,
       'cluster.acks.spans': acks,
       'cluster.rebalance.shards': 1000,
@@ -94,17 +98,21 @@ export class BenchCluster {
     return this.nodes.reduce((sum, node) => sum + node.cpuSeconds(), 0)
   }
 
-  /** The same by what the threads do. */
+  /** The same by what the threads do; what those used that have ended is that of flushes. */
   cpuByStage() {
     const stages = new Map()
-    for (const { child } of this.nodes) {
-      const folder = `/proc/${child.pid}/task`
+    const add = (stage, seconds) => stages.set(stage, (stages.get(stage) ?? 0) + seconds)
+    for (const node of this.nodes) {
+      const folder = `/proc/${node.child.pid}/task`
+      let ended = node.cpuSeconds()
       for (const thread of readdirSync(folder)) {
         const name = readFileSync(`${folder}/${thread}/comm`, 'utf8').trim()
         const seconds = processorSeconds(`${folder}/${thread}`)
         const stage = STAGES[name] ?? (name.startsWith('otlake') ? name : 'javascript')
-        stages.set(stage, (stages.get(stage) ?? 0) + seconds)
+        add(stage, seconds)
+        ended -= seconds
       }
+      add(FLUSHES, ended)
     }
     return stages
   }

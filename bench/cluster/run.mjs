@@ -4,10 +4,12 @@
  * between nodes and to disks. Each request goes to one node and is of spans of many traces, so that
  * every node owns a part of it: the most that distributing can cost.
  *
- * `npm run bench:cluster -- --nodes 1,3,5,9 --copies 1,3 --rounds 3 --spans 1500000 --rate 0`
+ * `npm run bench:cluster -- --nodes 1,3,5,9 --copies 1,3 --records 1000 --rounds 3 --spans 1500000 --rate 0 --threads 1`
  *
- * All nodes share this machine, so processor seconds are measured and no throughput: at rate 0 the
- * clients send as fast as they are answered, and all nodes together have the machine's cores. What
+ * `--records` is spans of one request, and `--threads` a node's `worker_threads`. All nodes share this
+ * machine, so processor seconds are measured and no throughput: at rate 0 the clients send as fast as
+ * they are answered, and all nodes together have the machine's cores. Nodes have one thread each by
+ * default, because many that take turns on few cores would measure the turns. What
  * nodes use without load is measured before, in the same run, and shown beside. Nothing is measured
  * while owners still ask each other about requests from before their shards moved. Prints tables and
  * writes bench/results/cluster.json.
@@ -31,10 +33,11 @@ const { values: options } = parseArgs({
     spans: { type: 'string', default: '1500000' },
     rate: { type: 'string', default: '0' },
     records: { type: 'string', default: '1000' },
+    threads: { type: 'string', default: '1' },
   },
 })
 const numbers = (text) => text.split(',').map(Number)
-const [rounds, spans, rate, records] = ['rounds', 'spans', 'rate', 'records'].map((name) =>
+const [rounds, spans, rate, threads] = ['rounds', 'spans', 'rate', 'threads'].map((name) =>
   Number(options[name]),
 )
 /** How long the cost of nodes without load is measured, and how long what is left of a load takes. */
@@ -44,7 +47,7 @@ const CALM_MS = 10_000
 const MOVED_MS = 65_000
 
 /** Sends so many spans to all nodes alike; resolves with what the clients say. */
-async function send(cluster, count, seed) {
+async function send(cluster, count, records, seed) {
   const { nodes } = cluster
   const requests = Math.max(1, Math.round(count / records / nodes.length))
   const reports = await Promise.all(
@@ -62,12 +65,12 @@ async function send(cluster, count, seed) {
   return { acknowledged, refused, p50 }
 }
 
-async function measure(count, copies, seed) {
+async function measure({ nodes: count, copies, records }, seed) {
   const acks = copies === 1 ? 1 : 2
-  const cluster = await BenchCluster.start(count, { copies, acks })
+  const cluster = await BenchCluster.start(count, { copies, acks, threads })
   const settled = performance.now()
   try {
-    const warm = await send(cluster, spans / 10, seed)
+    const warm = await send(cluster, spans / 10, records, seed)
     await cluster.flushed()
     const left = count > 1 ? settled + MOVED_MS - performance.now() : 0
     await sleep(Math.max(CALM_MS, left - IDLE_MS))
@@ -79,7 +82,7 @@ async function measure(count, copies, seed) {
     const writtenBefore = cluster.writtenBytes()
     const cpuBefore = cluster.cpuSeconds()
     const began = performance.now()
-    const sent = await send(cluster, spans, seed + 100)
+    const sent = await send(cluster, spans, records, seed + 100)
     await cluster.flushed()
     const seconds = (performance.now() - began) / 1000
     const cpu = cluster.cpuSeconds() - cpuBefore
@@ -94,6 +97,7 @@ async function measure(count, copies, seed) {
     return {
       nodes: count,
       copies,
+      records,
       acks,
       cpu: cpu / millions,
       load: (cpu - idle * seconds) / millions,
@@ -114,22 +118,22 @@ buildLoad()
 const shapes = numbers(options.nodes).flatMap((nodes) =>
   numbers(options.copies)
     .filter((copies) => copies <= nodes)
-    .map((copies) => ({ nodes, copies })),
+    .flatMap((copies) => numbers(options.records).map((records) => ({ nodes, copies, records }))),
 )
 const runs = new Map(shapes.map((shape) => [shape, []]))
 // Round by round, so that what is compared is near in time.
 for (let turn = 0; turn < rounds; turn++) {
   for (const [shape, results] of runs) {
-    results.push(await measure(shape.nodes, shape.copies, 1000 * (turn + 1)))
+    results.push(await measure(shape, 1000 * (turn + 1)))
     const { cpu, load: net } = results.at(-1)
-    console.log(`${shape.nodes} nodes, ${shape.copies} copies: ${round(cpu)} (${round(net)})`)
+    const { nodes, copies, records } = shape
+    console.log(`${nodes} nodes, ${copies} copies, ${records} spans: ${round(cpu)} (${round(net)})`)
   }
 }
 
 const middle = (results, of) => median(results.map(of))
-const rows = [...runs].map(([{ nodes, copies }, results]) => ({
-  nodes,
-  copies,
+const rows = [...runs].map(([shape, results]) => ({
+  ...shape,
   'CPU-s per million': round(middle(results, (run) => run.cpu)),
   'without idle': round(middle(results, (run) => run.load)),
   'least to most': results.map((run) => round(run.load)).sort((a, b) => a - b),
@@ -142,12 +146,12 @@ const rows = [...runs].map(([{ nodes, copies }, results]) => ({
   'ack p50, ms': round(middle(results, (run) => run.p50)),
   refused: middle(results, (run) => run.refused),
 }))
-const stages = [...runs].map(([{ nodes, copies }, results]) => {
+const stages = [...runs].map(([shape, results]) => {
   const names = Object.keys(results[0].stages)
   const shares = names.map((name) => [name, round(middle(results, (run) => run.stages[name] ?? 0))])
-  return { nodes, copies, ...Object.fromEntries(shares) }
+  return { ...shape, ...Object.fromEntries(shares) }
 })
-const machine = { ...describe(), durability: 'fsync', rate, spans, records, rounds }
+const machine = { ...describe(), durability: 'fsync', rate, spans, rounds, threads }
 console.log(machine)
 console.table(rows)
 console.log('CPU-s per million spans, by threads')

@@ -62,10 +62,14 @@ export async function absent(store, number) {
 }
 
 /** How the page cache is emptied here: of the machine, or of the store's files; null: not at all. */
-export function dropper(folder) {
+export const dropper = (folder) => dropping(folder)?.drop ?? null
+
+/** The same, and what it is in words. */
+export function dropping(folder) {
   try {
     accessSync(DROP_CACHES, constants.W_OK)
-    return () => writeFileSync(DROP_CACHES, PAGE_CACHE)
+    const drop = () => writeFileSync(DROP_CACHES, PAGE_CACHE)
+    return { drop, how: `the machine's page cache dropped (${DROP_CACHES})` }
   } catch {
     // Not root.
   }
@@ -73,7 +77,7 @@ export function dropper(folder) {
   const drop = () => execFileSync('find', [folder, ...advice], { stdio: 'ignore' })
   try {
     drop()
-    return drop
+    return { drop, how: "the store's files dropped from the page cache (dd iflag=nocache)" }
   } catch {
     return null
   }

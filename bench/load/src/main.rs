@@ -1,18 +1,27 @@
 //! A load client for any OTLP server: distinct records, little work of its own.
 //!
 //! A request is built once; before each send its ids and times are written over in place, so
-//! that no two records are the same and nothing is encoded twice. Requests go over one or more
+//! that no two records are the same and nothing is encoded twice; or, for benchmarks of questions, each
+//! is a part of an hour of a shop's traces. Requests go over one or more
 //! connections with a fixed number in flight. At the end one JSON object tells what was
 //! acknowledged and how long each request took.
 //!
 //! - `options.rs`: the arguments.
 //! - `template.rs`: the request, and where its ids and times stand.
+//! - `shop.rs`: the traces of a shop, each request drawn anew; `plan.rs`: its services and operations.
+//! - `random.rs`: numbers that look random.
 //! - `sender.rs`: OTLP/gRPC and OTLP/HTTP over hyper.
 
 mod options;
+mod plan;
+mod random;
 mod sender;
+mod shop;
+#[cfg(test)]
+mod shop_test;
 mod template;
 
+use std::collections::HashMap;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +32,7 @@ use tokio::sync::Mutex;
 
 use crate::options::Options;
 use crate::sender::{Outcome, Sender};
+use crate::shop::{Made, Shop};
 use crate::template::Template;
 
 fn main() -> ExitCode {
@@ -62,13 +72,71 @@ struct Tally {
     failed: AtomicU64,
 }
 
+/// What requests are made by.
+#[derive(Clone)]
+enum Source {
+    Template(Box<Template>),
+    Shop(Box<Shop>),
+}
+
+impl Source {
+    fn new(options: &Options, now: u64) -> Source {
+        let Options {
+            seed,
+            records,
+            requests,
+            ..
+        } = *options;
+        if options.is_shop {
+            let over_ns = options.over_seconds * 1_000_000_000;
+            Source::Shop(Box::new(Shop::new(seed, records, requests, (over_ns, now))))
+        } else {
+            Source::Template(Box::new(Template::new(options.signal, records, seed)))
+        }
+    }
+
+    /// Makes it request `number`.
+    fn fill(&mut self, number: u64, now: u64) {
+        match self {
+            Source::Template(template) => template.fill(number, now),
+            Source::Shop(shop) => shop.fill(number),
+        }
+    }
+
+    /// The encoded request.
+    fn body(&self) -> &[u8] {
+        match self {
+            Source::Template(template) => template.bytes(),
+            Source::Shop(shop) => shop.bytes(),
+        }
+    }
+
+    fn trace_id(&self, number: u64) -> String {
+        match self {
+            Source::Template(template) => template.trace_id(number),
+            Source::Shop(shop) => shop.trace_id(number),
+        }
+    }
+
+    /// What the last request held; of a shop.
+    fn made(&self) -> Option<&Made> {
+        match self {
+            Source::Template(_) => None,
+            Source::Shop(shop) => Some(&shop.made),
+        }
+    }
+}
+
 async fn run(options: Options) -> Result<String, String> {
     let clock = SystemClock;
     let options = Arc::new(options);
-    let template = Template::new(options.signal, options.records, options.seed);
-    let bytes_per_record = template.bytes().len() as f64 / options.records as f64;
+    let mut source = Source::new(&options, clock.unix_nano());
+    source.fill(0, 0);
+    let bytes_per_record = source.body().len() as f64 / options.records as f64;
     let tally = Arc::new(Tally::default());
     let latencies = Arc::new(Mutex::new(Vec::new()));
+    // What the acknowledged requests of a shop hold, and the spans of the first trace of each.
+    let held = Arc::new(Mutex::new((Made::default(), HashMap::new())));
     let next = Arc::new(AtomicU64::new(0));
     let started = clock.monotonic();
     let deadline = started + Duration::from_secs_f64(options.seconds);
@@ -78,15 +146,17 @@ async fn run(options: Options) -> Result<String, String> {
         let in_flight = options.in_flight / options.connections
             + usize::from(connection < options.in_flight % options.connections);
         for _ in 0..in_flight {
-            let (options, tally, latencies, next) = (
+            let (options, tally, latencies, next, held) = (
                 options.clone(),
                 tally.clone(),
                 latencies.clone(),
                 next.clone(),
+                held.clone(),
             );
-            let (mut sender, mut template) = (sender.clone(), template.clone());
+            let (mut sender, mut source) = (sender.clone(), source.clone());
             workers.push(tokio::spawn(async move {
                 let mut mine = Vec::new();
+                let (mut made, mut firsts) = (Made::default(), Vec::new());
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     let now = clock.monotonic();
@@ -94,7 +164,8 @@ async fn run(options: Options) -> Result<String, String> {
                         break;
                     }
                     // Filled before it is due, which takes as long as sending does.
-                    let body = template.fill(number, clock.unix_nano());
+                    source.fill(number, clock.unix_nano());
+                    let body = source.body();
                     let due = options.rate.map(|rate| {
                         let after = number as f64 * options.records as f64 / rate;
                         started + Duration::from_secs_f64(after)
@@ -118,6 +189,10 @@ async fn run(options: Options) -> Result<String, String> {
                                 tally.acknowledged.fetch_add(1, Ordering::Relaxed);
                                 let waited = (clock.monotonic() - sent).as_secs_f64() * 1e3;
                                 mine.push((waited, number));
+                                if let Some(request) = source.made() {
+                                    made.add(request);
+                                    firsts.push((number, request.first_trace));
+                                }
                             }
                             // As an exporter does it: the same request again, a little later.
                             Outcome::Refused => {
@@ -141,6 +216,9 @@ async fn run(options: Options) -> Result<String, String> {
                     }
                 }
                 latencies.lock().await.append(&mut mine);
+                let mut held = held.lock().await;
+                held.0.add(&made);
+                held.1.extend(firsts);
             }));
         }
     }
@@ -160,12 +238,13 @@ async fn run(options: Options) -> Result<String, String> {
     };
     // Spread evenly over what was acknowledged.
     let sampled = options.trace_ids.min(numbers.len());
-    let trace_ids: Vec<String> = (0..sampled)
-        .map(|index| template.trace_id(numbers[index * numbers.len() / sampled]))
+    let sample: Vec<u64> = (0..sampled)
+        .map(|index| numbers[index * numbers.len() / sampled])
         .collect();
+    let trace_ids: Vec<String> = sample.iter().map(|one| source.trace_id(*one)).collect();
     let acknowledged = tally.acknowledged.load(Ordering::Relaxed);
     let records = acknowledged * options.records as u64;
-    Ok(serde_json::json!({
+    let mut report = serde_json::json!({
         "signal": options.signal.name(),
         "records_per_request": options.records,
         "bytes_per_record": (bytes_per_record * 10.0).round() / 10.0,
@@ -180,6 +259,21 @@ async fn run(options: Options) -> Result<String, String> {
         "p99_ms": percentile(0.99),
         "max_ms": percentile(1.0),
         "trace_ids": trace_ids,
-    })
-    .to_string())
+    });
+    if let Source::Shop(shop) = &source {
+        let held = held.lock().await;
+        let (made, firsts) = &*held;
+        let services = shop.services().iter().zip(made.spans).zip(made.errors);
+        let services = services.map(|((name, spans), errors)| {
+            serde_json::json!({ "name": name, "spans": spans, "errors": errors })
+        });
+        report["shop"] = serde_json::json!({
+            "from_unix_nano": shop.from.to_string(),
+            "until_unix_nano": shop.until.to_string(),
+            "traces": made.traces,
+            "services": services.collect::<Vec<_>>(),
+            "trace_spans": sample.iter().map(|one| firsts.get(one)).collect::<Vec<_>>(),
+        });
+    }
+    Ok(report.to_string())
 }

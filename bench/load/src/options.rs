@@ -9,6 +9,9 @@ pub const USAGE: &str = "\
 otlake-load (--grpc IP:PORT | --http IP:PORT) [options]
   --path PATH                    before /v1/traces and the like over HTTP (none)
   --signal traces|metrics|logs   what to send (traces)
+  --shape plain|shop             of traces: one request with new ids each time, or a shop's, each
+                                 request drawn anew (plain)
+  --over S                       of a shop: seconds over which its traces begin, until now (3600)
   --records N                    records in a request (1000)
   --requests N                   requests at the most (unbounded)
   --seconds S                    seconds at the most (10)
@@ -25,6 +28,9 @@ pub struct Options {
     pub grpc: bool,
     pub path: String,
     pub signal: Signal,
+    /// Traces of a shop in place of the template's.
+    pub is_shop: bool,
+    pub over_seconds: u64,
     pub records: usize,
     pub requests: u64,
     pub seconds: f64,
@@ -45,6 +51,8 @@ impl Options {
             grpc: true,
             path: String::new(),
             signal: Signal::Traces,
+            is_shop: false,
+            over_seconds: 3600,
             records: 1000,
             requests: u64::MAX,
             seconds: 10.0,
@@ -71,6 +79,11 @@ impl Options {
                 }
                 "--path" => options.path = value,
                 "--signal" => options.signal = Signal::from_name(&value).ok_or_else(bad)?,
+                "--shape" if value == "plain" || value == "shop" => {
+                    options.is_shop = value == "shop"
+                }
+                "--shape" => return Err(bad()),
+                "--over" => options.over_seconds = value.parse().map_err(|_| bad())?,
                 "--records" => options.records = value.parse().map_err(|_| bad())?,
                 "--requests" => options.requests = value.parse().map_err(|_| bad())?,
                 "--seconds" => options.seconds = value.parse().map_err(|_| bad())?,
@@ -88,6 +101,9 @@ impl Options {
         }
         if options.trace_ids > 0 && options.signal != Signal::Traces {
             return Err("--trace-ids goes with traces".into());
+        }
+        if options.is_shop && (options.signal != Signal::Traces || options.requests == u64::MAX) {
+            return Err("--shape shop goes with traces, and with --requests".into());
         }
         options.connections = options.connections.min(options.in_flight);
         Ok(options)

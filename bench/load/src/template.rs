@@ -1,7 +1,8 @@
 //! A request built once, with the places of its ids and times, so that sending a new one means
 //! writing over a few bytes of each record.
 
-use memchr::memmem;
+use std::collections::HashMap;
+
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::metrics::v1::ExportMetricsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
@@ -17,33 +18,12 @@ use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span, Sta
 use otlake_base::Signal;
 use prost::Message;
 
+use crate::random::{Random, mix};
+
 /// Spans of one trace in a request.
 const TRACE_SPANS: usize = 10;
 /// The time of the first record in the template; `fill` moves all times by the same amount.
 const BASE_TIME: u64 = 1_700_000_000_000_000_000;
-
-/// A small generator (xorshift64*, Vigna 2016), so that a seed gives the same requests anywhere.
-#[derive(Clone)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-}
-
-fn mix(mut value: u64) -> u64 {
-    value = (value ^ (value >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    value = (value ^ (value >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    value ^ (value >> 31)
-}
 
 /// An encoded request and the places to write over.
 #[derive(Clone)]
@@ -58,10 +38,19 @@ pub struct Template {
     seed: u64,
 }
 
+/// Where each of these stands, by its bytes.
+fn places(bytes: &[u8], wanted: impl Iterator<Item = ([u8; 8], u64)>) -> Vec<(usize, u64)> {
+    let wanted: HashMap<[u8; 8], u64> = wanted.collect();
+    let windows = bytes.windows(8).enumerate();
+    windows
+        .filter_map(|(at, window)| wanted.get(window).map(|value| (at, *value)))
+        .collect()
+}
+
 impl Template {
     /// A request of `records` records.
     pub fn new(signal: Signal, records: usize, seed: u64) -> Template {
-        let mut random = Random(mix(seed ^ 0x9E37_79B9_7F4A_7C15) | 1);
+        let mut random = Random::new(mix(seed ^ 0x9E37_79B9_7F4A_7C15));
         let mut build = Build {
             random: &mut random,
             ids: Vec::new(),
@@ -76,23 +65,9 @@ impl Template {
         let half = |index: usize| ids.get(index).copied().unwrap_or_default();
         let trace = [half(0), half(1)];
         // Every id and time is unique in the template, so its bytes are found where they stand.
-        let find = |wanted: Vec<u8>| memmem::find_iter(&bytes, &wanted).collect::<Vec<_>>();
-        let ids = ids
-            .into_iter()
-            .flat_map(|id| {
-                find(id.to_be_bytes().to_vec())
-                    .into_iter()
-                    .map(move |at| (at, id))
-            })
-            .collect();
-        let times = times
-            .into_iter()
-            .flat_map(|time| {
-                find((BASE_TIME + time).to_le_bytes().to_vec())
-                    .into_iter()
-                    .map(move |at| (at, time))
-            })
-            .collect();
+        let ids = places(&bytes, ids.into_iter().map(|id| (id.to_be_bytes(), id)));
+        let encoded = |time: u64| (BASE_TIME + time).to_le_bytes();
+        let times = places(&bytes, times.into_iter().map(|time| (encoded(time), time)));
         Template {
             bytes,
             ids,
@@ -108,7 +83,7 @@ impl Template {
     }
 
     /// Makes it request `number`, beginning at `unix_nano`.
-    pub fn fill(&mut self, number: u64, unix_nano: u64) -> &[u8] {
+    pub fn fill(&mut self, number: u64, unix_nano: u64) {
         let salt = self.salt(number);
         for (at, id) in &self.ids {
             let fresh = fresh(*id, salt);
@@ -117,7 +92,6 @@ impl Template {
         for (at, time) in &self.times {
             self.bytes[*at..at + 8].copy_from_slice(&(unix_nano + time).to_le_bytes());
         }
-        &self.bytes
     }
 
     /// The id of the first trace of request `number`, in hexadecimal; of a request of traces.
@@ -144,11 +118,11 @@ struct Build<'a> {
     times: Vec<u64>,
 }
 
-fn text(key: &str, value: impl Into<String>) -> KeyValue {
+pub(crate) fn text(key: &str, value: impl Into<String>) -> KeyValue {
     attribute(key, Value::StringValue(value.into()))
 }
 
-fn int(key: &str, value: u64) -> KeyValue {
+pub(crate) fn int(key: &str, value: u64) -> KeyValue {
     attribute(key, Value::IntValue(value as i64))
 }
 
@@ -435,7 +409,7 @@ impl Build<'_> {
     }
 }
 
-fn scope(name: &str, version: &str) -> InstrumentationScope {
+pub(crate) fn scope(name: &str, version: &str) -> InstrumentationScope {
     InstrumentationScope {
         name: name.into(),
         version: version.into(),
