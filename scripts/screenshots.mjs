@@ -2,21 +2,28 @@
  * The pictures of docs/page.md: a node with the telemetry of the demo's shop, and each view of the page in
  * Debian's Chromium, light and dark.
  *
- *   npm run screenshots
+ *   npm run screenshots                                  all of them, into docs/images
+ *   node scripts/screenshots.mjs --only system,map --into /tmp/pictures --phone
  */
 
 import { execFileSync, spawn } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
 import { chromium } from 'playwright-core'
 import { sendShopTelemetry } from '../dist/cli/shop.js'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const ORDERS = 1200
-const SIZE = { width: 1280, height: 800 }
+const { values: options } = parseArgs({
+  options: { only: { type: 'string' }, into: { type: 'string' }, phone: { type: 'boolean' } },
+})
+const only = options.only?.split(',')
+const into = options.into ?? join(root, 'docs/images')
+const SIZE = options.phone ? { width: 390, height: 844 } : { width: 1280, height: 800 }
 /** How long plots take to be drawn once their data are there. */
 const DRAWN_MS = 700
 
@@ -87,7 +94,9 @@ const browser = await chromium.launch({
 try {
   const http = `http://${addresses.http}`
   await sendShopTelemetry(`http://${addresses.otlpHttp}`, ORDERS)
+  mkdirSync(into, { recursive: true })
   for (const [name, hash] of await views(http)) {
+    if (only && !only.includes(name)) continue
     for (const colorScheme of ['light', 'dark']) {
       const context = await browser.newContext({ viewport: SIZE, colorScheme, timezoneId: 'UTC' })
       const page = await context.newPage()
@@ -97,7 +106,7 @@ try {
       // Its figures are of what comes between two readings.
       if (name === 'system') await sendShopTelemetry(`http://${addresses.otlpHttp}`, 20)
       await page.waitForTimeout(name === 'system' ? 10 * DRAWN_MS : DRAWN_MS)
-      const path = join(root, `docs/images/page-${name}-${colorScheme}.png`)
+      const path = join(into, `page-${name}-${colorScheme}.png`)
       await page.screenshot({ path })
       console.log(path)
       await context.close()

@@ -1,13 +1,13 @@
 /**
- * Runs every check and test, goes on after a failure, and ends with one line `N passed, N failed`.
- * A lint step counts as one, and so does the benchmark's check, which times nothing: it sees that
+ * Runs every check and test, goes on after a failure, and ends with the names of what failed and one
+ * line `N passed, N failed`. A lint step counts as one, and so does the benchmark's check, which times nothing: it sees that
  * no record is lost or doubled. `--lint`, or `--only lint|rust|vitest|bench`, runs a part.
  */
 
 import { spawn } from 'node:child_process'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { join, relative } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { cargoEnvironment } from './places.mjs'
@@ -16,6 +16,8 @@ const root = fileURLToPath(new URL('..', import.meta.url))
 const temporary = mkdtempSync(join(tmpdir(), 'otlake-test-'))
 /** A workspace of its own. */
 const NATIVE_BENCHES = ['--manifest-path', 'bench/native/Cargo.toml']
+const MESSAGE_LINES = 12
+const MESSAGE_WIDTH = 240
 const PARTS = ['lint', 'rust', 'vitest', 'bench']
 
 const only = process.argv.includes('--only')
@@ -53,7 +55,7 @@ function run(command, args, onLine) {
 /** A command that passes or fails as a whole. */
 async function whole(command, args) {
   const ok = (await run(command, args)) === 0
-  return { passed: ok ? 1 : 0, failed: ok ? 0 : 1 }
+  return { passed: ok ? 1 : 0, failed: ok ? 0 : 1, names: ok ? [] : [[command, ...args].join(' ')] }
 }
 
 /** Clippy over some of the crates, in the profile that everything is built with. */
@@ -63,7 +65,7 @@ function clippy(...crates) {
 }
 
 async function cargoTest() {
-  const count = { passed: 0, failed: 0 }
+  const count = { passed: 0, failed: 0, names: [] }
   const status = await run(
     'cargo',
     // No crate has documentation tests; clippy has compiled the examples.
@@ -78,13 +80,15 @@ async function cargoTest() {
       '--tests',
     ],
     (line) => {
+      const failure = /^test (.+) \.\.\. FAILED$/.exec(line)
+      if (failure !== null) count.names.push(failure[1])
       const result = /^test result: \w+\. (\d+) passed; (\d+) failed/.exec(line)
       if (result === null) return
       count.passed += Number(result[1])
       count.failed += Number(result[2])
     },
   )
-  return judged(count, status)
+  return judged(count, status, 'cargo test')
 }
 
 async function vitest(project) {
@@ -98,20 +102,39 @@ async function vitest(project) {
     '--reporter=json',
     `--outputFile.json=${report}`,
   ])
-  const count = { passed: 0, failed: 0 }
+  const count = { passed: 0, failed: 0, names: [] }
   try {
-    const { numPassedTests, numFailedTests } = JSON.parse(readFileSync(report, 'utf8'))
+    const { numPassedTests, numFailedTests, testResults } = JSON.parse(readFileSync(report, 'utf8'))
     count.passed = numPassedTests
     count.failed = numFailedTests
+    for (const { name, status, assertionResults } of testResults) {
+      if (status !== 'failed') continue
+      const file = relative(root, name)
+      const failures = assertionResults.filter((test) => test.status === 'failed')
+      // A file that fails outside its tests, in a hook say, has no test to name.
+      if (failures.length === 0) count.names.push(file)
+      for (const test of failures) {
+        count.names.push(`${file}: ${test.fullName}\n${firstLines(test.failureMessages)}`)
+      }
+    }
   } catch {
     // A run that died early left no report: its status says so.
   }
-  return judged(count, status)
+  return judged(count, status, `vitest, project ${project}`)
+}
+
+/** What a failed test said, short enough to stand at the end of the whole run's output. */
+function firstLines(messages) {
+  const lines = messages.join('\n').split('\n').slice(0, MESSAGE_LINES)
+  return lines.map((line) => `    ${line.slice(0, MESSAGE_WIDTH)}`).join('\n')
 }
 
 /** A suite that ran nothing, or failed outside a test (a compile error, say), counts as one failure. */
-function judged(count, status) {
-  if (count.failed === 0 && (status !== 0 || count.passed === 0)) count.failed = 1
+function judged(count, status, suite) {
+  if (count.failed === 0 && (status !== 0 || count.passed === 0)) {
+    count.failed = 1
+    if (count.names.length === 0) count.names.push(`${suite}, which ended with status ${status}`)
+  }
   return count
 }
 
@@ -136,12 +159,15 @@ if (process.platform === 'linux') {
 
 let passed = 0
 let failed = 0
+const names = []
 for (const [name, step] of steps) {
   if (part !== null && part !== name) continue
   const count = await step()
   passed += count.passed
   failed += count.failed
+  names.push(...count.names)
 }
 rmSync(temporary, { recursive: true, force: true })
+for (const name of names) console.log(`\nfailed: ${name}`)
 console.log(`\n${passed} passed, ${failed} failed`)
 process.exitCode = failed === 0 ? 0 : 1
