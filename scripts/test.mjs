@@ -14,8 +14,6 @@ import { cargoEnvironment } from './places.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const temporary = mkdtempSync(join(tmpdir(), 'otlake-test-'))
-/** A workspace of its own. */
-const NATIVE_BENCHES = ['--manifest-path', 'bench/native/Cargo.toml']
 const MESSAGE_LINES = 12
 const MESSAGE_WIDTH = 240
 const PARTS = ['lint', 'rust', 'vitest', 'bench']
@@ -58,10 +56,10 @@ async function whole(command, args) {
   return { passed: ok ? 1 : 0, failed: ok ? 0 : 1, names: ok ? [] : [[command, ...args].join(' ')] }
 }
 
-/** Clippy over some of the crates, in the profile that everything is built with. */
-function clippy(...crates) {
+/** Clippy over all crates, in the profile that everything is built with. */
+function clippy() {
   const profile = ['--all-targets', '--locked', '--profile', 'release']
-  return whole('cargo', ['clippy', ...crates, ...profile, '--', '-D', 'warnings'])
+  return whole('cargo', ['clippy', '--workspace', ...profile, '--', '-D', 'warnings'])
 }
 
 async function cargoTest() {
@@ -145,9 +143,7 @@ const steps = [
   ['lint', () => whole(node, ['node_modules/typescript/bin/tsc', '-p', 'ts/ui'])],
   ['lint', () => whole(node, ['node_modules/size-limit/bin.js'])],
   ['lint', () => whole('cargo', ['fmt', '--all', '--check'])],
-  ['lint', () => clippy('--workspace')],
-  ['lint', () => whole('cargo', ['fmt', ...NATIVE_BENCHES, '--check'])],
-  ['lint', () => clippy(...NATIVE_BENCHES)],
+  ['lint', clippy],
   ['rust', cargoTest],
   ['vitest', () => vitest('unit')],
   ['vitest', () => vitest('e2e')],
