@@ -16,6 +16,7 @@ import { dirname } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { parseArgs } from 'node:util'
+import { keepBuild, recallBuild } from './kept-builds.mjs'
 import { cargoEnvironment, nativeModule, publishedModule } from './places.mjs'
 import { GLIBC_MOST, platformOf, thisPlatform } from './platforms.mjs'
 import { checkPublished, describePublished } from './published.mjs'
@@ -125,7 +126,9 @@ export async function buildNative() {
   console.log(
     'Building the native module; the first build compiles every dependency and takes a while.',
   )
+  recallBuild(root, environment.CARGO_TARGET_DIR)
   await compile(['build', '--release'], environment)
+  keepBuild(root, environment.CARGO_TARGET_DIR)
   return put(`${environment.CARGO_TARGET_DIR}/release/${library}`, nativeModule())
 }
 

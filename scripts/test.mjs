@@ -10,6 +10,7 @@ import { tmpdir } from 'node:os'
 import { join, relative } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
+import { keepBuild, recallBuild } from './kept-builds.mjs'
 import { cargoEnvironment } from './places.mjs'
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -153,6 +154,8 @@ if (process.platform === 'linux') {
   steps.push(['bench', () => whole(node, ['bench/run.mjs', '--check'])])
 }
 
+const target = cargoEnvironment().CARGO_TARGET_DIR
+recallBuild(root, target)
 let passed = 0
 let failed = 0
 const names = []
@@ -162,6 +165,7 @@ for (const [name, step] of steps) {
   passed += count.passed
   failed += count.failed
   names.push(...count.names)
+  keepBuild(root, target)
 }
 rmSync(temporary, { recursive: true, force: true })
 for (const name of names) console.log(`\nfailed: ${name}`)

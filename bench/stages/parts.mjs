@@ -8,7 +8,9 @@ import { median, round } from '../numbers.mjs'
 import { ALL, CLIENT, output, SERVER } from '../server.mjs'
 
 /** Which benches a run takes: a quick one only the decoder's of spans, which the table has. */
-const FULL = ['receive', 'decode', 'log', 'shard']
+const FULL = ['receive', 'decode', 'log', 'shard', 'merge', 'commit', 'query']
+/** Those whose work is done by several threads, which get both processors. */
+const THREADED = ['log', 'query', 'receive']
 const QUICK = ['decode']
 
 /** What a bench says besides Criterion's own lines: `log/append/8: …`. */
@@ -32,8 +34,7 @@ export async function parts({ report, length }) {
   await output('cargo', ALL, ['env', ...env, 'cargo', ...cargo, '--no-run', ...manifest])
   const notes = []
   for (const bench of length(FULL, QUICK, QUICK)) {
-    // The log's writer and its appenders, and a receiver and its clients, are threads.
-    const on = bench === 'log' || bench === 'receive' ? `${SERVER},${CLIENT}` : SERVER
+    const on = THREADED.includes(bench) ? `${SERVER},${CLIENT}` : SERVER
     const command = [
       'env',
       ...env,
@@ -58,7 +59,7 @@ export async function parts({ report, length }) {
     max: Math.round(Math.max(...rates)),
     megabytes_per_second: bytes === undefined ? '' : round((median(rates) * bytes) / 1e6, 0),
   }))
-  report.show('Native parts, one core', rows)
+  report.show('Native parts', rows)
   if (notes.length > 0) report.show('Of the parts', notes)
   const rates = (what) => measured.find((one) => one.what === what && one.of === 'traces').rates
   for (const other of ['scan', 'prost']) {
