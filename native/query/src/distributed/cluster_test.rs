@@ -2,7 +2,9 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use otlake_base::Code;
+use tokio::time::Instant;
 
+use super::limits::SHUNNED;
 use super::testing::{Chance, Nodes, asked, code, random_table, rows};
 use crate::QueryRequest;
 
@@ -171,14 +173,23 @@ async fn where_every_worker_is_lost_the_coordinator_answers_alone() {
         node.peers.close().await;
     }
     let asker = &nodes.nodes[0];
-    assert_eq!(rows(&asker.engine, asked(SMALL)).await.unwrap(), expected);
     let queries = &asker.metrics.distributed_queries;
-    let alone = queries.get_or_create(&vec![("outcome", "local")]).get();
-    assert_eq!(alone, 1);
-    // They are not asked again at once.
-    let retries = asker.metrics.distributed_retries.get();
-    assert_eq!(rows(&asker.engine, asked(SMALL)).await.unwrap(), expected);
-    assert_eq!(asker.metrics.distributed_retries.get(), retries);
+    let alone = queries.get_or_create(&vec![("outcome", "local")]);
+    let retries = &asker.metrics.distributed_retries;
+    for attempt in 1.. {
+        let began = Instant::now();
+        assert_eq!(rows(&asker.engine, asked(SMALL)).await.unwrap(), expected);
+        assert_ne!(alone.get(), 0);
+        // They are not asked again at once.
+        let before = retries.get();
+        assert_eq!(rows(&asker.engine, asked(SMALL)).await.unwrap(), expected);
+        if retries.get() == before {
+            break;
+        }
+        // On a machine that is busy with others both can take longer than that.
+        let took = began.elapsed();
+        assert!(took > SHUNNED && attempt < 5, "asked again after {took:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
