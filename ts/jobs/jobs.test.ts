@@ -86,18 +86,36 @@ test('a round of jobs runs at each multiple of five minutes, in UTC, in its orde
   expect(clock.idle).toBe(true)
 })
 
+test('while a run leaves work another round begins at once', async () => {
+  const { engine, clock, jobs } = part(EVERY_FIVE_MINUTES)
+  let left = 2
+  engine.work = async (job) => ({
+    job,
+    durationMs: 1,
+    tables: [],
+    more: job === 'compact' && left-- > 0,
+  })
+  await jobs.start()
+  await clock.pass(151_000)
+  expect(engine.jobs).toHaveLength(9)
+  expect(engine.jobs.slice(3, 6)).toEqual(['retain', 'compact', 'vacuum'])
+  await clock.pass(60_000)
+  expect(engine.jobs).toHaveLength(9)
+  await jobs.stop()
+})
+
 test('a round is never begun while one is at work, and what it missed is done once', async () => {
   const { engine, clock, jobs } = part('* * * * * *')
   let finish: () => void = () => undefined
   engine.work = (job) =>
     new Promise((resolve) => {
-      finish = () => resolve({ job, durationMs: 1, tables: [] })
+      finish = () => resolve({ job, durationMs: 1, tables: [], more: false })
     })
   await jobs.start()
   await clock.pass(10_000)
   expect(engine.jobs).toEqual(['retain'])
   expect(jobs.states().find(({ job }) => job === 'retain')?.running).toBe(true)
-  engine.work = async (job) => ({ job, durationMs: 1, tables: [] })
+  engine.work = async (job) => ({ job, durationMs: 1, tables: [], more: false })
   finish()
   await clock.pass(1000)
   expect(engine.jobs.slice(0, 3)).toEqual(['retain', 'compact', 'vacuum'])
@@ -108,7 +126,7 @@ test('a job that fails is told, and the next has its turn', async () => {
   const { engine, clock, jobs, log } = part(EVERY_FIVE_MINUTES)
   engine.work = async (job) => {
     if (job === 'compact') throw new OtlakeError('TABLE_IO', 'the disk is full')
-    return { job, durationMs: 1, tables: [] }
+    return { job, durationMs: 1, tables: [], more: false }
   }
   await jobs.start()
   await clock.pass(150_000)

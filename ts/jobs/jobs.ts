@@ -49,6 +49,8 @@ export class JobsPart implements Part {
   readonly #last = new Map<Job, LastRun>()
   readonly #running = new Map<Job, number>()
   #end: () => Promise<void> = async () => undefined
+  /** Whether a run of this round left work that another can go on with. */
+  #more = false
 
   constructor(
     private readonly engine: () => Engine,
@@ -62,7 +64,7 @@ export class JobsPart implements Part {
   }
 
   async start(): Promise<void> {
-    if (this.#schedule) this.#end = this.#schedule.start(() => this.alone(() => this.#round()))
+    if (this.#schedule) this.#end = this.#schedule.start(() => this.#rounds())
   }
 
   async stop(): Promise<void> {
@@ -110,11 +112,20 @@ export class JobsPart implements Part {
     }))
   }
 
+  /** A round, and others at once as long as one leaves work: what comes may be more than one run merges. */
+  async #rounds(): Promise<void> {
+    do {
+      this.#more = false
+      await this.alone(() => this.#round())
+    } while (this.#more)
+  }
+
   /** Every job, one after the other; one that fails does not keep the next from its turn. */
   async #round(): Promise<void> {
     for (const job of JOBS) {
       // It is logged and kept as the last run.
-      await this.run(job).catch(() => undefined)
+      const report = await this.run(job).catch(() => undefined)
+      this.#more ||= report?.more === true
     }
   }
 }

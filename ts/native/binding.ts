@@ -251,6 +251,8 @@ export interface JobReport {
   durationMs: number
   /** Every table. */
   tables: TableWork[]
+  /** Whether it left work that another run can go on with at once. */
+  more: boolean
 }
 
 export interface TableWork {

@@ -222,7 +222,7 @@ function describe(limit: (name: string) => number): Record<string, Setting> {
       default: limit('compactTargetBytes'),
     },
     'jobs.compact_run_bytes': {
-      about: 'Files that one run of compaction merges, over all tables; the next run goes on',
+      about: 'Files that one run of compaction merges, over all tables; another run goes on',
       schema: bytes,
       default: limit('compactRunBytes'),
     },

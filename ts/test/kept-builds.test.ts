@@ -1,11 +1,12 @@
 import { execFileSync, spawnSync } from 'node:child_process'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { temporaryFolder } from '../testing/server.js'
 
 const SCRIPT = fileURLToPath(new URL('../../scripts/kept-builds.mjs', import.meta.url))
+const TOOLCHAIN = fileURLToPath(new URL('../../rust-toolchain.toml', import.meta.url))
 const CRATES = ['otlake-one', 'otlake-two']
 
 let folder: Awaited<ReturnType<typeof temporaryFolder>>
@@ -16,6 +17,7 @@ beforeEach(async () => {
   target = join(folder.path, 'target')
   const first = join(folder.path, 'first')
   for (const name of CRATES) await mkdir(join(first, name, 'src'), { recursive: true })
+  await copyFile(TOOLCHAIN, join(first, 'rust-toolchain.toml'))
   await writeFile(
     join(first, 'Cargo.toml'),
     `[workspace]\nresolver = "3"\nmembers = ${JSON.stringify(CRATES)}\n`,

@@ -97,7 +97,12 @@ export class FakeEngine implements Engine, TraceqlEngine {
   /** The jobs that were run, in order. */
   readonly jobs: string[] = []
   /** What a job does; a test may wait or throw in it. */
-  work: (job: string) => Promise<JobReport> = async (job) => ({ job, durationMs: 1, tables: [] })
+  work: (job: string) => Promise<JobReport> = async (job) => ({
+    job,
+    durationMs: 1,
+    tables: [],
+    more: false,
+  })
   jobsStopped = false
   #sequence = 0
   #closed = false

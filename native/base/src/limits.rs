@@ -239,12 +239,14 @@ pub const FILES_LOG_BYTES: usize = 256 * 1024 * 1024;
 pub const COMPACT_TARGET_BYTES: u64 = 128 * 1024 * 1024;
 /// A file of this many rows is not merged any more.
 pub const COMPACT_TARGET_ROWS: u64 = 16 * 1024 * 1024;
-/// Bytes of files that one run of compaction merges, over all tables; the next run goes on.
+/// Small files of a tenant's day from which on merging them waits for nobody: more come than are merged.
+pub const COMPACT_BEHIND_FILES: usize = 256;
+/// Bytes of files that one run of compaction merges, over all tables; another run goes on.
 pub const COMPACT_RUN_BYTES: u64 = 2 * 1024 * 1024 * 1024;
 /// Memory that a job may hold beside the live batches, in bytes.
 pub const JOB_MEMORY_BYTES: usize = 128 * 1024 * 1024;
 /// Bytes that a job reads and writes in a second, at most.
-pub const JOB_BYTES_PER_SECOND: u64 = 32 * 1024 * 1024;
+pub const JOB_BYTES_PER_SECOND: u64 = 64 * 1024 * 1024;
 /// How long a file stays after it was removed from its table, in milliseconds.
 pub const VACUUM_AFTER_MS: u64 = 3_600_000;
 

@@ -12,6 +12,9 @@ pub const FLUSHES: i32 = 5;
 const _: () = assert!(FLUSHES < QUERIES);
 /// Jobs: the least that there is, for they have all the time.
 pub const JOBS: i32 = 19;
+/// Jobs that fall behind what comes, because nothing is left of the processor: as queries, which find ever
+/// more files otherwise.
+pub const JOBS_BEHIND: i32 = QUERIES;
 
 /// Gives the calling thread a lower priority, as `nice` numbers them. False where the system
 /// does not let it, or is none that can: the thread stays as quick as others, which costs latency

@@ -498,6 +498,8 @@ pub struct JobReport {
     pub duration_ms: f64,
     /// Every table.
     pub tables: Vec<TableWork>,
+    /// Whether it left work that another run can go on with at once.
+    pub more: bool,
 }
 
 /// What it did to one table.
@@ -537,6 +539,7 @@ impl From<otlake_processor::JobReport> for JobReport {
             job: report.job.name().to_owned(),
             duration_ms: report.duration.as_secs_f64() * 1_000.0,
             tables: tables.collect(),
+            more: report.more,
         }
     }
 }

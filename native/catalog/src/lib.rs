@@ -55,7 +55,7 @@ pub use gathered::{CommitPort, Commits, Direct, Gathered, Switch, Waits};
 pub use handle::DeltaTableHandle;
 pub use maintain::{
     CompactLimits, Compacted, JobContext, JobStep, OnJobStep, Pace, Retained, Retention,
-    RetentionRule, Throttle, Vacuumed,
+    RetentionRule, Throttle, Urgency, Vacuumed,
 };
 pub use rebuild::InLog;
 pub use rule::{Mark, Standing, Verdict, judge};

@@ -144,6 +144,8 @@ pub struct JobReport {
     pub duration: Duration,
     /// Each table, in the order of [`Table::ALL`].
     pub tables: Vec<(Table, TableWork)>,
+    /// Whether it left work that another run can go on with at once.
+    pub more: bool,
 }
 
 /// Kept as long as a thread of a job works in the folder.
@@ -252,12 +254,15 @@ impl Processor {
             Table::ALL.map(|table| (table, TableWork::default())).into();
         let outcome = match job {
             Job::Compact => self.compact(&mut tables, &context).await,
-            Job::Retain | Job::Vacuum => self.each_table(job, &mut tables, &context).await,
+            Job::Retain | Job::Vacuum => {
+                let done = self.each_table(job, &mut tables, &context).await;
+                done.map(|()| false)
+            }
         };
         running.set(0);
         let duration = self.clock.monotonic().saturating_sub(started);
         let ended = match &outcome {
-            Ok(()) => "ok",
+            Ok(_) => "ok",
             Err(error) if error.code == Code::JobStopped => "stopped",
             Err(_) => "failed",
         };
@@ -265,16 +270,22 @@ impl Processor {
         metrics.runs.get_or_create(&labels).inc();
         let seconds = metrics.seconds.get_or_create(&vec![("job", job.name())]);
         seconds.observe(duration.as_secs_f64());
-        outcome?;
+        let more = outcome?;
         Ok(JobReport {
             job,
             duration,
             tables,
+            more,
         })
     }
 
-    /// A merge of each table, then another, until nothing is left or the run has done its part.
-    async fn compact(&self, tables: &mut [(Table, TableWork)], context: &JobContext) -> Result<()> {
+    /// A merge of each table, then another, until nothing is left or the run has done its part; whether
+    /// something may be left.
+    async fn compact(
+        &self,
+        tables: &mut [(Table, TableWork)],
+        context: &JobContext,
+    ) -> Result<bool> {
         let config = &self.jobs.config;
         let limits = CompactLimits {
             target_bytes: config.target_bytes,
@@ -316,7 +327,7 @@ impl Processor {
             }
             left = again;
         }
-        first_failure
+        first_failure.map(|()| !left.is_empty())
     }
 
     async fn each_table(

@@ -39,6 +39,19 @@ async fn flushes(node: &Processor, count: u64) {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_has_done_its_part_says_that_another_can_go_on() {
+    let root = tempfile::tempdir().expect("a folder");
+    let mut config = at_once(root.path());
+    config.jobs.run_bytes = 1;
+    let node = open(config, None).await;
+    flushes(&node, 4).await;
+    assert!(node.run_job(Job::Compact).await.expect("a run").more);
+    assert!(!node.run_job(Job::Compact).await.expect("a run").more);
+    assert!(!node.run_job(Job::Vacuum).await.expect("a run").more);
+    node.close().await.expect("a close");
+}
+
 /// A node whose rows are past the time of one day that it keeps them.
 fn keeping_one_day(root: &Path) -> ProcessorConfig {
     let mut config = at_once(root);

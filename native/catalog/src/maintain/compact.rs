@@ -9,7 +9,7 @@ use otlake_base::limits::COPY_GROUP_ROWS;
 use otlake_base::{Code, DataFile, Error, Metrics, Result};
 use otlake_shard::{MergeFailure, MergeOptions, WriteOptions, merge};
 
-use super::plan::plan;
+use super::plan::{Planned, plan};
 use super::replace::Change;
 use super::{CompactLimits, JobContext, JobStep, worker};
 use crate::handle::DeltaTableHandle;
@@ -46,7 +46,7 @@ impl DeltaTableHandle {
         context: &JobContext,
     ) -> Result<Option<Compacted>> {
         let now = self.snapshot();
-        let Some(inputs) = plan(&now.files, limits, candidates) else {
+        let Some(Planned { files, urgency }) = plan(&now.files, limits, candidates) else {
             return Ok(None);
         };
         let (table, root) = (self.table(), now.root.clone());
@@ -58,10 +58,10 @@ impl DeltaTableHandle {
         let pace = Arc::clone(&context.pace);
         // The version is held while its files are read, so that no one deletes them.
         let version = Arc::clone(&now);
-        let merged = worker::run(context, move || {
+        let merged = worker::run(context, urgency, move || {
             let _version = version;
-            merge(table, &root, &inputs, &options, &mut |bytes| {
-                pace.spend(bytes)
+            merge(table, &root, &files, &options, &mut |bytes| {
+                pace.spend(bytes, urgency)
             })
         })
         .await?;

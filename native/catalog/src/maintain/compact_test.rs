@@ -2,14 +2,15 @@ use std::fs;
 use std::fs::File;
 use std::sync::Arc;
 
-use otlake_base::{Code, DataFile, Error, SystemClock, Table};
+use otlake_base::{Code, DataFile, Error, Result, SystemClock, Table, priority};
 use otlake_shard::WriteOptions;
+use parking_lot::Mutex;
 
 use super::testing::{
     at, candidates, compact, context, flush, open, outside, parquet_below, remove_outside, rows,
     written,
 };
-use super::{CompactLimits, Compacted, JobContext, JobStep, OnJobStep, Throttle};
+use super::{CompactLimits, Compacted, JobContext, JobStep, OnJobStep, Pace, Throttle, Urgency};
 use crate::rows::DAY_NANOS;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -218,4 +219,54 @@ async fn a_step_that_fails_ends_the_job_with_its_error() {
     assert_eq!(rows(&handle.snapshot()), 200);
     let file = File::open(dir.path().join("spans/_delta_log"));
     assert!(file.is_ok());
+}
+
+/// Notes how urgent a job is told to be, and its thread's priority.
+#[derive(Default)]
+struct Noted(Mutex<Vec<(Urgency, String)>>);
+
+impl Pace for Noted {
+    fn spend(&self, _bytes: u64, urgency: Urgency) -> Result<()> {
+        // What follows the name, which may hold spaces: the state is the third field, nice the nineteenth.
+        let stat = fs::read_to_string("/proc/thread-self/stat").unwrap();
+        let fields = stat.rsplit_once(')').unwrap().1;
+        let nice = fields.split_whitespace().nth(16).unwrap();
+        self.0.lock().push((urgency, nice.to_owned()));
+        Ok(())
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_merge_that_is_behind_has_a_share_of_the_processor() {
+    let dir = tempfile::tempdir().unwrap();
+    let handle = open(dir.path()).await.table(Table::Spans);
+    for (flushes, behind_files, urgency, nice) in [
+        (3, 3, Urgency::Whenever, priority::JOBS),
+        (4, 3, Urgency::Behind, priority::JOBS_BEHIND),
+    ] {
+        // The second round has the first one's merged file, too.
+        for _ in handle.snapshot().files.len()..flushes {
+            let seed = handle.snapshot().version as u64 + 1;
+            flush(&handle, seed).await;
+        }
+        let noted = Arc::new(Noted::default());
+        let context = JobContext {
+            pace: Arc::clone(&noted) as _,
+            ..context(None)
+        };
+        let limits = CompactLimits {
+            behind_files,
+            ..CompactLimits::default()
+        };
+        let write = WriteOptions::default();
+        let merged = handle
+            .compact(&limits, &write, &mut candidates(&handle), &context)
+            .await;
+        assert_eq!(merged.unwrap().unwrap().files, flushes as u64);
+        let noted = noted.0.lock();
+        assert!(!noted.is_empty());
+        let expected = (urgency, nice.to_string());
+        assert!(noted.iter().all(|one| *one == expected), "{noted:?}");
+    }
 }

@@ -36,7 +36,7 @@ use std::sync::Arc;
 use otlake_base::{Result, Table};
 
 pub use compact::Compacted;
-pub use pace::{Pace, Throttle};
+pub use pace::{Pace, Throttle, Urgency};
 pub use plan::CompactLimits;
 pub use retain::{Retained, Retention, RetentionRule};
 pub use vacuum::Vacuumed;

@@ -11,6 +11,8 @@ use std::collections::{BTreeMap, HashSet};
 use otlake_base::{DataFile, limits};
 use otlake_shard::MERGE_FILES;
 
+use super::Urgency;
+
 /// A file joins a merge when it is at most this many times as large as all smaller ones.
 const GROWTH: u64 = 4;
 
@@ -24,6 +26,16 @@ pub struct CompactLimits {
     pub target_rows: u64,
     /// Bytes that a merge may hold in memory.
     pub memory_bytes: usize,
+    /// Small files of a tenant's day from which on merging them is behind.
+    pub behind_files: usize,
+}
+
+/// The next merge.
+pub(super) struct Planned {
+    /// Its files, all of one tenant and day, smallest first.
+    pub files: Vec<DataFile>,
+    /// Whether more come than are merged.
+    pub urgency: Urgency,
 }
 
 impl Default for CompactLimits {
@@ -32,32 +44,42 @@ impl Default for CompactLimits {
             target_bytes: limits::COMPACT_TARGET_BYTES,
             target_rows: limits::COMPACT_TARGET_ROWS,
             memory_bytes: limits::JOB_MEMORY_BYTES,
+            behind_files: limits::COMPACT_BEHIND_FILES,
         }
     }
 }
 
-/// The files of the next merge, of the candidates, all of one tenant and day, smallest first; those of the
-/// partition that loses the most files. None where nothing is worth it.
+/// The next merge of candidates, that of the partition that loses the most files. None where nothing is
+/// worth it.
 pub(super) fn plan(
     files: &[DataFile],
     limits: &CompactLimits,
     candidates: &HashSet<String>,
-) -> Option<Vec<DataFile>> {
-    let mut partitions: BTreeMap<(i32, &str), Vec<&DataFile>> = BTreeMap::new();
+) -> Option<Planned> {
+    // Of each, how many small files there are, and those that may be merged.
+    let mut partitions: BTreeMap<(i32, &str), (usize, Vec<&DataFile>)> = BTreeMap::new();
     for file in files {
         let small = file.size < limits.target_bytes && file.rows < limits.target_rows;
-        if small && candidates.contains(&file.path) {
-            partitions
-                .entry((file.day, &file.tenant))
-                .or_default()
-                .push(file);
+        if small {
+            let (count, mergeable) = partitions.entry((file.day, &file.tenant)).or_default();
+            *count += 1;
+            if candidates.contains(&file.path) {
+                mergeable.push(file);
+            }
         }
     }
-    let chosen = partitions
+    let (count, chosen) = partitions
         .into_values()
-        .map(|small| choose(small, limits))
-        .max_by_key(Vec::len)?;
-    (chosen.len() >= 2).then(|| chosen.into_iter().cloned().collect())
+        .map(|(count, mergeable)| (count, choose(mergeable, limits)))
+        .max_by_key(|(_, chosen)| chosen.len())?;
+    (chosen.len() >= 2).then(|| Planned {
+        files: chosen.into_iter().cloned().collect(),
+        urgency: if count > limits.behind_files {
+            Urgency::Behind
+        } else {
+            Urgency::Whenever
+        },
+    })
 }
 
 fn choose<'a>(mut small: Vec<&'a DataFile>, limits: &CompactLimits) -> Vec<&'a DataFile> {

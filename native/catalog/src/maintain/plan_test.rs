@@ -2,13 +2,14 @@ use std::collections::HashSet;
 
 use otlake_base::DataFile;
 
-use super::CompactLimits;
-use super::plan::plan;
+use super::plan::{Planned, plan};
+use super::{CompactLimits, Urgency};
 
 const LIMITS: CompactLimits = CompactLimits {
     target_bytes: 1_000,
     target_rows: 1_000,
     memory_bytes: 0,
+    behind_files: 3,
 };
 
 fn file(tenant: &str, day: i32, size: u64, number: usize) -> DataFile {
@@ -37,7 +38,7 @@ fn paths(files: &[DataFile]) -> HashSet<String> {
 
 fn sizes(files: &[DataFile]) -> Option<Vec<u64>> {
     let chosen = plan(files, &LIMITS, &paths(files))?;
-    Some(chosen.iter().map(|file| file.size).collect())
+    Some(chosen.files.iter().map(|file| file.size).collect())
 }
 
 #[test]
@@ -94,9 +95,27 @@ fn only_files_of_one_tenant_and_day_meet() {
 fn what_is_no_candidate_is_passed_over() {
     let files = files(&[5, 6, 7]);
     let candidates = paths(&files[1..]);
-    let chosen = plan(&files, &LIMITS, &candidates).unwrap();
+    let chosen = plan(&files, &LIMITS, &candidates).unwrap().files;
     assert_eq!(chosen.len(), 2);
     assert!(chosen.iter().all(|file| file.path != files[0].path));
+}
+
+#[test]
+fn it_is_behind_where_one_day_of_a_tenant_has_many_small_files() {
+    let urgency = |files: &[DataFile], candidates: &[DataFile]| {
+        plan(files, &LIMITS, &paths(candidates)).unwrap().urgency
+    };
+    let small = files(&[5, 6, 7, 8]);
+    assert_eq!(urgency(&small, &small), Urgency::Behind);
+    assert_eq!(urgency(&small[..3], &small), Urgency::Whenever);
+    // Those of later runs count, too; large ones do not, nor those of others.
+    assert_eq!(urgency(&small, &small[..2]), Urgency::Behind);
+    let large = files(&[5, 6, 7, 1_000, 2_000]);
+    assert_eq!(urgency(&large, &large), Urgency::Whenever);
+    let mixed: Vec<DataFile> = (0..6)
+        .map(|number| file(["a", "b"][number % 2], 1, 5, number))
+        .collect();
+    assert_eq!(urgency(&mixed, &mixed), Urgency::Whenever);
 }
 
 #[test]
@@ -110,7 +129,7 @@ fn a_row_is_written_a_bounded_number_of_times_and_few_files_remain() {
         if number % 10 != 9 {
             continue;
         }
-        while let Some(chosen) = plan(&table, &LIMITS, &paths(&table)) {
+        while let Some(Planned { files: chosen, .. }) = plan(&table, &LIMITS, &paths(&table)) {
             let paths: HashSet<&str> = chosen.iter().map(|file| file.path.as_str()).collect();
             let size = chosen.iter().map(|file| file.size).sum();
             table.retain(|file| !paths.contains(file.path.as_str()));

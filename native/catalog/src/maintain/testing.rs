@@ -15,7 +15,7 @@ use otlake_base::{Clock, DataFile, FIRST_EPOCH, Metrics, Position, Result, Strea
 use otlake_shard::{WriteOptions, Written, write};
 use url::Url;
 
-use super::{CompactLimits, Compacted, JobContext, OnJobStep, Pace};
+use super::{CompactLimits, Compacted, JobContext, OnJobStep, Pace, Urgency};
 use crate::rows::{DAY_NANOS, batch};
 use crate::{Catalog, DeltaTableHandle, Snapshot};
 
@@ -58,7 +58,7 @@ impl DeltaTableHandle {
 pub(super) struct Unpaced;
 
 impl Pace for Unpaced {
-    fn spend(&self, _bytes: u64) -> Result<()> {
+    fn spend(&self, _bytes: u64, _urgency: Urgency) -> Result<()> {
         Ok(())
     }
 }

@@ -12,7 +12,7 @@ use otlake_base::{Error, Result};
 use serde_json::Value;
 
 use super::leftovers::{empty_folders, log_leftovers};
-use super::{JobContext, JobStep, worker};
+use super::{JobContext, JobStep, Urgency, worker};
 use crate::catalog::Sharing;
 use crate::handle::{DeltaTableHandle, state, storage};
 use crate::recover::unreadable;
@@ -81,7 +81,7 @@ impl DeltaTableHandle {
             Sharing::Shared => SHARED_ORPHAN_AGE,
         };
         let disk = Arc::clone(&self.disk);
-        let looked = worker::run(context, move || {
+        let looked = worker::run(context, Urgency::Whenever, move || {
             let candidates = candidates(&*disk, &root, &removed, now, (removed_age, orphan_age))?;
             Ok((
                 candidates,
@@ -100,7 +100,7 @@ impl DeltaTableHandle {
             .filter(|candidate| !held.contains(&candidate.name))
             .collect();
         let (disk, step_context) = (Arc::clone(&self.disk), context.clone());
-        let deleted = worker::run(context, move || {
+        let deleted = worker::run(context, Urgency::Whenever, move || {
             let mut deleted = Vacuumed::default();
             let delete = |path: &Path| match disk.remove(path) {
                 Ok(()) => Ok(true),
@@ -124,7 +124,7 @@ impl DeltaTableHandle {
                 }
                 step_context.step(JobStep::Deleted(table))?;
                 if deleted.files.is_multiple_of(PACE_FILES) {
-                    step_context.pace.spend(0)?;
+                    step_context.pace.spend(0, Urgency::Whenever)?;
                 }
             }
             Ok::<_, Error>(deleted)
