@@ -26,6 +26,8 @@ const FILES: u64 = 4;
 const BATCHES: u64 = 64;
 const BATCH_ROWS: usize = 4_096;
 const ROWS: u64 = FILES * BATCHES * BATCH_ROWS as u64;
+/// From one trace that is asked for to the next: a prime.
+const STEP: usize = 7_919;
 /// Spans of a trace, as `rows` makes them.
 const TRACE_SPANS: usize = 8;
 
@@ -76,7 +78,7 @@ impl TableSource for Spans {
     }
 }
 
-/// The files, and a trace of each batch.
+/// The files, and their traces.
 async fn files(root: &Path) -> (Vec<DataFile>, Vec<[u8; 16]>) {
     let (mut files, mut traces) = (Vec::new(), Vec::new());
     for file in 0..FILES {
@@ -89,8 +91,10 @@ async fn files(root: &Path) -> (Vec<DataFile>, Vec<[u8; 16]>) {
         for batch in &batches {
             let ids = batch.column_by_name("trace_id").expect("the ids");
             let ids = ids.as_fixed_size_binary();
-            let row = traces.len() * TRACE_SPANS * 7 % ids.len();
-            traces.push(ids.value(row).try_into().expect("16 bytes"));
+            let firsts = (0..ids.len()).step_by(TRACE_SPANS);
+            traces.extend(
+                firsts.map(|row| -> [u8; 16] { ids.value(row).try_into().expect("16 bytes") }),
+            );
         }
         let written = write(Table::Spans, batches, root, &WriteOptions::default()).await;
         files.extend(written.expect("written").into_iter().map(|one| one.file));
@@ -172,7 +176,8 @@ fn main() {
     let mut asked = 0;
     group.bench_function(BenchmarkId::new("trace", 1), |bencher| {
         bencher.iter(|| {
-            let id = traces[asked % traces.len()];
+            // From all over the files, one after the other: none is asked for twice.
+            let id = traces[asked * STEP % traces.len()];
             asked += 1;
             let strong = Consistency::Strong;
             let answer = async { read(engine.trace(id, None, None, strong, false).await).await };
