@@ -4,12 +4,12 @@
  */
 
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { killRounds } from '../testing/kill-rounds.js'
 import { send } from '../testing/otlp.js'
 import { ServerProcess, set, temporaryFolder } from '../testing/server.js'
 
 /** Calls of one request; each is between a service and another. */
 const CALLS = 10
-const CLIENTS = 4
 const SERVICES = 5
 const START = 1_700_000_000_000_000_000n
 const MS = 1_000_000n
@@ -84,30 +84,16 @@ const SETTINGS = [
 ]
 
 test('I2 I3: 12 rounds of kill -9 under load, with resends, count each span and each call once', async () => {
-  const acknowledged = new Set<number>()
-  const unanswered: number[] = []
-  let next = 0
-  for (let round = 0; round < 12; round++) {
-    const running = await ServerProcess.start(folder.path, SETTINGS)
-    server = running
-    const enough = acknowledged.size + 10 + ((round * 37) % 60)
-    let alive = true
-    const clients = Array.from({ length: CLIENTS }, async () => {
-      while (alive) {
-        const number = unanswered.shift() ?? next++
-        if (!(await send(running, 'traces', request(number)))) {
-          unanswered.push(number)
-          alive = false
-          continue
-        }
-        // Every third is sent again although it was answered.
-        if (number % 3 === 0) await send(running, 'traces', request(number))
-        acknowledged.add(number)
-        if (acknowledged.size === enough) await running.kill()
-      }
-    })
-    await Promise.all(clients)
-  }
+  let { next, unanswered } = await killRounds({
+    rounds: 12,
+    least: 10,
+    resendEvery: 3,
+    start: async () => {
+      server = await ServerProcess.start(folder.path, SETTINGS)
+      return server
+    },
+    send: (running, number) => send(running, 'traces', request(number)),
+  })
   server = await ServerProcess.start(folder.path, SETTINGS)
   if (next % 2 === 1) unanswered.push(next++)
   for (const number of unanswered) {

@@ -8,12 +8,12 @@ import { readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { stringify } from 'yaml'
+import { killRounds } from '../testing/kill-rounds.js'
 import { send } from '../testing/otlp.js'
 import { ServerProcess, set, temporaryFolder } from '../testing/server.js'
 
 /** Records of one request. */
 const RECORDS = 10
-const CLIENTS = 4
 const START = 1_700_000_000_000_000_000n
 const KEY = 'a key of the tests'
 
@@ -133,35 +133,21 @@ async function storm(
   last: string[],
   headers: Record<string, string> = {},
 ): Promise<{ running: ServerProcess; records: number }> {
-  const acknowledged = new Set<number>()
-  const unanswered: number[] = []
-  let next = 0
   const sent = async (running: ServerProcess, number: number) => {
     const signal = SIGNALS[number % SIGNALS.length] as string
     const of = request(signal, Math.floor(number / SIGNALS.length))
     return send(running, signal, of, headers)
   }
-  for (let round = 0; round < 6; round++) {
-    const running = await ServerProcess.start(folder.path, args)
-    server = running
-    const enough = acknowledged.size + 20 + ((round * 37) % 60)
-    let alive = true
-    const clients = Array.from({ length: CLIENTS }, async () => {
-      while (alive) {
-        const number = unanswered.shift() ?? next++
-        if (!(await sent(running, number))) {
-          unanswered.push(number)
-          alive = false
-          continue
-        }
-        // Every third is sent again although it was answered.
-        if (number % 3 === 0) await sent(running, number)
-        acknowledged.add(number)
-        if (acknowledged.size === enough) await running.kill()
-      }
-    })
-    await Promise.all(clients)
-  }
+  let { next, unanswered } = await killRounds({
+    rounds: 6,
+    least: 20,
+    resendEvery: 3,
+    start: async () => {
+      server = await ServerProcess.start(folder.path, args)
+      return server
+    },
+    send: sent,
+  })
   while (next % (2 * SIGNALS.length) !== 0) unanswered.push(next++)
   const running = await ServerProcess.start(folder.path, last)
   server = running

@@ -4,6 +4,7 @@
  */
 
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { killRounds } from '../testing/kill-rounds.js'
 import { send } from '../testing/otlp.js'
 import { ServerProcess, set, temporaryFolder } from '../testing/server.js'
 
@@ -11,7 +12,6 @@ import { ServerProcess, set, temporaryFolder } from '../testing/server.js'
 const TRACES = 10
 /** Requests that send spans of the same traces, one after the other. */
 const PARTS = 3
-const CLIENTS = 4
 const START = 1_700_000_000_000_000_000n
 const MS = 1_000_000n
 
@@ -88,30 +88,16 @@ test('I2 I3: rounds of kill -9 under load, with resends, keep whole traces, each
     ...policies([{ name: 'half', probability: 0.5 }]),
     ...set({ 'flush.interval_ms': 200, 'sampling.decision_wait_ms': 100 }),
   ]
-  const acknowledged = new Set<number>()
-  const unanswered: number[] = []
-  let next = 0
-  for (let round = 0; round < 8; round++) {
-    const running = await ServerProcess.start(folder.path, settings)
-    server = running
-    const enough = acknowledged.size + 10 + ((round * 37) % 60)
-    let alive = true
-    const clients = Array.from({ length: CLIENTS }, async () => {
-      while (alive) {
-        const number = unanswered.shift() ?? next++
-        if (!(await send(running, 'traces', request(number)))) {
-          unanswered.push(number)
-          alive = false
-          continue
-        }
-        // Every fourth is sent again although it was answered.
-        if (number % 4 === 0) await send(running, 'traces', request(number))
-        acknowledged.add(number)
-        if (acknowledged.size === enough) await running.kill()
-      }
-    })
-    await Promise.all(clients)
-  }
+  let { next, unanswered } = await killRounds({
+    rounds: 8,
+    least: 10,
+    resendEvery: 4,
+    start: async () => {
+      server = await ServerProcess.start(folder.path, settings)
+      return server
+    },
+    send: (running, number) => send(running, 'traces', request(number)),
+  })
   server = await ServerProcess.start(folder.path, settings)
   while (next % PARTS !== 0) unanswered.push(next++)
   for (const number of unanswered) {
