@@ -4,12 +4,13 @@
  */
 
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { killRounds } from '../testing/kill-rounds.js'
 import { send } from '../testing/otlp.js'
+import { Outbox } from '../testing/outbox.js'
 import { ServerProcess, set, temporaryFolder } from '../testing/server.js'
 
 /** Calls of one request; each is between a service and another. */
 const CALLS = 10
+const CLIENTS = 4
 const SERVICES = 5
 const START = 1_700_000_000_000_000_000n
 const MS = 1_000_000n
@@ -84,25 +85,22 @@ const SETTINGS = [
 ]
 
 test('I2 I3: 12 rounds of kill -9 under load, with resends, count each span and each call once', async () => {
-  let { next, unanswered } = await killRounds({
-    rounds: 12,
-    least: 10,
+  const outbox = new Outbox({
+    clients: CLIENTS,
     resendEvery: 3,
-    start: async () => {
-      server = await ServerProcess.start(folder.path, SETTINGS)
-      return server
-    },
     send: (running, number) => send(running, 'traces', request(number)),
   })
-  server = await ServerProcess.start(folder.path, SETTINGS)
-  if (next % 2 === 1) unanswered.push(next++)
-  for (const number of unanswered) {
-    expect(await send(server, 'traces', request(number))).toBe(true)
+  for (let round = 0; round < 12; round++) {
+    server = await ServerProcess.start(folder.path, SETTINGS)
+    await outbox.load(server, 10 + ((round * 37) % 60))
   }
+  server = await ServerProcess.start(folder.path, SETTINGS)
+  outbox.fill(2)
+  await outbox.settle(server)
   expect(await server.stop()).toBe(0)
   for (let start = 0; start < 2; start++) {
     server = await ServerProcess.start(folder.path, SETTINGS)
-    const calls = (next / 2) * CALLS
+    const calls = (outbox.count / 2) * CALLS
     expect(await server.count('SELECT count(*) FROM spans')).toBe(2 * calls)
     const each = calls / SERVICES
     const services = Array.from({ length: SERVICES }, (_, at) => at)

@@ -4,14 +4,15 @@
  */
 
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { killRounds } from '../testing/kill-rounds.js'
 import { send } from '../testing/otlp.js'
+import { Outbox } from '../testing/outbox.js'
 import { ServerProcess, set, temporaryFolder } from '../testing/server.js'
 
 /** Traces of one request, which has one span of each. */
 const TRACES = 10
 /** Requests that send spans of the same traces, one after the other. */
 const PARTS = 3
+const CLIENTS = 4
 const START = 1_700_000_000_000_000_000n
 const MS = 1_000_000n
 
@@ -88,23 +89,20 @@ test('I2 I3: rounds of kill -9 under load, with resends, keep whole traces, each
     ...policies([{ name: 'half', probability: 0.5 }]),
     ...set({ 'flush.interval_ms': 200, 'sampling.decision_wait_ms': 100 }),
   ]
-  let { next, unanswered } = await killRounds({
-    rounds: 8,
-    least: 10,
+  const outbox = new Outbox({
+    clients: CLIENTS,
     resendEvery: 4,
-    start: async () => {
-      server = await ServerProcess.start(folder.path, settings)
-      return server
-    },
     send: (running, number) => send(running, 'traces', request(number)),
   })
-  server = await ServerProcess.start(folder.path, settings)
-  while (next % PARTS !== 0) unanswered.push(next++)
-  for (const number of unanswered) {
-    expect(await send(server, 'traces', request(number))).toBe(true)
+  for (let round = 0; round < 8; round++) {
+    server = await ServerProcess.start(folder.path, settings)
+    await outbox.load(server, 10 + ((round * 37) % 60))
   }
+  server = await ServerProcess.start(folder.path, settings)
+  outbox.fill(PARTS)
+  await outbox.settle(server)
   expect(await server.stop()).toBe(0)
-  const half = ((next / PARTS) * TRACES) / 2
+  const half = ((outbox.count / PARTS) * TRACES) / 2
   for (let start = 0; start < 2; start++) {
     server = await ServerProcess.start(folder.path, settings)
     expect(await traces('true')).toEqual([{ parts: PARTS, traces: half, kinds: PARTS }])

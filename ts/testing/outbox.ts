@@ -5,13 +5,39 @@ import type { ServerProcess } from './server.js'
 
 /** Spans of one request. */
 export const SPANS = 20
-const CLIENTS = 8
+
+/** What an outbox sends, and how. */
+export interface Sending {
+  clients: number
+  /** Each request whose number is a multiple is sent again although it was answered; 0: none. */
+  resendEvery: number
+  /** Whether the request was acknowledged. */
+  send(target: ServerProcess, number: number): Promise<boolean>
+}
+
+const SPANS_ONCE: Sending = {
+  clients: 8,
+  resendEvery: 0,
+  send: (target, number) => send(target, 'traces', traceRequest('load', number, SPANS)),
+}
 
 /** Requests to send, and what became of each: its number until it is acknowledged. */
 export class Outbox {
   readonly acknowledged: number[] = []
   private unanswered: number[] = []
   private next = 0
+
+  constructor(private readonly sending: Sending = SPANS_ONCE) {}
+
+  /** How many requests there are. */
+  get count(): number {
+    return this.next
+  }
+
+  /** Adds requests until their number is a multiple of this. */
+  fill(multiple: number): void {
+    while (this.next % multiple !== 0) this.unanswered.push(this.next++)
+  }
 
   /** A resend of what nobody answered comes before anything new, as an exporter's queue has it. */
   take(): number {
@@ -22,10 +48,12 @@ export class Outbox {
   async load(target: ServerProcess, killAfter: number): Promise<void> {
     const enough = this.acknowledged.length + killAfter
     let alive = true
-    const clients = Array.from({ length: CLIENTS }, async () => {
+    const clients = Array.from({ length: this.sending.clients }, async () => {
       while (alive) {
         const number = this.take()
-        if (await send(target, 'traces', traceRequest('load', number, SPANS))) {
+        if (await this.sending.send(target, number)) {
+          const again = this.sending.resendEvery
+          if (again > 0 && number % again === 0) await this.sending.send(target, number)
           this.acknowledged.push(number)
           if (this.acknowledged.length === enough) await target.kill()
         } else {
@@ -40,7 +68,7 @@ export class Outbox {
   /** Sends what is still unanswered. */
   async settle(target: ServerProcess): Promise<void> {
     for (const number of this.unanswered) {
-      const sent = await send(target, 'traces', traceRequest('load', number, SPANS))
+      const sent = await this.sending.send(target, number)
       if (!sent) throw new Error(`request ${number} was refused by a node that nobody killed`)
       this.acknowledged.push(number)
     }
