@@ -363,7 +363,7 @@ impl QueryEngine {
             Arc::clone(spans),
             tenant.map(Arc::from),
             freshness,
-            Arc::clone(&self.reader),
+            (Arc::clone(&self.reader), Arc::clone(&self.traces)),
             Arc::clone(&batch_rows),
         );
         if table.gathers() {
@@ -649,7 +649,7 @@ impl QueryEngine {
                 Arc::clone(source),
                 tenant.clone(),
                 (request.consistency.clone(), request.partial),
-                Arc::clone(&self.reader),
+                (Arc::clone(&self.reader), Arc::clone(&self.traces)),
                 Arc::clone(batch_rows),
             );
             let table = Arc::new(table);

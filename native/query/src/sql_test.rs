@@ -70,6 +70,33 @@ async fn opens_only_files_that_can_match() {
 }
 
 #[tokio::test]
+async fn opens_only_files_that_may_have_a_trace() {
+    let folder = TempDir::new().unwrap();
+    let engine = lake(&folder);
+    let id = |number: u8| format!("'{}'", format!("{number:02x}").repeat(16));
+    let (first, second, both, none) = (id(11), id(31), id(5), id(200));
+    for (filter, rows, files) in [
+        (format!("trace_id = {first}"), "1", 1),
+        (format!("{second} = trace_id AND kind = 2"), "1", 1),
+        // A live row, which no file has.
+        (format!("trace_id = {both}"), "1", 0),
+        (format!("trace_id = {none}"), "0", 0),
+        (format!("trace_id IN ({first}, {none})"), "1", 1),
+        (format!("trace_id IN ({first}, {second})"), "2", 2),
+        (format!("trace_id = {first} OR trace_id = {none}"), "1", 1),
+        (format!("trace_id = {first} OR kind = 2"), "60", 2),
+        (format!("trace_id <> {first}"), "59", 2),
+        (format!("NOT trace_id = {first}"), "59", 2),
+    ] {
+        let sql = format!("SELECT count(name) FROM spans WHERE {filter}");
+        assert_eq!(cell(&engine, &sql).await, rows, "{filter}");
+        let plan = cell(&engine, &format!("EXPLAIN {sql}")).await;
+        let opened = plan.matches(".parquet").count();
+        assert_eq!(opened, files, "{filter}: {plan}");
+    }
+}
+
+#[tokio::test]
 async fn reaches_into_attributes() {
     let folder = TempDir::new().unwrap();
     let engine = lake(&folder);

@@ -27,6 +27,7 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::parquet::arrow::arrow_reader::ArrowReaderOptions;
 use datafusion::parquet::arrow::async_reader::AsyncFileReader;
 use datafusion::parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, RowGroupMetaData};
+use datafusion::physical_expr::utils::{Guarantee, LiteralGuarantee};
 use datafusion::physical_optimizer::pruning::PruningPredicateBuilder;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::ExecutionPlanMetricsSet;
@@ -39,6 +40,7 @@ use otlake_base::{
 
 use crate::distributed::IsShared;
 use crate::progress::{FileCount, LiveSource, ScanCount};
+use crate::trace::{TRACE_ID, TRACE_ID_BYTES, TraceIndex};
 
 /// The last two columns of every table; the files do not hold them.
 const PARTITION_COLUMNS: usize = 2;
@@ -58,6 +60,7 @@ pub(crate) struct LakeTable {
     /// Taken at the first scan, or gathered before it; a query that names the table twice sees one moment.
     capture: OnceLock<Result<Capture, Error>>,
     reader: Arc<dyn ParquetFileReaderFactory>,
+    traces: Arc<TraceIndex>,
     /// Rows of a batch, for all the query's tables; this one makes it less where its rows are wide.
     batch_rows: Arc<AtomicUsize>,
 }
@@ -73,7 +76,7 @@ impl LakeTable {
         source: Arc<dyn TableSource>,
         tenant: Option<Arc<str>>,
         (consistency, partial): (Consistency, bool),
-        reader: Arc<dyn ParquetFileReaderFactory>,
+        (reader, traces): (Arc<dyn ParquetFileReaderFactory>, Arc<TraceIndex>),
         batch_rows: Arc<AtomicUsize>,
     ) -> Self {
         Self {
@@ -84,6 +87,7 @@ impl LakeTable {
             partial,
             capture: OnceLock::new(),
             reader,
+            traces,
             batch_rows,
         }
     }
@@ -320,8 +324,9 @@ impl LakeTable {
         Ok(row_bytes(&metadata, columns))
     }
 
-    /// Drops the files whose tenant, day and times cannot satisfy `filters`.
-    fn prune<'a>(
+    /// Drops the files whose tenant, day and times cannot satisfy `filters`, and those that have none of the
+    /// traces.
+    async fn prune<'a>(
         &self,
         state: &dyn Session,
         files: Vec<&'a DataFile>,
@@ -343,12 +348,15 @@ impl LakeTable {
             schema: &self.schema,
             files: &files,
         };
-        let kept = predicate.prune(&ranges)?;
-        let mut kept = kept.into_iter();
-        Ok(files
-            .into_iter()
-            .filter(|_| kept.next().unwrap_or(true))
-            .collect())
+        let mut kept = predicate.prune(&ranges)?.into_iter();
+        let files = files.into_iter();
+        let files: Vec<_> = files.filter(|_| kept.next().unwrap_or(true)).collect();
+        let wanted = predicate.literal_guarantees().iter().find_map(trace_ids);
+        drop(predicate);
+        match wanted {
+            Some(wanted) => self.traces.with_any(self, files, &wanted).await,
+            None => Ok(files),
+        }
     }
 }
 
@@ -385,7 +393,8 @@ impl TableProvider for LakeTable {
         // everything.
         self.gather(Wanted::default()).await.map_err(external)?;
         let live = self.live_plan(projection, partitions)?;
-        let files = self.prune(state, self.files().map_err(external)?, filters)?;
+        let files = self.files().map_err(external)?;
+        let files = self.prune(state, files, filters).await?;
         if files.is_empty() {
             return Ok(live);
         }
@@ -420,6 +429,18 @@ fn chosen(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
         columns,
         &options,
     )?)
+}
+
+/// The only traces whose rows satisfy a filter, where it says so.
+fn trace_ids(guarantee: &LiteralGuarantee) -> Option<Vec<[u8; TRACE_ID_BYTES]>> {
+    if guarantee.column.name() != TRACE_ID || guarantee.guarantee != Guarantee::In {
+        return None;
+    }
+    let id = |literal: &ScalarValue| match literal {
+        ScalarValue::FixedSizeBinary(_, Some(id)) => id.as_slice().try_into().ok(),
+        _ => None,
+    };
+    guarantee.literals.iter().map(id).collect()
 }
 
 /// What is known of each file without opening it.

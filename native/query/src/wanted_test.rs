@@ -11,6 +11,7 @@ use super::*;
 use crate::reader::CheckedReaderFactory;
 use crate::sample_test::{DAY_NANOS, Spans};
 use crate::table::LakeTable;
+use crate::trace::TraceIndex;
 
 const DAY: i64 = 100 * DAY_NANOS;
 
@@ -23,12 +24,15 @@ async fn of(sql: &str) -> Vec<(Table, Wanted)> {
         Arc::new(Spans::new(&folder)),
         None,
         (Consistency::Strong, false),
-        Arc::new(CheckedReaderFactory::new(
-            Arc::new(LocalFileSystem::new()),
-            None,
-            cache,
-            Arc::new(Metrics::new()),
-        )),
+        (
+            Arc::new(CheckedReaderFactory::new(
+                Arc::new(LocalFileSystem::new()),
+                None,
+                cache,
+                Arc::new(Metrics::new()),
+            )),
+            Arc::new(TraceIndex::new()),
+        ),
         Arc::new(AtomicUsize::new(8192)),
     );
     let session = SessionContext::new();

@@ -10,6 +10,7 @@ use datafusion::parquet::arrow::arrow_reader::ArrowReaderOptions;
 use datafusion::parquet::arrow::async_reader::AsyncFileReader;
 use datafusion::parquet::bloom_filter::Sbbf;
 use datafusion::parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, RowGroupMetaData};
+use futures::{StreamExt, TryStreamExt, stream};
 use otlake_base::DataFile;
 use otlake_base::limits::{TRACE_FILTERS_BYTES, TRACE_MARKS_BYTES, TRACE_ROWS_BYTES};
 use parking_lot::Mutex;
@@ -19,7 +20,7 @@ use super::bounded::Bounded;
 use super::columns::Columns;
 use super::inflate::Inflaters;
 use super::marks::Marks;
-use crate::table::LakeTable;
+use crate::table::{FOOTERS_AT_ONCE, LakeTable};
 
 /// Bytes of one block of a filter (the Parquet format's `BloomFilter.md`).
 const FILTER_BLOCK_BYTES: usize = 32;
@@ -116,6 +117,35 @@ impl TraceIndex {
         let mut known = self.filters.lock();
         known.put(file.path.clone(), filters, bytes + ENTRY_BYTES);
         Ok(groups)
+    }
+
+    /// Those of the files that may have spans of one of these traces.
+    pub(crate) async fn with_any<'a>(
+        &self,
+        table: &LakeTable,
+        mut files: Vec<&'a DataFile>,
+        trace_ids: &[[u8; 16]],
+    ) -> Result<Vec<&'a DataFile>> {
+        let Some(first) = trace_ids.first() else {
+            return Ok(Vec::new());
+        };
+        let (_, unknown) = self.groups(&files, first);
+        let reads: Vec<_> = unknown
+            .iter()
+            .map(|file| self.read_groups(table, file, first))
+            .collect();
+        let reads = stream::iter(reads).buffer_unordered(FOOTERS_AT_ONCE);
+        reads.try_for_each(async |_| Ok(())).await?;
+        let mut known = self.filters.lock();
+        files.retain(|file| {
+            let Some(filters) = known.get(&file.path) else {
+                // Those of others were read since.
+                return true;
+            };
+            let mut trace_ids = trace_ids.iter();
+            trace_ids.any(|trace_id| !Groups::of(&filters, trace_id).passing.is_empty())
+        });
+        Ok(files)
     }
 
     /// How the columns of a file with this footer are read; none where it takes a scan.

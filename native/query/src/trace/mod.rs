@@ -73,8 +73,8 @@ use index::{Found, Groups};
 pub(crate) use stored::Lookup;
 use stored::Stored;
 
-const TRACE_ID: &str = "trace_id";
-const TRACE_ID_BYTES: usize = 16;
+pub(crate) const TRACE_ID: &str = "trace_id";
+pub(crate) const TRACE_ID_BYTES: usize = 16;
 /// Files whose next rows are looked up at once.
 const FILES_AT_ONCE: usize = 2;
 
