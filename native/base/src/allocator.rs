@@ -1,7 +1,17 @@
 //! What the C library's allocator keeps for later.
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-use crate::limits::GIVE_BACK_ABOVE;
+use std::thread;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+use std::time::{Duration, Instant};
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+use parking_lot::Mutex;
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+use crate::limits::{GIVE_BACK_ABOVE, GIVE_BACK_INTERVAL_MS};
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+use crate::priority;
 
 /// Pools that threads take memory from. By default there are eight for each processor, and each
 /// keeps what a burst has left in it: a node at full load then holds twice what it uses.
@@ -16,14 +26,73 @@ pub fn bound() {
 }
 
 /// Gives back what is free between what is in use, where the process has grown beyond
-/// `GIVE_BACK_ABOVE`; to be called where much was let go. It takes some milliseconds, and whoever
-/// needs the memory next takes as long to get it again, so that it is not done for less.
+/// `GIVE_BACK_ABOVE`; to be called where much was let go. Whoever needs the memory next takes far longer to
+/// get it again, page by page, so that it is not done for less, nor again within `GIVE_BACK_INTERVAL_MS`:
+/// what was let go meanwhile is given back at its end.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 pub fn give_back() {
-    if resident().is_some_and(|bytes| bytes > GIVE_BACK_ABOVE) {
-        // SAFETY: it touches no memory that is in use.
-        unsafe { libc::malloc_trim(0) };
+    if !has_grown() {
+        return;
     }
+    let Some(wait) = TURNS.lock().next(Instant::now()) else {
+        return;
+    };
+    if wait.is_zero() {
+        return trim();
+    }
+    let later = move || {
+        priority::lower(priority::FLUSHES);
+        thread::sleep(wait);
+        TURNS.lock().is_waiting = false;
+        give_back();
+    };
+    let started = thread::Builder::new().name("otlake-memory".to_owned());
+    if started.spawn(later).is_err() {
+        TURNS.lock().is_waiting = false;
+    }
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+static TURNS: Mutex<Turns> = Mutex::new(Turns {
+    last: None,
+    is_waiting: false,
+});
+
+/// When memory was given back, and whether a thread waits to do it again.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[derive(Debug)]
+pub(crate) struct Turns {
+    pub(crate) last: Option<Instant>,
+    pub(crate) is_waiting: bool,
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+impl Turns {
+    /// How long whoever asks has to wait before it gives memory back; none where somebody else does.
+    pub(crate) fn next(&mut self, now: Instant) -> Option<Duration> {
+        if self.is_waiting {
+            return None;
+        }
+        let interval = Duration::from_millis(GIVE_BACK_INTERVAL_MS);
+        let since = self.last.map(|last| now.saturating_duration_since(last));
+        let wait = since.map_or(Duration::ZERO, |since| interval.saturating_sub(since));
+        match wait.is_zero() {
+            true => self.last = Some(now),
+            false => self.is_waiting = true,
+        }
+        Some(wait)
+    }
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn has_grown() -> bool {
+    resident().is_some_and(|bytes| bytes > GIVE_BACK_ABOVE)
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+fn trim() {
+    // SAFETY: it touches no memory that is in use.
+    unsafe { libc::malloc_trim(0) };
 }
 
 /// Bytes of the process in memory (`proc_pid_statm(5)`: the second number, in pages).

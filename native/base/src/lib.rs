@@ -75,7 +75,13 @@ pub use source::{
 };
 pub use tenant::validate_tenant;
 
+#[cfg(all(test, target_os = "linux", target_env = "gnu"))]
+mod allocator_test;
 #[cfg(test)]
 mod budget_test;
+#[cfg(all(test, target_os = "linux"))]
+mod priority_test;
 #[cfg(test)]
 mod shard_set_test;
+#[cfg(all(test, target_os = "linux"))]
+mod worker_test;

@@ -98,7 +98,11 @@ impl Runtimes {
         let quick = &mut Builder::new_multi_thread();
         let patient = &mut Builder::new_multi_thread();
         Ok(Runtimes {
-            storing: build(quick.thread_name("otlake"))?,
+            storing: build(quick.thread_name("otlake").on_thread_start(|| {
+                if !priority::wake_soon() {
+                    tracing::debug!(target: "otlake", "a thread keeps the usual turns");
+                }
+            }))?,
             asking: build(patient.thread_name("otlake-query").on_thread_start(|| {
                 if !priority::lower(priority::QUERIES) {
                     tracing::debug!(target: "otlake::query", "a thread keeps its priority");

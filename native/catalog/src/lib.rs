@@ -79,6 +79,9 @@ mod rows;
 mod rule_test;
 #[cfg(test)]
 mod shared_test;
+#[cfg(all(test, target_os = "linux"))]
+#[path = "../../base/testing/thread_priority.rs"]
+mod thread_priority;
 #[cfg(test)]
 #[path = "../../shard/testing/times.rs"]
 mod times;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use otlake_base::metrics::by_table;
-use otlake_base::{Code, Error, Position, Result, Signal, StreamId, Table, priority, worker};
+use otlake_base::{Code, Error, Position, Result, Signal, StreamId, Table, worker};
 use otlake_catalog::{Mark, Outcome, Snapshot};
 use otlake_derive::{Deriver, Prepared, SpanBatch};
 use parking_lot::Mutex;
@@ -95,7 +95,7 @@ impl Worker {
         let deriver = Arc::clone(deriver);
         let follows = self.parts.live.has_earlier(self.signal);
         let work = move || deriver.prepare(batches, &watermarks, follows);
-        let prepared = worker::run("otlake-flush", priority::FLUSHES, work).await??;
+        let prepared = worker::run("otlake-flush", self.parts.live.nice(), work).await??;
         let prepared = Arc::new(Mutex::new(prepared));
         self.prepared = Some(Arc::clone(&prepared));
         Ok(prepared)
@@ -157,7 +157,7 @@ impl Worker {
                 let (deriver, of) = (Arc::clone(deriver), Arc::clone(&prepared));
                 let watermarks = before.watermarks.clone();
                 let work = move || deriver.rows(&mut of.lock(), table, &watermarks);
-                let batches = worker::run("otlake-flush", priority::FLUSHES, work).await??;
+                let batches = worker::run("otlake-flush", self.parts.live.nice(), work).await??;
                 let rows = batches.iter().map(|batch| batch.num_rows() as u64).sum();
                 let files = match batches.is_empty() {
                     true => Vec::new(),

@@ -9,9 +9,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use otlake_base::invariant::Invariant;
 use otlake_base::metrics::{by_signal, by_table};
-use otlake_base::{
-    Clock, Code, Error, Metrics, Position, Result, Signal, StreamId, Table, priority, worker,
-};
+use otlake_base::{Clock, Code, Error, Metrics, Position, Result, Signal, StreamId, Table, worker};
 use otlake_catalog::{Addition, Commits, Committed, Mark, Outcome, Snapshot};
 use otlake_derive::Deriver;
 use otlake_log::Appender;
@@ -250,6 +248,7 @@ impl Worker {
             }
             backoff = (backoff * 2).min(parts.first_retry * RETRY_GROWTH);
         }
+        let nice = parts.live.nice();
         let (signal, log, live) = (self.signal, Arc::clone(&parts.log), Arc::clone(&parts.live));
         let forgotten = self.derived(&seal);
         self.verdicts = None;
@@ -264,7 +263,7 @@ impl Worker {
             live.remove(seal);
             otlake_base::allocator::give_back();
         };
-        if let Err(error) = worker::run("otlake-flush", priority::FLUSHES, release).await {
+        if let Err(error) = worker::run("otlake-flush", nice, release).await {
             tracing::error!(target: "otlake::flush", %error, "rows of a flush stay live");
         }
         let seconds = (parts.clock.monotonic().saturating_sub(started)).as_secs_f64();

@@ -7,13 +7,14 @@ use std::time::Duration;
 
 use otlake_base::invariant::Invariant;
 use otlake_base::metrics::by_signal;
+use otlake_base::worker::Parts;
 use otlake_base::{
-    Clock, Code, Error, FIRST_EPOCH, Metrics, Position, Result, Signal, StreamId, Table,
+    Clock, Code, Error, FIRST_EPOCH, Metrics, Position, Result, Signal, StreamId, Table, priority,
 };
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
-use crate::seal::{Unsealed, Waited};
+use crate::seal::{Unsealed, Waited, is_short};
 use crate::tail::{Followed, Tail};
 use crate::{Budget, Due, LiveBatch, Reason, Reservation, Seal, SealLimits};
 
@@ -182,6 +183,13 @@ pub struct LiveFigures {
     pub rows: u64,
 }
 
+fn nice(budget: &Budget) -> i32 {
+    match is_short(budget.used(), budget.max()) {
+        true => priority::FLUSHES_BEHIND,
+        false => priority::FLUSHES,
+    }
+}
+
 fn last_of(state: &State, stream: StreamId) -> Option<u64> {
     state.last.get(&stream)?.iter().max().copied()
 }
@@ -222,6 +230,17 @@ impl LiveSet {
     /// The budget that the batches hold.
     pub fn budget(&self) -> &Arc<Budget> {
         &self.budget
+    }
+
+    /// At which priority batches are to be written now (`priority` has the numbers).
+    pub fn nice(&self) -> i32 {
+        nice(&self.budget)
+    }
+
+    /// The same of each part of a longer work.
+    pub fn parts(&self) -> Parts {
+        let budget = Arc::clone(&self.budget);
+        Parts::new(move || nice(&budget))
     }
 
     /// Adds a batch; queries see it from here on. Batches of one stream and signal come in ascending

@@ -3,7 +3,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, Date32Array, Int64Array, RecordBatch, StringViewArray};
-use otlake_base::{Clock, Metrics, Position, Signal, StreamId, SystemClock, Table, TableRows};
+use otlake_base::{
+    Clock, Metrics, Position, Signal, StreamId, SystemClock, Table, TableRows, priority,
+};
 use parking_lot::Mutex;
 
 use crate::tail::Tailed;
@@ -434,4 +436,19 @@ fn i5_memory_and_those_who_ask_are_not_kept_waiting() {
         live.remove(seal);
     }
     assert!(matches!(live.due(Signal::Traces), Due::In(_)), "the ninth");
+}
+
+#[test]
+fn i5_what_waits_is_written_as_fast_as_rows_come_once_memory_is_short() {
+    let (live, _) = waiting_set();
+    // Half of the budget is eight batches.
+    for (sequences, nice) in [
+        (1..=7, priority::FLUSHES),
+        (8..=8, priority::FLUSHES_BEHIND),
+    ] {
+        for sequence in sequences {
+            insert(&live, Signal::Traces, sequence, &[Table::Spans]);
+        }
+        assert_eq!(live.nice(), nice);
+    }
 }

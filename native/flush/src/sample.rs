@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use otlake_base::{Result, Signal, StreamId, Table, priority, worker};
+use otlake_base::{Result, Signal, StreamId, Table, worker};
 use otlake_sample::{Batch, Counts, Early, Sampler, Sealed, Verdicts};
 
 use crate::flusher::Worker;
@@ -52,7 +52,7 @@ impl Worker {
             }
             Ok(Some((kept, counts)))
         };
-        worker::run("otlake-flush", priority::FLUSHES, work).await?
+        worker::run("otlake-flush", self.parts.live.nice(), work).await?
     }
 
     async fn decide(
@@ -77,7 +77,7 @@ impl Worker {
                 .collect();
             sampler.decide(&batches, &live, when)
         };
-        let verdicts = worker::run("otlake-flush", priority::FLUSHES, work).await??;
+        let verdicts = worker::run("otlake-flush", self.parts.live.nice(), work).await??;
         Ok(Arc::new(verdicts))
     }
 }

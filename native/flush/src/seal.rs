@@ -101,6 +101,11 @@ pub enum Due {
     Idle,
 }
 
+/// Whether memory is short: half of the budget, in bytes, is used.
+pub(crate) fn is_short(used: usize, max: usize) -> bool {
+    used >= max / 2
+}
+
 impl SealLimits {
     /// Whether to seal.
     ///
@@ -117,7 +122,7 @@ impl SealLimits {
             None => (unsealed.bytes, unsealed.rows, self.age, unsealed.partitions),
             Some(of) => (of.bytes, of.rows, self.age.saturating_add(of.wait), 0),
         };
-        let pressed = unsealed.used_bytes >= unsealed.max_bytes / 2
+        let pressed = is_short(unsealed.used_bytes, unsealed.max_bytes)
             && unsealed.bytes.saturating_mul(3) >= unsealed.live_bytes;
         if unsealed.requested {
             Due::Now(Reason::Requested)

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use bytes::Bytes;
 use otlake_base::disk::{Disk, create_folders, existing_above, real};
-use otlake_base::{Clock, Code, Error, Metrics, Position, Result, Signal, StreamId};
+use otlake_base::{Clock, Code, Error, Metrics, Position, Result, Signal, StreamId, priority};
 use parking_lot::Mutex;
 
 use crate::frame::Frame;
@@ -128,7 +128,12 @@ impl Log {
         );
         let thread = std::thread::Builder::new()
             .name("otlake-log".into())
-            .spawn(move || writer.run(&receiver))
+            .spawn(move || {
+                if !priority::wake_soon() {
+                    tracing::debug!(target: "otlake::log", "the writer keeps the usual turns");
+                }
+                writer.run(&receiver)
+            })
             .map_err(|error| Error::new(Code::LogIo, format!("starting the writer: {error}")))?;
         let log = Log {
             stream,

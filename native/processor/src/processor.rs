@@ -174,6 +174,7 @@ impl Processor {
             row_group_rows: config.row_group_rows,
             zstd_level: config.zstd_level,
             disk: Arc::clone(&config.disk),
+            parts: live.parts(),
         };
         let commits = Arc::new(Switch::default());
         let derive = Derives::of(&config.derive);

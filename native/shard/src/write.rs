@@ -9,7 +9,8 @@ use arrow::array::RecordBatch;
 use arrow::temporal_conversions::date32_to_datetime;
 use otlake_base::checksum::{BlockSums, Summing};
 use otlake_base::disk::{Disk, Writer, create_folders, real};
-use otlake_base::{Code, DataFile, Error, Result, Table, priority, worker};
+use otlake_base::worker::{self, Parts};
+use otlake_base::{Code, DataFile, Error, Result, Table, priority};
 use otlake_decode::schema::{file_schema, schema};
 use parquet::arrow::ArrowSchemaConverter;
 use parquet::arrow::arrow_writer::{
@@ -30,6 +31,10 @@ use crate::stats::Stats;
 /// Bytes of the buffer between the encoder and the file.
 const FILE_BUFFER_BYTES: usize = 1024 * 1024;
 
+/// The priority of the thread that writes what others have sorted and encoded: the highest that a part of
+/// it may need.
+const WRITING: i32 = priority::FLUSHES_BEHIND;
+
 /// How files are written.
 #[derive(Clone, Debug)]
 pub struct WriteOptions {
@@ -39,6 +44,8 @@ pub struct WriteOptions {
     pub zstd_level: i32,
     /// Where they are written.
     pub disk: Arc<dyn Disk>,
+    /// At which priority [`write`] sorts and encodes.
+    pub parts: Parts,
 }
 
 impl Default for WriteOptions {
@@ -47,6 +54,7 @@ impl Default for WriteOptions {
             row_group_rows: otlake_base::limits::ROW_GROUP_ROWS,
             zstd_level: 1,
             disk: real(),
+            parts: Parts::new(|| WRITING),
         }
     }
 }
@@ -78,7 +86,7 @@ pub async fn write(
     let root = root.to_path_buf();
     let options = options.clone();
     let all = move || write_all(table, &batches, &root, &options);
-    worker::run("otlake-flush", priority::FLUSHES, all).await?
+    worker::run("otlake-flush", WRITING, all).await?
 }
 
 /// Removes the files that a failed or dropped write leaves.
@@ -125,7 +133,7 @@ fn write_all(
             return Err(Error::new(Code::Internal, message));
         }
     }
-    let order = sort(table, batches)?;
+    let order = options.parts.run(WRITING, || sort(table, batches))?;
     let mut undo = Undo::on(&options.disk);
     let mut written = Vec::with_capacity(order.partitions.len());
     for partition in &order.partitions {
@@ -318,6 +326,7 @@ fn encode(
             &properties,
             &mut chunks,
             &mut group,
+            &options.parts,
         )
         .map_err(|error| failed(&error))?;
         let group = group.close().map_err(|error| failed(&error))?;
@@ -342,6 +351,7 @@ fn encode_group<'a>(
     properties: &WriterProperties,
     chunks: &mut ChunkEncoder,
     group: &mut SerializedRowGroupWriter<'_, Buffered>,
+    parts: &Parts,
 ) -> Result<(), ParquetError> {
     let mut leaf = || {
         let leaf = leaves.next();
@@ -349,19 +359,23 @@ fn encode_group<'a>(
     };
     for (index, field) in file_schema(table).fields().iter().enumerate() {
         let (descriptor, writer) = leaf()?;
-        if let Some(chunk) = chunks.encode(batches, index, rows, descriptor, properties)? {
+        let encode = || chunks.encode(batches, index, rows, descriptor, properties);
+        if let Some(chunk) = parts.run(WRITING, encode)? {
             group.append_column(&chunk.bytes, chunk.close)?;
             continue;
         }
+        let gathered = || compute_leaves(field, &gather(batches, index, rows)?);
         let mut first = Some(writer);
-        let array = gather(batches, index, rows)?;
-        for values in compute_leaves(field, &array)? {
+        for values in parts.run(WRITING, gathered)? {
             let mut column = match first.take() {
                 Some(writer) => writer,
                 None => leaf()?.1,
             };
-            column.write(&values)?;
-            column.close()?.append_to_row_group(group)?;
+            let encode = move || {
+                column.write(&values)?;
+                column.close()
+            };
+            parts.run(WRITING, encode)?.append_to_row_group(group)?;
         }
     }
     Ok(())

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrow::array::{Array, AsArray, Int64Array, ListArray, RecordBatch, UInt64Array};
 use arrow::buffer::OffsetBuffer;
@@ -9,7 +10,8 @@ use arrow::compute::{
     SortColumn, SortOptions, concat_batches, lexsort_to_indices, take_record_batch,
 };
 use arrow::datatypes::{DataType, Int64Type};
-use otlake_base::{Code, Table};
+use otlake_base::worker::Parts;
+use otlake_base::{Code, Table, priority};
 use otlake_decode::schema::{file_schema, schema};
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::basic::Encoding;
@@ -100,6 +102,32 @@ async fn rows_of_every_table_read_back_equal_and_sorted() {
         }
         assert_eq!(back.schema().fields(), file_schema(table).fields());
     }
+}
+
+#[tokio::test]
+async fn each_column_is_encoded_at_the_priority_of_its_moment() {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let parts = Parts::new(move || match count.fetch_add(1, Ordering::Relaxed) % 2 {
+        0 => priority::FLUSHES,
+        _ => priority::FLUSHES_BEHIND,
+    });
+    let turns = WriteOptions { parts, ..options() };
+    let mut read_back = Vec::new();
+    for options in [options(), turns] {
+        let folder = tempfile::tempdir().unwrap();
+        let batches = vec![batch(Table::Spans, 5, 500, DAY_NANOS, "acme")];
+        let written = write(Table::Spans, batches, folder.path(), &options);
+        read_back.push(read(
+            Table::Spans,
+            folder.path(),
+            &written.await.unwrap()[0],
+        ));
+    }
+    assert_eq!(read_back[0], read_back[1]);
+    // Sorting is a part, too.
+    let columns = file_schema(Table::Spans).fields().len();
+    assert!(asked.load(Ordering::Relaxed) > columns);
 }
 
 #[tokio::test]

@@ -12,6 +12,8 @@ use super::testing::{
 };
 use super::{CompactLimits, Compacted, JobContext, JobStep, OnJobStep, Pace, Throttle, Urgency};
 use crate::rows::DAY_NANOS;
+#[cfg(target_os = "linux")]
+use crate::thread_priority;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn small_files_become_one_in_one_commit_that_leaves_the_watermarks() {
@@ -222,16 +224,14 @@ async fn a_step_that_fails_ends_the_job_with_its_error() {
 }
 
 /// Notes how urgent a job is told to be, and its thread's priority.
+#[cfg(target_os = "linux")]
 #[derive(Default)]
-struct Noted(Mutex<Vec<(Urgency, String)>>);
+struct Noted(Mutex<Vec<(Urgency, i32)>>);
 
+#[cfg(target_os = "linux")]
 impl Pace for Noted {
     fn spend(&self, _bytes: u64, urgency: Urgency) -> Result<()> {
-        // What follows the name, which may hold spaces: the state is the third field, nice the nineteenth.
-        let stat = fs::read_to_string("/proc/thread-self/stat").unwrap();
-        let fields = stat.rsplit_once(')').unwrap().1;
-        let nice = fields.split_whitespace().nth(16).unwrap();
-        self.0.lock().push((urgency, nice.to_owned()));
+        self.0.lock().push((urgency, thread_priority::nice()));
         Ok(())
     }
 }
@@ -266,7 +266,7 @@ async fn a_merge_that_is_behind_has_a_share_of_the_processor() {
         assert_eq!(merged.unwrap().unwrap().files, flushes as u64);
         let noted = noted.0.lock();
         assert!(!noted.is_empty());
-        let expected = (urgency, nice.to_string());
+        let expected = (urgency, nice);
         assert!(noted.iter().all(|one| *one == expected), "{noted:?}");
     }
 }
