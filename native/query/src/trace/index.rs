@@ -11,7 +11,7 @@ use datafusion::parquet::arrow::async_reader::AsyncFileReader;
 use datafusion::parquet::bloom_filter::Sbbf;
 use datafusion::parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, RowGroupMetaData};
 use futures::{StreamExt, TryStreamExt, stream};
-use otlake_base::DataFile;
+use otlake_base::{DataFile, Table};
 use otlake_base::limits::{TRACE_FILTERS_BYTES, TRACE_MARKS_BYTES, TRACE_ROWS_BYTES};
 use parking_lot::Mutex;
 
@@ -58,7 +58,7 @@ impl Groups {
 
 /// What lookups have learned.
 pub(crate) struct TraceIndex {
-    filters: Mutex<Bounded<String, Filters>>,
+    filters: Mutex<Bounded<(Table, String), Filters>>,
     found: Mutex<Bounded<(String, [u8; 16]), Found>>,
     marks: Mutex<Bounded<(String, usize), Arc<Marks>>>,
     /// Those of the file that was read last.
@@ -81,13 +81,14 @@ impl TraceIndex {
     /// not known yet.
     pub(super) fn groups<'a>(
         &self,
+        table: Table,
         files: &[&'a DataFile],
         trace_id: &[u8; 16],
     ) -> (Vec<(&'a DataFile, Groups)>, Vec<&'a DataFile>) {
         let (mut of_known, mut unknown) = (Vec::new(), Vec::new());
         let mut known = self.filters.lock();
         for file in files {
-            match known.get(&file.path) {
+            match known.get(&(table, file.path.clone())) {
                 None => unknown.push(*file),
                 Some(filters) => {
                     let groups = Groups::of(&filters, trace_id);
@@ -115,7 +116,7 @@ impl TraceIndex {
             .sum();
         let groups = Groups::of(&filters, trace_id);
         let mut known = self.filters.lock();
-        known.put(file.path.clone(), filters, bytes + ENTRY_BYTES);
+        known.put((table.table(), file.path.clone()), filters, bytes + ENTRY_BYTES);
         Ok(groups)
     }
 
@@ -129,7 +130,7 @@ impl TraceIndex {
         let Some(first) = trace_ids.first() else {
             return Ok(Vec::new());
         };
-        let (_, unknown) = self.groups(&files, first);
+        let (_, unknown) = self.groups(table.table(), &files, first);
         let reads: Vec<_> = unknown
             .iter()
             .map(|file| self.read_groups(table, file, first))
@@ -138,7 +139,7 @@ impl TraceIndex {
         reads.try_for_each(async |_| Ok(())).await?;
         let mut known = self.filters.lock();
         files.retain(|file| {
-            let Some(filters) = known.get(&file.path) else {
+            let Some(filters) = known.get(&(table.table(), file.path.clone())) else {
                 // Those of others were read since.
                 return true;
             };

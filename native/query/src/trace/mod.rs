@@ -114,7 +114,7 @@ pub(crate) async fn candidates<'a>(
     if let Some((first, last)) = times {
         files.retain(|file| file.min_time <= last && file.max_time >= first);
     }
-    let (known, unknown) = index.groups(&files, trace_id);
+    let (known, unknown) = index.groups(table.table(), &files, trace_id);
     let reads: Vec<_> = unknown
         .iter()
         .map(|file| index.read_groups(table, file, trace_id))
