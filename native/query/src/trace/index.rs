@@ -11,8 +11,8 @@ use datafusion::parquet::arrow::async_reader::AsyncFileReader;
 use datafusion::parquet::bloom_filter::Sbbf;
 use datafusion::parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, RowGroupMetaData};
 use futures::{StreamExt, TryStreamExt, stream};
-use otlake_base::{DataFile, Table};
 use otlake_base::limits::{TRACE_FILTERS_BYTES, TRACE_MARKS_BYTES, TRACE_ROWS_BYTES};
+use otlake_base::{DataFile, Table};
 use parking_lot::Mutex;
 
 use super::TRACE_ID;
@@ -116,7 +116,11 @@ impl TraceIndex {
             .sum();
         let groups = Groups::of(&filters, trace_id);
         let mut known = self.filters.lock();
-        known.put((table.table(), file.path.clone()), filters, bytes + ENTRY_BYTES);
+        known.put(
+            (table.table(), file.path.clone()),
+            filters,
+            bytes + ENTRY_BYTES,
+        );
         Ok(groups)
     }
 
