@@ -3,7 +3,7 @@
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 use std::thread;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 use parking_lot::Mutex;
@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 use crate::limits::{GIVE_BACK_ABOVE, GIVE_BACK_INTERVAL_MS};
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
-use crate::priority;
+use crate::{Clock, SystemClock, priority};
 
 /// Pools that threads take memory from. By default there are eight for each processor, and each
 /// keeps what a burst has left in it: a node at full load then holds twice what it uses.
@@ -34,7 +34,7 @@ pub fn give_back() {
     if !has_grown() {
         return;
     }
-    let Some(wait) = TURNS.lock().next(Instant::now()) else {
+    let Some(wait) = TURNS.lock().next(SystemClock.monotonic()) else {
         return;
     };
     if wait.is_zero() {
@@ -62,19 +62,20 @@ static TURNS: Mutex<Turns> = Mutex::new(Turns {
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[derive(Debug)]
 pub(crate) struct Turns {
-    pub(crate) last: Option<Instant>,
+    pub(crate) last: Option<Duration>,
     pub(crate) is_waiting: bool,
 }
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 impl Turns {
-    /// How long whoever asks has to wait before it gives memory back; none where somebody else does.
-    pub(crate) fn next(&mut self, now: Instant) -> Option<Duration> {
+    /// How long whoever asks at this monotonic time has to wait before it gives memory back; none where
+    /// somebody else does.
+    pub(crate) fn next(&mut self, now: Duration) -> Option<Duration> {
         if self.is_waiting {
             return None;
         }
         let interval = Duration::from_millis(GIVE_BACK_INTERVAL_MS);
-        let since = self.last.map(|last| now.saturating_duration_since(last));
+        let since = self.last.map(|last| now.saturating_sub(last));
         let wait = since.map_or(Duration::ZERO, |since| interval.saturating_sub(since));
         match wait.is_zero() {
             true => self.last = Some(now),

@@ -320,8 +320,7 @@ fn encode(
         let leaves = leaves.iter().zip(columns);
         encode_group(
             table,
-            batches,
-            rows,
+            (batches, rows),
             leaves,
             &properties,
             &mut chunks,
@@ -345,8 +344,7 @@ fn encode(
 /// Encodes the columns of a row group; `leaves` has a writer for each leaf of the schema.
 fn encode_group<'a>(
     table: Table,
-    batches: &[RecordBatch],
-    rows: &[(usize, usize)],
+    (batches, rows): (&[RecordBatch], &[(usize, usize)]),
     mut leaves: impl Iterator<Item = (&'a ColumnDescPtr, ArrowColumnWriter)>,
     properties: &WriterProperties,
     chunks: &mut ChunkEncoder,
