@@ -84,4 +84,7 @@ mod priority_test;
 #[cfg(test)]
 mod shard_set_test;
 #[cfg(all(test, target_os = "linux"))]
+#[path = "../testing/thread_priority.rs"]
+mod thread_priority;
+#[cfg(all(test, target_os = "linux"))]
 mod worker_test;

@@ -1,6 +1,7 @@
 use std::thread;
 
 use crate::priority::{FLUSHES, attributes, lower, wake_soon};
+use crate::thread_priority::nice;
 
 fn turns() -> u64 {
     attributes()
@@ -18,7 +19,7 @@ fn turns_are_short_where_clients_wait_and_usual_again_in_threads_that_are_lowere
         let started = thread::spawn(move || {
             assert!(lower(FLUSHES));
             assert_eq!(turns(), usual);
-            assert_eq!(attributes().expect("the same").sched_nice, FLUSHES);
+            assert_eq!(nice(), FLUSHES);
         });
         started.join().expect("the lowered thread");
     })

@@ -3,14 +3,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
 
-use crate::priority::attributes;
+use crate::thread_priority::nice;
 use crate::worker::Parts;
-
-fn nice() -> i32 {
-    attributes()
-        .expect("how this thread is scheduled")
-        .sched_nice
-}
 
 #[test]
 fn each_part_has_the_priority_of_its_moment_and_the_thread_behind_it_keeps_its_own() {
