@@ -101,8 +101,22 @@ impl TraceIndex {
         (of_known, unknown)
     }
 
-    /// As `groups` of one file, after reading its filters.
+    /// As `groups` of these files, in their order, after reading their filters.
     pub(super) async fn read_groups(
+        &self,
+        table: &LakeTable,
+        files: &[&DataFile],
+        trace_id: &[u8; 16],
+    ) -> Result<Vec<Groups>> {
+        let reads: Vec<_> = files
+            .iter()
+            .map(|file| self.read_groups_of(table, file, trace_id))
+            .collect();
+        let reads = stream::iter(reads).buffered(FOOTERS_AT_ONCE);
+        reads.try_collect().await
+    }
+
+    async fn read_groups_of(
         &self,
         table: &LakeTable,
         file: &DataFile,
@@ -135,12 +149,7 @@ impl TraceIndex {
             return Ok(Vec::new());
         };
         let (_, unknown) = self.groups(table.table(), &files, first);
-        let reads: Vec<_> = unknown
-            .iter()
-            .map(|file| self.read_groups(table, file, first))
-            .collect();
-        let reads = stream::iter(reads).buffer_unordered(FOOTERS_AT_ONCE);
-        reads.try_for_each(async |_| Ok(())).await?;
+        self.read_groups(table, &unknown, first).await?;
         let mut known = self.filters.lock();
         files.retain(|file| {
             let Some(filters) = known.get(&(table.table(), file.path.clone())) else {

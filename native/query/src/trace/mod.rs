@@ -115,12 +115,7 @@ pub(crate) async fn candidates<'a>(
         files.retain(|file| file.min_time <= last && file.max_time >= first);
     }
     let (known, unknown) = index.groups(table.table(), &files, trace_id);
-    let reads: Vec<_> = unknown
-        .iter()
-        .map(|file| index.read_groups(table, file, trace_id))
-        .collect();
-    let reads = stream::iter(reads).buffered(FOOTERS_AT_ONCE);
-    let read: Vec<Groups> = reads.try_collect().await?;
+    let read = index.read_groups(table, &unknown, trace_id).await?;
     let read = unknown.into_iter().zip(read);
     let passing = known.into_iter().chain(read);
     let passing = passing.filter(|(_, groups)| !groups.passing.is_empty());
