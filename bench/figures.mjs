@@ -56,6 +56,7 @@ export const FIGURES = [
   less('growth_trace', 'growth: trace by id p50, dearest number of files over fewest', '×', {
     most: 1.1,
   }),
+  more('soak_rate', 'soak: spans/s, last third over first', '×', { least: 0.9 }),
   less('soak_rss', 'soak: RSS, last third over first', '×', { most: 1.1 }),
   less('soak_files', 'soak: files, last third over first', '×', { most: 1.1 }),
   less('soak_ack_p50', 'soak: acknowledgement p50, last third over first', '×', { most: 1.1 }),
