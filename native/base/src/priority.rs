@@ -1,10 +1,10 @@
 //! How much of the processor a thread gets where others want it too.
 
-/// Queries: each of their threads gets about a tenth of what one of ingest's does (Linux weighs
-/// 110 against 1024), so that ingest goes on under any number of queries, and they under any
+/// Queries: each of their threads gets about a third of what one of ingest's does (Linux weighs
+/// 335 against 1024), so that ingest goes on under any number of queries, and they under any
 /// load of it.
-pub const QUERIES: i32 = 10;
-/// Flushes while there is memory to spare: a third of what one of a query's threads gets (36 against 110), so
+pub const QUERIES: i32 = 5;
+/// Flushes while there is memory to spare: a tenth of what one of a query's threads gets (36 against 335), so
 /// that neither an acknowledgement nor an answer waits behind them.
 pub const FLUSHES: i32 = 15;
 /// Flushes while memory is short: as much as one of ingest's threads. What does not fit into memory is
@@ -13,9 +13,10 @@ pub const FLUSHES_BEHIND: i32 = 0;
 const _: () = assert!(FLUSHES_BEHIND < QUERIES && QUERIES < FLUSHES);
 /// Jobs: the least that there is, for they have all the time.
 pub const JOBS: i32 = 19;
-/// Jobs that fall behind what comes, because nothing is left of the processor: as queries, which find ever
-/// more files otherwise.
-pub const JOBS_BEHIND: i32 = QUERIES;
+/// Jobs that fall behind what comes, because nothing is left of the processor: a third of what queries get
+/// (110 against 335), which find ever more files otherwise.
+pub const JOBS_BEHIND: i32 = 10;
+const _: () = assert!(QUERIES < JOBS_BEHIND && JOBS_BEHIND < JOBS);
 
 /// How long a thread that clients wait for runs before others have their turn, in nanoseconds: the least
 /// that Linux takes. Whoever asks for less is run sooner when it has something to do (`sched(7)`, since
