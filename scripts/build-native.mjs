@@ -47,6 +47,12 @@ function requireTools() {
         : 'There is no C compiler: install build-essential (Debian, Ubuntu) or gcc and make, then run this again.',
     )
   }
+  // jemalloc is built with it.
+  if (process.platform === 'linux' && !has('make')) {
+    throw new Error(
+      'There is no make: install build-essential (Debian, Ubuntu) or make, then run this again.',
+    )
+  }
 }
 
 /** How many packages the module is made of; null when cargo cannot tell. */
@@ -135,7 +141,7 @@ export async function buildNative() {
 /** Builds a platform's module as it is published and returns its path. */
 export async function buildPublished(name) {
   requireTools()
-  const { os, libc, target, linker } = platformOf(name)
+  const { os, cpu, libc, target, linker } = platformOf(name)
   const environment = cargoEnvironment()
   if (linker === 'zig' && !has('cargo-zigbuild')) {
     throw new Error(
@@ -146,6 +152,8 @@ export async function buildPublished(name) {
     // A module is a shared library: it has to take its C library from the process.
     environment.RUSTFLAGS = `${environment.RUSTFLAGS ?? ''} -C target-feature=-crt-static`.trim()
   }
+  // The module has to run where pages are of 64 KiB, not only with those of the machine that builds it.
+  if (cpu === 'arm64') environment.JEMALLOC_SYS_WITH_LG_PAGE = '16'
   const build = linker === 'zig' ? 'zigbuild' : 'build'
   const triple = libc === 'glibc' ? `${target}.${GLIBC_MOST}` : target
   await compile([build, '--profile', 'dist', '--target', triple], environment)

@@ -6,6 +6,7 @@
 #[path = "../../../native/shard/testing/rows.rs"]
 mod rows;
 
+use otlake_allocator as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;

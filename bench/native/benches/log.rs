@@ -3,6 +3,7 @@
 //!
 //! `cargo bench --profile release --bench log` in `bench/native`.
 
+use otlake_allocator as _;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

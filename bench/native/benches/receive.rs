@@ -4,6 +4,7 @@
 //!
 //! `cargo bench --profile release --bench receive` in `bench/native`; on Linux.
 
+use otlake_allocator as _;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -7,6 +7,7 @@ mod rows;
 
 use arrow::array::RecordBatch;
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
+use otlake_allocator as _;
 use otlake_base::Table;
 use otlake_shard::{WriteOptions, sort_rows, write};
 

@@ -1,6 +1,5 @@
 //! What every other crate stands on: ports and vocabulary, no algorithms.
 //!
-//! - `allocator`: what the C library keeps for later.
 //! - `bucket_metrics`: what the object store of the tables is asked, and how long it takes.
 //! - `budget`: bytes that many share, fairly.
 //! - `clock`: the only place that reads the time.
@@ -29,7 +28,6 @@
 //! - `tenant`: what a tenant is called.
 //! - `worker`: threads for work that takes long and is in no hurry.
 
-pub mod allocator;
 pub mod bucket_metrics;
 pub mod budget;
 pub mod checksum;
@@ -75,8 +73,6 @@ pub use source::{
 };
 pub use tenant::validate_tenant;
 
-#[cfg(all(test, target_os = "linux", target_env = "gnu"))]
-mod allocator_test;
 #[cfg(test)]
 mod budget_test;
 #[cfg(all(test, target_os = "linux"))]

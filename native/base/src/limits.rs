@@ -52,10 +52,6 @@ pub const LIVE_MAX_BYTES: usize = 320 * 1024 * 1024;
 /// Slices of requests in flight to their owners on other nodes, in bytes; at it, requests are refused
 /// (I5).
 pub const ROUTE_MAX_BYTES: usize = 128 * 1024 * 1024;
-/// The process in memory, in bytes, from which on what a flush let go is given back to the system.
-pub const GIVE_BACK_ABOVE: usize = 512 * 1024 * 1024;
-/// How often what flushes let go is given back at most, in milliseconds.
-pub const GIVE_BACK_INTERVAL_MS: u64 = 2_000;
 /// How long an identical request is known for a resend, in milliseconds: longer than SDKs and
 /// Collectors go on retrying by default (60 s and 300 s).
 pub const DEDUPE_WINDOW_MS: u64 = 600_000;

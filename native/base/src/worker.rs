@@ -1,11 +1,12 @@
 //! Threads for work that takes the processor for long and is in no hurry.
 
 use std::fmt::{self, Debug, Formatter};
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::Arc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, LazyLock};
 use std::thread;
 
 use parking_lot::Mutex;
+use rayon_core::{ThreadPool, ThreadPoolBuilder};
 use tokio::sync::oneshot;
 
 use crate::{Code, Error, Result, priority};
@@ -50,10 +51,10 @@ pub async fn run<T: Send + 'static>(
     }
 }
 
-/// The priority of each part of a long piece of work. It is asked for before each, because what the
-/// system lets a thread do is to become slower, and never quicker again.
+/// Where each part of a flush is done. It is asked before each, because what the system lets a thread do
+/// is to become slower, and never quicker again.
 #[derive(Clone)]
-pub struct Parts(Arc<dyn Fn() -> i32 + Send + Sync>);
+pub struct Parts(Arc<dyn Fn() -> bool + Send + Sync>);
 
 impl Debug for Parts {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
@@ -62,33 +63,38 @@ impl Debug for Parts {
 }
 
 impl Parts {
-    /// Parts at the priority that `nice` says (`priority` has the numbers).
-    pub fn new(nice: impl Fn() -> i32 + Send + Sync + 'static) -> Parts {
-        Parts(Arc::new(nice))
+    /// Parts that are done by whoever comes to them while `is_urgent`, and behind queries while not.
+    pub fn new(is_urgent: impl Fn() -> bool + Send + Sync + 'static) -> Parts {
+        Parts(Arc::new(is_urgent))
     }
 
-    /// Does a part: on a thread of its own where it has a lower priority than this one's, `own`.
-    pub fn run<T: Send>(&self, own: i32, work: impl FnOnce() -> T + Send) -> T {
-        let nice = (self.0)();
-        if nice <= own {
-            return work();
-        }
-        let name = thread::current().name().unwrap_or("otlake").to_owned();
-        // Kept here too, for a thread that cannot be started drops what it was to do.
-        let waiting = Mutex::new(Some(work));
-        let take = || waiting.lock().take();
-        let lowered = || {
-            priority::lower(nice);
-            take().map(|work| work())
-        };
-        let done = thread::scope(|scope| {
-            let part = thread::Builder::new().name(name);
-            let part = part.spawn_scoped(scope, lowered).ok()?;
-            part.join().unwrap_or_else(|panic| resume_unwind(panic))
-        });
-        match done {
-            Some(done) => done,
-            None => take().expect("no thread has done it")(),
+    /// Does a part; a panic of it goes on here.
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        match patient() {
+            Some(patient) if !(self.0)() => patient.install(work),
+            _ => work(),
         }
     }
+}
+
+/// The threads that flush behind queries, as many as there are processors; none where they cannot be started.
+/// They stay: a thread that is new has its turn before one that has had some, and a flush of many short
+/// ones came before queries for all its low priority.
+fn patient() -> Option<&'static ThreadPool> {
+    static PATIENT: LazyLock<Option<ThreadPool>> = LazyLock::new(|| {
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        let lower = |_| {
+            priority::lower(priority::FLUSHES);
+        };
+        let pool = ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .thread_name(|_| "otlake-flush".to_owned())
+            .start_handler(lower);
+        pool.build()
+            .inspect_err(|error| {
+                tracing::warn!(target: "otlake::base", %error, "flushes have no threads of their own");
+            })
+            .ok()
+    });
+    PATIENT.as_ref()
 }

@@ -90,7 +90,7 @@ struct Runtimes {
 
 impl Runtimes {
     fn start(threads: usize) -> Result<Runtimes> {
-        otlake_base::allocator::bound();
+        otlake_allocator::bound();
         let build = |builder: &mut Builder| {
             let built = builder.worker_threads(threads).enable_all().build();
             built.map_err(|error| Error::new(Code::Internal, format!("starting threads: {error}")))

@@ -253,15 +253,14 @@ impl Worker {
         let forgotten = self.derived(&seal);
         self.verdicts = None;
         // The log first: whoever waits for this flush is told by the removal, and finds room in
-        // the log by then. On a thread of its own, for taking a segment off the disk and giving
-        // memory back take tens of milliseconds, in which acknowledgements would wait.
+        // the log by then. On a thread of its own, for taking a segment off the disk takes milliseconds,
+        // in which acknowledgements would wait.
         let release = move || {
             // What another node has taken over stays in the log: it alone may have some of it.
             for position in forgotten {
                 log.release(signal, position);
             }
             live.remove(seal);
-            otlake_base::allocator::give_back();
         };
         if let Err(error) = worker::run("otlake-flush", nice, release).await {
             tracing::error!(target: "otlake::flush", %error, "rows of a flush stay live");

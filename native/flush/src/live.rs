@@ -183,13 +183,6 @@ pub struct LiveFigures {
     pub rows: u64,
 }
 
-fn nice(budget: &Budget) -> i32 {
-    match is_short(budget.used(), budget.max()) {
-        true => priority::FLUSHES_BEHIND,
-        false => priority::FLUSHES,
-    }
-}
-
 fn last_of(state: &State, stream: StreamId) -> Option<u64> {
     state.last.get(&stream)?.iter().max().copied()
 }
@@ -234,13 +227,16 @@ impl LiveSet {
 
     /// At which priority batches are to be written now (`priority` has the numbers).
     pub fn nice(&self) -> i32 {
-        nice(&self.budget)
+        match is_short(self.budget.used(), self.budget.max()) {
+            true => priority::FLUSHES_BEHIND,
+            false => priority::FLUSHES,
+        }
     }
 
     /// The same of each part of a longer work.
     pub fn parts(&self) -> Parts {
         let budget = Arc::clone(&self.budget);
-        Parts::new(move || nice(&budget))
+        Parts::new(move || is_short(budget.used(), budget.max()))
     }
 
     /// Adds a batch; queries see it from here on. Batches of one stream and signal come in ascending

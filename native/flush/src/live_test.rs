@@ -1,5 +1,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use arrow::array::{ArrayRef, Date32Array, Int64Array, RecordBatch, StringViewArray};
@@ -441,6 +442,7 @@ fn i5_memory_and_those_who_ask_are_not_kept_waiting() {
 #[test]
 fn i5_what_waits_is_written_as_fast_as_rows_come_once_memory_is_short() {
     let (live, _) = waiting_set();
+    let parts = live.parts();
     // Half of the budget is eight batches.
     for (sequences, nice) in [
         (1..=7, priority::FLUSHES),
@@ -450,5 +452,8 @@ fn i5_what_waits_is_written_as_fast_as_rows_come_once_memory_is_short() {
             insert(&live, Signal::Traces, sequence, &[Table::Spans]);
         }
         assert_eq!(live.nice(), nice);
+        let here = thread::current().id();
+        let by = parts.run(|| thread::current().id());
+        assert_eq!(by == here, nice == priority::FLUSHES_BEHIND);
     }
 }

@@ -44,7 +44,7 @@ pub struct WriteOptions {
     pub zstd_level: i32,
     /// Where they are written.
     pub disk: Arc<dyn Disk>,
-    /// At which priority [`write`] sorts and encodes.
+    /// Who sorts and encodes.
     pub parts: Parts,
 }
 
@@ -54,7 +54,7 @@ impl Default for WriteOptions {
             row_group_rows: otlake_base::limits::ROW_GROUP_ROWS,
             zstd_level: 1,
             disk: real(),
-            parts: Parts::new(|| WRITING),
+            parts: Parts::new(|| true),
         }
     }
 }
@@ -133,7 +133,7 @@ fn write_all(
             return Err(Error::new(Code::Internal, message));
         }
     }
-    let order = options.parts.run(WRITING, || sort(table, batches))?;
+    let order = options.parts.run(|| sort(table, batches))?;
     let mut undo = Undo::on(&options.disk);
     let mut written = Vec::with_capacity(order.partitions.len());
     for partition in &order.partitions {
@@ -358,13 +358,13 @@ fn encode_group<'a>(
     for (index, field) in file_schema(table).fields().iter().enumerate() {
         let (descriptor, writer) = leaf()?;
         let encode = || chunks.encode(batches, index, rows, descriptor, properties);
-        if let Some(chunk) = parts.run(WRITING, encode)? {
+        if let Some(chunk) = parts.run(encode)? {
             group.append_column(&chunk.bytes, chunk.close)?;
             continue;
         }
         let gathered = || compute_leaves(field, &gather(batches, index, rows)?);
         let mut first = Some(writer);
-        for values in parts.run(WRITING, gathered)? {
+        for values in parts.run(gathered)? {
             let mut column = match first.take() {
                 Some(writer) => writer,
                 None => leaf()?.1,
@@ -373,7 +373,7 @@ fn encode_group<'a>(
                 column.write(&values)?;
                 column.close()
             };
-            parts.run(WRITING, encode)?.append_to_row_group(group)?;
+            parts.run(encode)?.append_to_row_group(group)?;
         }
     }
     Ok(())

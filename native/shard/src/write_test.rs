@@ -11,7 +11,7 @@ use arrow::compute::{
 };
 use arrow::datatypes::{DataType, Int64Type};
 use otlake_base::worker::Parts;
-use otlake_base::{Code, Table, priority};
+use otlake_base::{Code, Table};
 use otlake_decode::schema::{file_schema, schema};
 use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::basic::Encoding;
@@ -108,10 +108,7 @@ async fn rows_of_every_table_read_back_equal_and_sorted() {
 async fn each_column_is_encoded_at_the_priority_of_its_moment() {
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);
-    let parts = Parts::new(move || match count.fetch_add(1, Ordering::Relaxed) % 2 {
-        0 => priority::FLUSHES,
-        _ => priority::FLUSHES_BEHIND,
-    });
+    let parts = Parts::new(move || count.fetch_add(1, Ordering::Relaxed) % 2 == 1);
     let turns = WriteOptions { parts, ..options() };
     let mut read_back = Vec::new();
     for options in [options(), turns] {
