@@ -27,7 +27,7 @@ fn nothing_comes_from_the_c_library() {
     assert!(from_c() < before + BYTES / 2);
     drop(held);
     // SAFETY: it is let go at once.
-    let held = unsafe { libc::malloc(BYTES) };
+    let held = std::hint::black_box(unsafe { libc::malloc(BYTES) });
     assert!(from_c() >= before + BYTES / 2, "this does, and is seen");
     // SAFETY: it came from there.
     unsafe { libc::free(held) };
