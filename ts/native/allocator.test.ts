@@ -4,10 +4,11 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { builtModule } from '../testing/packages.js'
+import { thisMachine } from './loader.js'
 
 const source = readFileSync(new URL('../../native/allocator/src/lib.rs', import.meta.url), 'utf8')
 
-test.runIf(process.platform === 'linux')('the module allocates with jemalloc as it is told', () => {
+test.runIf(thisMachine().glibc !== null)('the module allocates with jemalloc as it is told', () => {
   const options = /const OPTIONS: &CStr =\s*c"([^"]+)"/.exec(source)?.[1] ?? 'no options'
   // As Node.js loads it: a library that comes after the process has begun.
   const loading = spawnSync(process.execPath, ['-e', `require('${builtModule()}')`], {

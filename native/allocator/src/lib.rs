@@ -15,8 +15,12 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// goes before it. One pool for each processor, not four, for each keeps what a burst has left in it. A
 /// thread of jemalloc's own gives back what was free for ten seconds, its default: what a flush lets go is
 /// needed again half a second later, and whoever needs what was given back gets it page by page.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
 const OPTIONS: &CStr = c"narenas_ratio:1,background_thread:true";
+
+/// The same on musl, where such a thread is known not to work: whoever allocates gives back.
+#[cfg(all(target_os = "linux", not(target_env = "gnu")))]
+const OPTIONS: &CStr = c"narenas_ratio:1";
 
 /// Where jemalloc looks for it.
 #[cfg(target_os = "linux")]
