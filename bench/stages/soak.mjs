@@ -46,8 +46,8 @@ export async function soak({ report, length, minutes }) {
     let rate = full.records_per_second * FIRST_SHARE
     const number = Math.max(6, Math.round((minutes * 60) / slice))
     console.log(`${Math.round(rate)} spans/s at first, for ${round((number * slice) / 60)} minutes`)
-    // Before it fills the disk that others need too.
-    const needed = number * slice * rate * DISK_BYTES
+    // Before it fills the disk that others need too, were the pace to come to full load.
+    const needed = number * slice * full.records_per_second * DISK_BYTES
     const { bavail, bsize } = statfsSync(node.dataDir)
     if (needed > bavail * bsize) {
       const [gigabytes, free] = [needed, bavail * bsize].map((bytes) => round(bytes / 1e9, 1))

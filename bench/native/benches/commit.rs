@@ -6,12 +6,12 @@
 #[path = "../../../native/shard/testing/rows.rs"]
 mod rows;
 
-use otlake_allocator as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
+use otlake_allocator as _;
 use otlake_base::{Clock, FIRST_EPOCH, Metrics, Position, StreamId, SystemClock, Table};
 use otlake_catalog::{Catalog, DeltaTableHandle, Mark, Outcome};
 use otlake_shard::{WriteOptions, write};

@@ -3,13 +3,13 @@
 //!
 //! `cargo bench --profile release --bench log` in `bench/native`.
 
-use otlake_allocator as _;
 use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use criterion::{BenchmarkId, Criterion, Throughput};
+use otlake_allocator as _;
 use otlake_base::{Clock, Metrics, Signal, SystemClock};
 use otlake_log::{Durability, Log, LogConfig, Record};
 

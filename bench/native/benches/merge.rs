@@ -6,10 +6,10 @@
 #[path = "../../../native/shard/testing/rows.rs"]
 mod rows;
 
-use otlake_allocator as _;
 use std::path::Path;
 
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
+use otlake_allocator as _;
 use otlake_base::limits::{COPY_GROUP_ROWS, ROW_GROUP_ROWS};
 use otlake_base::{DataFile, Table};
 use otlake_shard::{MergeOptions, WriteOptions, merge, write};

@@ -6,7 +6,6 @@
 #[path = "../../../native/shard/testing/rows.rs"]
 mod rows;
 
-use otlake_allocator as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::available_parallelism;
@@ -15,6 +14,7 @@ use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::SchemaRef;
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use futures::TryStreamExt;
+use otlake_allocator as _;
 use otlake_base::{
     Capture, Consistency, DataFile, Metrics, Moment, Result, SystemClock, Table, TableSource,
 };

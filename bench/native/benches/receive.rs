@@ -4,7 +4,6 @@
 //!
 //! `cargo bench --profile release --bench receive` in `bench/native`; on Linux.
 
-use otlake_allocator as _;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -22,6 +21,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
 use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, ScopeSpans, Span};
+use otlake_allocator as _;
 use otlake_base::{Clock, Metrics, Result, Signal, SystemClock};
 use otlake_receive::{Ack, Ingest, Receiver, ReceiverConfig};
 use prost::Message;
