@@ -8,6 +8,7 @@ import { statfsSync } from 'node:fs'
 import { write } from '../chart.mjs'
 import { load, Node } from '../node.mjs'
 import { median, round } from '../numbers.mjs'
+import { pace } from '../pace.mjs'
 import { CLIENT } from '../server.mjs'
 import { lookUp } from './by-id.mjs'
 
@@ -45,9 +46,10 @@ export async function soak({ report, length, minutes }) {
     let ids = full.trace_ids
     let rate = full.records_per_second * FIRST_SHARE
     const number = Math.max(6, Math.round((minutes * 60) / slice))
-    console.log(`${Math.round(rate)} spans/s at first, for ${round((number * slice) / 60)} minutes`)
+    // The first ten minutes find the pace and fill what is to keep its level: requests are known for as long.
+    const filling = length(60, 1, 0)
     // Before it fills the disk that others need too, were the pace to come to full load.
-    const needed = number * slice * full.records_per_second * DISK_BYTES
+    const needed = (filling + number) * slice * full.records_per_second * DISK_BYTES
     const { bavail, bsize } = statfsSync(node.dataDir)
     if (needed > bavail * bsize) {
       const [gigabytes, free] = [needed, bavail * bsize].map((bytes) => round(bytes / 1e9, 1))
@@ -55,8 +57,7 @@ export async function soak({ report, length, minutes }) {
         `the soak may take ${gigabytes} GB, ${free} are free: set TMPDIR or --minutes`,
       )
     }
-    // The first minute fills what is to keep its level, and finds the pace.
-    const filling = length(6, 1, 0)
+    console.log(`${Math.round(rate)} spans/s at first, for ${round((number * slice) / 60)} minutes`)
     for (let index = 0; index < filling + number; index++) {
       const paced = { rate, slice, seed: index + 2, ids }
       const { sent, asked, busy } = await sendAndAsk(node, paced)
@@ -71,6 +72,8 @@ export async function soak({ report, length, minutes }) {
         per_second: Math.round(sent.records_per_second),
         refused: sent.requests_refused,
         rss_mb: node.residentMegabytes(),
+        native_mb: await native(node, 'resident'),
+        allocated_mb: await native(node, 'allocated'),
         files: await node.files(),
         ack_p50_ms: round(sent.p50_ms),
         ack_p99_ms: round(sent.p99_ms),
@@ -100,13 +103,19 @@ async function sendAndAsk(node, { rate, slice, seed, ids }) {
   return { sent, asked, busy: (node.cpuSeconds() - cpuSeconds) / seconds }
 }
 
-/** Traces of the sample before, their median; and the last minute by SQL. */
+/** Traces of the sample before, their median; the last minute by SQL; and how fast the machine was beside. */
 async function questions(node, ids) {
   const traces = []
   for (const id of ids) traces.push(await lookUp(node, id))
   const asked = performance.now()
   await node.sql(RECENT)
-  return { trace_ms: round(median(traces)), recent_ms: round(performance.now() - asked) }
+  const recent = performance.now() - asked
+  return { trace_ms: round(median(traces)), recent_ms: round(recent), pace_ms: round(pace()) }
+}
+
+/** Memory of the native module, in megabytes. */
+async function native(node, state) {
+  return Math.round((await node.metric(`otlake_native_memory_bytes{state="${state}"}`)) / 2 ** 20)
 }
 
 /** The level of each third; the last over the first becomes a figure. */
@@ -116,8 +125,12 @@ function thirds(report, samples) {
   const figures = {
     // Held where it is to be.
     busy: null,
+    // The machine's own.
+    pace_ms: null,
     per_second: 'soak_rate',
     rss_mb: 'soak_rss',
+    native_mb: null,
+    allocated_mb: null,
     files: 'soak_files',
     ack_p50_ms: 'soak_ack_p50',
     ack_p99_ms: 'soak_ack_p99',
@@ -138,7 +151,7 @@ function plots(revision, samples) {
   const minutes = { label: 'minutes' }
   return [
     ['rate', 'Spans acknowledged', 'spans/s', ['per_second']],
-    ['rss', 'Resident memory', 'MB', ['rss_mb']],
+    ['rss', 'Resident memory', 'MB', ['rss_mb', 'native_mb', 'allocated_mb']],
     ['files', 'Files of the table', 'files', ['files']],
     ['ack', 'Acknowledgements', 'ms', ['ack_p50_ms', 'ack_p99_ms']],
     ['questions', 'Questions under load', 'ms', ['trace_ms', 'recent_ms']],

@@ -143,6 +143,7 @@ export interface EngineConfig {
   queryQueue: number
   queryQueueMs: number
   queryDistributeBytes: number
+  queryTraceFiltersBytes: number
   workerThreads: number
 }
 

@@ -244,6 +244,7 @@ function normalise(raw: Raw): NodeConfig {
       queryQueue: number('query.queue'),
       queryQueueMs: number('query.queue_ms'),
       queryDistributeBytes: number('query.distribute_bytes'),
+      queryTraceFiltersBytes: number('query.trace_filters_bytes'),
       workerThreads: number('worker_threads'),
     },
   }

@@ -287,6 +287,12 @@ function describe(limit: (name: string) => number): Record<string, Setting> {
       schema: z.coerce.number().int().nonnegative(),
       default: limit('queryDistributeBytes'),
     },
+    'query.trace_filters_bytes': {
+      about:
+        'Filters of trace ids that are kept in memory; with fewer than a quarter of a byte for a stored span, lookups ask the disk',
+      schema: bytes,
+      default: limit('queryTraceFiltersBytes'),
+    },
     'health.disk_percent': {
       about: 'Disk use at which /health fails',
       schema: count.max(100),

@@ -155,6 +155,12 @@ test('health, readiness, metrics and the page answer', async () => {
   const text = await metrics.text()
   expect(text.match(/# EOF/g)).toHaveLength(1)
   expect(text).toContain('nodejs_eventloop_lag_p99_seconds')
+  if (process.platform === 'linux') {
+    const bytes = (state: string) =>
+      Number(new RegExp(`otlake_native_memory_bytes\\{state="${state}"\\} (\\d+)`).exec(text)?.[1])
+    expect(bytes('allocated')).toBeGreaterThan(2 ** 20)
+    expect(bytes('resident')).toBeGreaterThan(bytes('allocated'))
+  }
   const page = await fetch(server.url('/'))
   expect(page.headers.get('content-security-policy')).toContain("default-src 'none'")
   expect(await page.text()).toContain('<title>otlake</title>')

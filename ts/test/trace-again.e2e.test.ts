@@ -14,14 +14,19 @@ let server: ServerProcess
 /** The last span id that was sent. */
 let last = 0
 
-beforeEach(async () => {
-  folder = await temporaryFolder()
-  const settings = {
+const start = (settings: Record<string, number> = {}) => {
+  const all = {
     'jobs.schedule': 'off',
     'jobs.vacuum_after_ms': 0,
     'retention.traces_days': 30,
+    ...settings,
   }
-  server = await ServerProcess.start(folder.path, ['--cluster', '127.0.0.1:0', ...set(settings)])
+  return ServerProcess.start(folder.path, ['--cluster', '127.0.0.1:0', ...set(all)])
+}
+
+beforeEach(async () => {
+  folder = await temporaryFolder()
+  server = await start()
 })
 
 afterEach(async () => {
@@ -32,12 +37,12 @@ afterEach(async () => {
 })
 
 const TRACE = 7
-const ID = TRACE.toString(16).padStart(32, '0')
+const hex = (trace: number) => trace.toString(16).padStart(32, '0')
 
 /** Sends so many more spans of the trace, of 2023; resolves when they are acknowledged. */
-const sent = async (count: number, tenant = 'default') => {
+const sent = async (count: number, tenant = 'default', trace = TRACE) => {
   // Equal spans would be left out as a resend's.
-  const request = JSON.stringify(traceRequest('again', TRACE - 1, count)).replace(
+  const request = JSON.stringify(traceRequest('again', trace - 1, count)).replace(
     /"spanId":"\w+"/g,
     () => `"spanId":"${(++last).toString(16).padStart(16, 'a')}"`,
   )
@@ -51,8 +56,8 @@ const sent = async (count: number, tenant = 'default') => {
 }
 
 /** How many spans the answer has. */
-const spans = async (headers: Record<string, string> = {}) => {
-  const response = await fetch(server.url(`/api/v1/traces/${ID}`), { headers })
+const spans = async (headers: Record<string, string> = {}, trace = TRACE) => {
+  const response = await fetch(server.url(`/api/v1/traces/${hex(trace)}`), { headers })
   if (response.status === 404) return 0
   return (await response.text()).split('"spanId"').length - 1
 }
@@ -98,6 +103,20 @@ test('is each tenant’s own', async () => {
     expect(await again({ 'x-scope-orgid': 'green' })).toEqual([3])
     expect(await again({ 'x-scope-orgid': 'red' })).toEqual([0])
     expect(await again()).toEqual([5])
+  }
+})
+
+test('is found in each file, however few filters fit', async () => {
+  await server.stop()
+  server = await start({ 'query.trace_filters_bytes': 1024 })
+  const traces = [...Array(12).keys()].map((number) => TRACE + number * 10)
+  for (const trace of traces) {
+    await sent(2, 'default', trace)
+    await server.flush()
+  }
+  for (let round = 0; round < 2; round++) {
+    for (const trace of traces) expect(await spans({}, trace), `trace ${trace}`).toBe(2)
+    expect(await spans({}, TRACE + 5)).toBe(0)
   }
 })
 

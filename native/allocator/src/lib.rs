@@ -6,6 +6,10 @@
 
 #[cfg(target_os = "linux")]
 use std::ffi::{CStr, c_char};
+#[cfg(target_os = "linux")]
+use std::mem::MaybeUninit;
+#[cfg(target_os = "linux")]
+use std::ptr;
 
 #[cfg(target_os = "linux")]
 #[global_allocator]
@@ -51,6 +55,59 @@ pub fn bound() {
 /// Other C libraries have no such pools.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 pub fn bound() {}
+
+/// Memory that came from this allocator, in bytes.
+pub struct Memory {
+    /// What is in use.
+    pub allocated: usize,
+    /// What the process has for it, what is free and not yet given back with it.
+    pub resident: usize,
+}
+
+/// How much there is; none where the allocator does not tell.
+#[cfg(target_os = "linux")]
+pub fn memory() -> Option<Memory> {
+    let mut epoch: u64 = 1;
+    // Numbers are those of the last time that this was set.
+    // SAFETY: it reads a number of this type.
+    unsafe {
+        tikv_jemalloc_sys::mallctl(
+            c"epoch".as_ptr(),
+            ptr::null_mut(),
+            ptr::null_mut(),
+            (&raw mut epoch).cast(),
+            size_of_val(&epoch),
+        )
+    };
+    // SAFETY: both have this type (jemalloc's manual, "MALLCTL NAMESPACE").
+    unsafe {
+        Some(Memory {
+            allocated: told(c"stats.allocated")?,
+            resident: told(c"stats.resident")?,
+        })
+    }
+}
+
+/// What jemalloc says of itself; none where it has nothing of this name.
+///
+/// # Safety
+///
+/// `T` is the type of what has this name.
+#[cfg(target_os = "linux")]
+unsafe fn told<T>(name: &CStr) -> Option<T> {
+    let (mut value, mut bytes) = (MaybeUninit::<T>::uninit(), size_of::<T>());
+    let (to, from) = (value.as_mut_ptr().cast(), ptr::null_mut());
+    // SAFETY: it writes as many bytes as the type has, or says that it did not.
+    let result = unsafe { tikv_jemalloc_sys::mallctl(name.as_ptr(), to, &raw mut bytes, from, 0) };
+    // SAFETY: they were written.
+    (result == 0 && bytes == size_of::<T>()).then(|| unsafe { value.assume_init() })
+}
+
+/// Other systems' allocators do not tell.
+#[cfg(not(target_os = "linux"))]
+pub fn memory() -> Option<Memory> {
+    None
+}
 
 #[cfg(all(test, target_os = "linux", target_env = "gnu"))]
 mod options_test;

@@ -1,6 +1,7 @@
-use std::ffi::{CStr, c_int, c_uint};
-use std::mem::size_of;
-use std::ptr;
+use std::ffi::c_uint;
+use std::mem::size_of_val;
+
+use crate::told;
 
 /// Without them jemalloc runs all the same, with four pools for each processor, and gives back what is free
 /// only when somebody asks it for more.
@@ -9,8 +10,8 @@ fn jemalloc_has_the_options_that_it_was_given() {
     // SAFETY: these have the types that they are read as (jemalloc's manual, "MALLCTL NAMESPACE").
     let (pools, in_background) = unsafe {
         (
-            read::<c_uint>(c"opt.narenas"),
-            read::<bool>(c"background_thread"),
+            told::<c_uint>(c"opt.narenas").unwrap(),
+            told::<bool>(c"background_thread").unwrap(),
         )
     };
     assert_eq!(pools, processors());
@@ -33,6 +34,19 @@ fn nothing_comes_from_the_c_library() {
     unsafe { libc::free(held) };
 }
 
+#[test]
+fn memory_that_is_held_is_told_and_let_go_of() {
+    const BYTES: usize = 256 * 1024 * 1024;
+    let memory = || crate::memory().unwrap();
+    let before = memory();
+    let held = std::hint::black_box(vec![1u8; BYTES]);
+    let with = memory();
+    assert!(with.allocated >= before.allocated + BYTES / 2);
+    assert!(with.resident >= with.allocated);
+    drop(held);
+    assert!(memory().allocated < before.allocated + BYTES / 2);
+}
+
 /// On which the process may run: a container's share of their time counts for nothing here.
 fn processors() -> c_uint {
     // SAFETY: it is a set of bits.
@@ -42,20 +56,4 @@ fn processors() -> c_uint {
     assert_eq!(result, 0);
     // SAFETY: it reads the set.
     c_uint::try_from(unsafe { libc::CPU_COUNT(&set) }).expect("a number of processors")
-}
-
-/// What jemalloc says of itself.
-///
-/// # Safety
-///
-/// `T` is the type of what has this name.
-unsafe fn read<T>(name: &CStr) -> T {
-    let (mut value, mut bytes) = (std::mem::MaybeUninit::<T>::uninit(), size_of::<T>());
-    let (to, from) = (value.as_mut_ptr().cast(), ptr::null_mut());
-    // SAFETY: it writes as many bytes as the type has, or says that it did not.
-    let result: c_int =
-        unsafe { tikv_jemalloc_sys::mallctl(name.as_ptr(), to, &raw mut bytes, from, 0) };
-    assert_eq!((result, bytes), (0, size_of::<T>()), "{name:?}");
-    // SAFETY: they were written.
-    unsafe { value.assume_init() }
 }

@@ -105,6 +105,8 @@ pub struct Metrics {
     pub replica_records: Gauge,
     /// Records recovered of other nodes' streams, by `signal`.
     pub replica_recovered: Family<Labels, Counter>,
+    /// Bytes of memory of the native module, by `state` (allocated, resident).
+    pub native_memory: Family<Labels, Gauge>,
     /// Bytes of live batches, by `signal`.
     pub live_bytes: Family<Labels, Gauge>,
     /// Rows of live batches, by `signal`.
@@ -374,6 +376,12 @@ impl Metrics {
                 "replica_recovered_records",
                 "Records recovered of other nodes' streams",
                 counters()
+            ),
+            native_memory: add!(
+                "native_memory",
+                "Bytes of memory of the native module on Linux: in use, and resident, what is free and not yet given back included",
+                Unit::Bytes,
+                gauges()
             ),
             live_bytes: add!("live", "Bytes of live batches", Unit::Bytes, gauges()),
             live_rows: add!("live_rows", "Rows of live batches", gauges()),

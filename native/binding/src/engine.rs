@@ -509,6 +509,19 @@ impl Engine {
     }
 
     pub fn metrics(&self) -> String {
+        if let Some(memory) = otlake_allocator::memory() {
+            let states = [
+                ("allocated", memory.allocated),
+                ("resident", memory.resident),
+            ];
+            for (state, bytes) in states {
+                let gauge = self
+                    .metrics
+                    .native_memory
+                    .get_or_create(&vec![("state", state)]);
+                gauge.set(bytes as i64);
+            }
+        }
         self.metrics.encode()
     }
 

@@ -100,6 +100,8 @@ pub struct EngineConfig {
     pub query_queue_ms: f64,
     /// Bytes of files to scan from which on a query is shared among nodes; 0: every one that scans any.
     pub query_distribute_bytes: f64,
+    /// Filters of trace ids that are kept in memory, in bytes.
+    pub query_trace_filters_bytes: f64,
     /// Threads of the engine's runtime.
     pub worker_threads: u32,
 }
@@ -221,6 +223,7 @@ impl EngineConfig {
             temp_dir: PathBuf::from(&self.data_dir).join("tmp"),
             partitions: self.worker_threads.max(1) as usize,
             distribute_bytes: self.query_distribute_bytes as u64,
+            trace_filters_bytes: self.query_trace_filters_bytes as usize,
         }
     }
 }
@@ -629,7 +632,7 @@ pub fn error_table() -> Vec<ErrorInfo> {
 /// The defaults of every limit a user can set, by the name `EngineConfig` and
 /// `ReceiverConfig` give it.
 pub fn limits() -> HashMap<String, f64> {
-    let all: [(&str, u64); 36] = [
+    let all: [(&str, u64); 37] = [
         ("maxRequestBytes", defaults::MAX_REQUEST_BYTES as u64),
         ("logSegmentBytes", defaults::LOG_SEGMENT_BYTES),
         ("logMaxBytes", defaults::LOG_MAX_BYTES),
@@ -681,6 +684,10 @@ pub fn limits() -> HashMap<String, f64> {
         ("queryQueue", defaults::QUERY_QUEUE as u64),
         ("queryQueueMs", defaults::QUERY_QUEUE_MS),
         ("queryDistributeBytes", defaults::QUERY_DISTRIBUTE_BYTES),
+        (
+            "queryTraceFiltersBytes",
+            defaults::TRACE_FILTERS_BYTES as u64,
+        ),
     ];
     all.into_iter()
         .map(|(name, value)| (name.to_owned(), value as f64))

@@ -101,6 +101,8 @@ pub struct QueryConfig {
     /// Bytes of files to scan from which on a query is shared with other nodes; 0: every query that
     /// scans files.
     pub distribute_bytes: u64,
+    /// Filters of trace ids that are kept in memory, in bytes.
+    pub trace_filters_bytes: usize,
 }
 
 /// A query.
@@ -227,12 +229,12 @@ impl QueryEngine {
         Ok(Arc::new(QueryEngine {
             admission: Admission::new(&config, Arc::clone(&metrics)),
             registry: Registry::new(Arc::clone(&clock)),
+            traces: Arc::new(TraceIndex::new(config.trace_filters_bytes)),
             config,
             sources,
             state,
             runtime,
             reader,
-            traces: Arc::new(TraceIndex::new()),
             answers: TraceAnswers::new(),
             distribution: RwLock::default(),
             clock,

@@ -177,6 +177,7 @@ pub(crate) fn config(folder: &TempDir) -> QueryConfig {
         temp_dir: folder.path().to_owned(),
         partitions: 2,
         distribute_bytes: 0,
+        trace_filters_bytes: 1 << 26,
     }
 }
 

@@ -354,7 +354,10 @@ impl LakeTable {
         let wanted = predicate.literal_guarantees().iter().find_map(trace_ids);
         drop(predicate);
         match wanted {
-            Some(wanted) => self.traces.with_any(self, files, &wanted).await,
+            Some(wanted) => {
+                let groups = self.traces.groups(self, files, &wanted).await?;
+                Ok(groups.into_iter().map(|(file, _)| file).collect())
+            }
             None => Ok(files),
         }
     }

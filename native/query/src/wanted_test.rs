@@ -31,7 +31,7 @@ async fn of(sql: &str) -> Vec<(Table, Wanted)> {
                 cache,
                 Arc::new(Metrics::new()),
             )),
-            Arc::new(TraceIndex::new()),
+            Arc::new(TraceIndex::new(1 << 20)),
         ),
         Arc::new(AtomicUsize::new(8192)),
     );

@@ -207,6 +207,7 @@ impl Node {
             temp_dir: folder.path().join("tmp"),
             partitions: 2,
             distribute_bytes: u64::MAX,
+            trace_filters_bytes: 1 << 26,
         };
         let engine = QueryEngine::new(config, reads.sources(), Arc::new(SystemClock), metrics);
         Node {

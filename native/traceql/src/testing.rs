@@ -275,6 +275,7 @@ impl Lake {
             temp_dir: self.folder.path().to_owned(),
             partitions: 2,
             distribute_bytes: u64::MAX,
+            trace_filters_bytes: 1 << 26,
         };
         let source = Source {
             live: self.live,

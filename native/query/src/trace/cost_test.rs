@@ -1,7 +1,8 @@
 //! What lookups of traces that were not asked for before cost, over a node's files.
 //!
 //! `OTLAKE_TRACES=<data>/tables/spans cargo test --release -p otlake-query lookups_cost -- --ignored --nocapture`;
-//! `OTLAKE_COLD=1` has the files dropped from the page cache before each.
+//! `OTLAKE_COLD=1` has the files dropped from the page cache before each, `OTLAKE_FILTERS_BYTES` sets how many
+//! bytes of filters are kept.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use std::time::Duration;
 use arrow::array::{Array, AsArray, RecordBatch};
 use futures::{StreamExt, TryStreamExt, stream};
 use otlake_base::checksum::BlockSums;
+use otlake_base::limits::TRACE_FILTERS_BYTES;
 use otlake_base::{Clock, Consistency, DataFile, SystemClock, Table};
 use otlake_decode::schema::schema;
 use parquet::arrow::ProjectionMask;
@@ -165,6 +167,8 @@ fn lookups_cost() {
         concurrency: AT_ONCE,
         queue: AT_ONCE,
         memory_bytes: 1 << 30,
+        trace_filters_bytes: std::env::var("OTLAKE_FILTERS_BYTES")
+            .map_or(TRACE_FILTERS_BYTES, |bytes| bytes.parse().unwrap()),
         ..config(&folder)
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()

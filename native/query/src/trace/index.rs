@@ -1,6 +1,7 @@
 //! Which files have a trace, and what was found in them. A file never changes, so what is known of
 //! it never gets old; a file that is gone is not asked for any more, and is forgotten.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -11,54 +12,28 @@ use datafusion::parquet::arrow::async_reader::AsyncFileReader;
 use datafusion::parquet::bloom_filter::Sbbf;
 use datafusion::parquet::file::metadata::{PageIndexPolicy, ParquetMetaData, RowGroupMetaData};
 use futures::{StreamExt, TryStreamExt, stream};
-use otlake_base::limits::{TRACE_FILTERS_BYTES, TRACE_MARKS_BYTES, TRACE_ROWS_BYTES};
-use otlake_base::{DataFile, Table};
+use otlake_base::DataFile;
+use otlake_base::limits::{TRACE_MARKS_BYTES, TRACE_ROWS_BYTES};
 use parking_lot::Mutex;
 
 use super::TRACE_ID;
 use super::bounded::Bounded;
 use super::columns::Columns;
+use super::filters::{FileFilters, GroupFilter, Groups, Known, KnownFilters, Part};
 use super::inflate::Inflaters;
 use super::marks::Marks;
 use crate::table::{FOOTERS_AT_ONCE, LakeTable};
 
-/// Bytes of one block of a filter (the Parquet format's `BloomFilter.md`).
-const FILTER_BLOCK_BYTES: usize = 32;
 /// What an entry takes beside what it holds, in bytes.
 const ENTRY_BYTES: usize = 256;
 
-/// The bloom filter of each row group; none where the file has none for it.
-type Filters = Arc<Vec<Option<Sbbf>>>;
+type Reader = Box<dyn AsyncFileReader + Send>;
 /// A file's rows of one trace.
 pub(super) type Found = Arc<Vec<RecordBatch>>;
 
-/// The row groups of a file that may have spans of a trace.
-pub(super) struct Groups {
-    pub(super) passing: Vec<usize>,
-    /// Row groups in all.
-    pub(super) count: usize,
-}
-
-impl Groups {
-    fn of(filters: &[Option<Sbbf>], trace_id: &[u8; 16]) -> Groups {
-        let may_have = |filter: &Option<Sbbf>| match filter {
-            Some(filter) => filter.check(&trace_id[..]),
-            None => true,
-        };
-        let groups = filters.iter().enumerate();
-        Groups {
-            passing: groups
-                .filter(|(_, filter)| may_have(filter))
-                .map(|(group, _)| group)
-                .collect(),
-            count: filters.len(),
-        }
-    }
-}
-
 /// What lookups have learned.
 pub(crate) struct TraceIndex {
-    filters: Mutex<Bounded<(Table, String), Filters>>,
+    filters: Mutex<KnownFilters>,
     found: Mutex<Bounded<(String, [u8; 16]), Found>>,
     marks: Mutex<Bounded<(String, usize), Arc<Marks>>>,
     /// Those of the file that was read last.
@@ -67,9 +42,10 @@ pub(crate) struct TraceIndex {
 }
 
 impl TraceIndex {
-    pub(crate) fn new() -> Self {
+    /// `filters_bytes`: of filters that are kept in memory.
+    pub(crate) fn new(filters_bytes: usize) -> Self {
         Self {
-            filters: Mutex::new(Bounded::new(TRACE_FILTERS_BYTES)),
+            filters: Mutex::new(KnownFilters::new(filters_bytes)),
             found: Mutex::new(Bounded::new(TRACE_ROWS_BYTES)),
             marks: Mutex::new(Bounded::new(TRACE_MARKS_BYTES)),
             columns: Mutex::new(None),
@@ -77,89 +53,48 @@ impl TraceIndex {
         }
     }
 
-    /// The row groups of files that may have spans of the trace, and the files whose filters are
-    /// not known yet.
-    pub(super) fn groups<'a>(
+    /// The files that may have spans of one of the traces, in their order, and which row groups of them.
+    pub(crate) async fn groups<'a>(
         &self,
-        table: Table,
-        files: &[&'a DataFile],
-        trace_id: &[u8; 16],
-    ) -> (Vec<(&'a DataFile, Groups)>, Vec<&'a DataFile>) {
-        let (mut of_known, mut unknown) = (Vec::new(), Vec::new());
-        let mut known = self.filters.lock();
-        for file in files {
-            match known.get(&(table, file.path.clone())) {
-                None => unknown.push(*file),
-                Some(filters) => {
-                    let groups = Groups::of(&filters, trace_id);
-                    if !groups.passing.is_empty() {
-                        of_known.push((*file, groups));
+        table: &LakeTable,
+        files: Vec<&'a DataFile>,
+        trace_ids: &[[u8; 16]],
+    ) -> Result<Vec<(&'a DataFile, Groups)>> {
+        let paths = files.iter().map(|file| file.path.as_str());
+        let known = self.filters.lock().ask(table.table(), paths, trace_ids);
+        let asks: Vec<_> = files
+            .into_iter()
+            .zip(known)
+            .filter(|(_, known)| !known.is_none())
+            .map(async |(file, known)| {
+                let groups = match known {
+                    Known::Sure(groups) => groups,
+                    Known::Unsure(groups, places) => {
+                        ask(table.open(file)?, groups, places, trace_ids).await?
                     }
-                }
-            }
-        }
-        (of_known, unknown)
-    }
-
-    /// As `groups` of these files, in their order, after reading their filters.
-    pub(super) async fn read_groups(
-        &self,
-        table: &LakeTable,
-        files: &[&DataFile],
-        trace_id: &[u8; 16],
-    ) -> Result<Vec<Groups>> {
-        let reads: Vec<_> = files
-            .iter()
-            .map(|file| self.read_groups_of(table, file, trace_id))
+                    Known::Nothing => self.read(table, file, trace_ids).await?,
+                };
+                Ok::<_, DataFusionError>((file, groups))
+            })
             .collect();
-        let reads = stream::iter(reads).buffered(FOOTERS_AT_ONCE);
-        reads.try_collect().await
-    }
-
-    async fn read_groups_of(
-        &self,
-        table: &LakeTable,
-        file: &DataFile,
-        trace_id: &[u8; 16],
-    ) -> Result<Groups> {
-        let filters = Arc::new(read(table.open(file)?).await?);
-        let bytes: usize = filters
-            .iter()
-            .flatten()
-            .map(|filter| filter.num_blocks() * FILTER_BLOCK_BYTES)
-            .sum();
-        let groups = Groups::of(&filters, trace_id);
-        let mut known = self.filters.lock();
-        known.put(
-            (table.table(), file.path.clone()),
-            filters,
-            bytes + ENTRY_BYTES,
-        );
+        let asks = stream::iter(asks).buffered(FOOTERS_AT_ONCE);
+        let mut groups: Vec<_> = asks.try_collect().await?;
+        groups.retain(|(_, groups)| !groups.passing.is_empty());
         Ok(groups)
     }
 
-    /// Those of the files that may have spans of one of these traces.
-    pub(crate) async fn with_any<'a>(
+    /// As `groups` of one file, whose filters are kept from then on.
+    async fn read(
         &self,
         table: &LakeTable,
-        mut files: Vec<&'a DataFile>,
+        file: &DataFile,
         trace_ids: &[[u8; 16]],
-    ) -> Result<Vec<&'a DataFile>> {
-        let Some(first) = trace_ids.first() else {
-            return Ok(Vec::new());
-        };
-        let (_, unknown) = self.groups(table.table(), &files, first);
-        self.read_groups(table, &unknown, first).await?;
+    ) -> Result<Groups> {
+        let filters = read(table.open(file)?).await?;
+        let groups = filters.passing(trace_ids);
         let mut known = self.filters.lock();
-        files.retain(|file| {
-            let Some(filters) = known.get(&(table.table(), file.path.clone())) else {
-                // Those of others were read since.
-                return true;
-            };
-            let mut trace_ids = trace_ids.iter();
-            trace_ids.any(|trace_id| !Groups::of(&filters, trace_id).passing.is_empty())
-        });
-        Ok(files)
+        known.keep(table.table(), &file.path, filters);
+        Ok(groups)
     }
 
     /// How the columns of a file with this footer are read; none where it takes a scan.
@@ -211,25 +146,54 @@ impl TraceIndex {
 }
 
 /// The trace ids' filters of a file.
-async fn read(mut reader: Box<dyn AsyncFileReader + Send>) -> Result<Vec<Option<Sbbf>>> {
+async fn read(mut reader: Reader) -> Result<FileFilters> {
     // As the scan reads it, so that it is one entry of the cache.
     let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Skip);
     let metadata = reader.get_metadata(Some(&options)).await?;
     let places = places(&metadata);
     let known: Vec<_> = places.iter().flatten().cloned().collect();
     let mut parts = reader.get_byte_ranges(known).await?.into_iter();
-    let filter = |place: Option<_>| -> Result<Option<Sbbf>> {
-        let Some(bytes) = place.and_then(|_| parts.next()) else {
+    let filter = |place: Option<Range<u64>>| -> Result<Option<GroupFilter>> {
+        let Some((place, bytes)) = place.zip(parts.next()) else {
             return Ok(None);
         };
-        let filter = Sbbf::from_bytes(&bytes);
-        Ok(Some(filter.map_err(DataFusionError::from)?))
+        let filter = Sbbf::from_bytes(&bytes).map_err(DataFusionError::from)?;
+        Ok(Some(GroupFilter::new(place.end, filter)))
     };
-    places.into_iter().map(filter).collect()
+    let filters = places.into_iter().map(filter).collect::<Result<_>>()?;
+    Ok(FileFilters::new(filters))
+}
+
+/// Those of the row groups that may have one of the traces by their filters, which are at these places.
+async fn ask(
+    mut reader: Reader,
+    groups: Groups,
+    places: Vec<Option<Range<u64>>>,
+    trace_ids: &[[u8; 16]],
+) -> Result<Groups> {
+    let part = |place: &Range<u64>| Part::new(place, trace_ids);
+    let parts: Vec<_> = places
+        .iter()
+        .map(|place| place.as_ref().map(part))
+        .collect();
+    let ranges = parts.iter().flatten().map(|part| part.place.clone());
+    let mut bytes = reader.get_byte_ranges(ranges.collect()).await?.into_iter();
+    let mut may_have = |part: &Option<Part>| {
+        let told = part.as_ref().zip(bytes.next());
+        told.is_none_or(|(part, bytes)| part.may_have(&bytes, trace_ids))
+    };
+    let passing = groups.passing.iter().zip(&parts);
+    Ok(Groups {
+        passing: passing
+            .filter(|(_, part)| may_have(part))
+            .map(|(group, _)| *group)
+            .collect(),
+        count: groups.count,
+    })
 }
 
 /// Where the filter of each row group is in the file.
-fn places(metadata: &ParquetMetaData) -> Vec<Option<std::ops::Range<u64>>> {
+fn places(metadata: &ParquetMetaData) -> Vec<Option<Range<u64>>> {
     let place = |group: &RowGroupMetaData| {
         let mut columns = group.columns().iter();
         let column = columns.find(|column| column.column_path().string() == TRACE_ID)?;

@@ -8,6 +8,7 @@
 //! ```
 //!
 //! - `index`: which row groups may have a trace, and what was found in them.
+//! - `filters`: the filters that tell it, in a bounded number of bytes.
 //! - `stored`: the rows of a file, row group by row group.
 //! - `ids`: which rows of a row group are the trace's.
 //! - `marks`: which pages may have it, once all were looked at.
@@ -28,6 +29,7 @@ mod chosen;
 mod chunk;
 mod columns;
 mod compact;
+mod filters;
 mod ids;
 mod index;
 mod inflate;
@@ -68,8 +70,9 @@ use crate::table::{FOOTERS_AT_ONCE, LakeTable, external};
 pub(crate) use answers::TraceAnswers;
 pub use answers::{TraceEncoding, TraceForm};
 use compact::compact;
+use filters::Groups;
+use index::Found;
 pub(crate) use index::TraceIndex;
-use index::{Found, Groups};
 pub(crate) use stored::Lookup;
 use stored::Stored;
 
@@ -114,12 +117,9 @@ pub(crate) async fn candidates<'a>(
     if let Some((first, last)) = times {
         files.retain(|file| file.min_time <= last && file.max_time >= first);
     }
-    let (known, unknown) = index.groups(table.table(), &files, trace_id);
-    let read = index.read_groups(table, &unknown, trace_id).await?;
-    let read = unknown.into_iter().zip(read);
-    let passing = known.into_iter().chain(read);
-    let passing = passing.filter(|(_, groups)| !groups.passing.is_empty());
-    let opens: Vec<_> = passing
+    let groups = index.groups(table, files, &[*trace_id]).await?;
+    let opens: Vec<_> = groups
+        .into_iter()
         .map(async |(file, groups)| {
             let rows = match index.found(&file.path, trace_id) {
                 Some(found) => Source::Found(found),

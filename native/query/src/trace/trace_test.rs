@@ -120,6 +120,68 @@ async fn a_file_outside_the_times_is_not_even_opened() {
     assert_eq!(whole.map(|error| error.code), Some(Code::TableIo));
 }
 
+/// Spans of `count` traces, whose ids look random.
+fn spans_of(random: &mut Random, count: u8) -> (RecordBatch, Vec<[u8; 16]>) {
+    let batch = spans("a", 100, 0, count);
+    let mut id = || random.below(u64::MAX).to_ne_bytes();
+    let ids = (0..count).map(|_| [id(), id()].concat().try_into().unwrap());
+    let ids: Vec<[u8; 16]> = ids.collect();
+    let mut columns = batch.columns().to_vec();
+    let stored = FixedSizeBinaryArray::try_from_iter(ids.iter()).unwrap();
+    columns[0] = Arc::new(stored);
+    let batch = RecordBatch::try_new(batch.schema(), columns).unwrap();
+    (batch, ids)
+}
+
+#[tokio::test]
+async fn i5_with_filters_of_more_files_than_fit_lookups_still_know_most_files() {
+    let seed = std::env::var("OTLAKE_TEST_SEED").map_or(1, |seed| seed.parse().unwrap());
+    println!("OTLAKE_TEST_SEED={seed}");
+    let mut random = Random(seed);
+    let folder = TempDir::new().unwrap();
+    let mut source = Spans::new(&folder);
+    let mut wanted = Vec::new();
+    for _ in 0..24 {
+        let (batch, ids) = spans_of(&mut random, 250);
+        let properties = WriterProperties::builder()
+            .set_bloom_filter_enabled(true)
+            .set_bloom_filter_fpp(0.001)
+            .set_max_row_group_row_count(Some(125));
+        source = source.file_as("a", 100, &batch, properties.build());
+        wanted.extend([ids[7], ids[200]]);
+    }
+    let root = source.root.clone();
+    // Each has two filters of 256 bytes.
+    let config = crate::QueryConfig {
+        trace_filters_bytes: 16 * 1024,
+        ..config(&folder)
+    };
+    let engine = engine(config, source);
+    let rows = async |id| {
+        let answer = engine.trace(id, None, None, Consistency::Strong, false);
+        let batches: Vec<RecordBatch> = answer.await?.stream.try_collect().await?;
+        Ok::<_, otlake_base::Error>(batches.iter().map(RecordBatch::num_rows).sum::<usize>())
+    };
+    for id in wanted {
+        assert_eq!(rows(id).await.unwrap(), 1);
+    }
+
+    spoil(&root);
+    let (_, absent) = spans_of(&mut random, 200);
+    let mut asked = 0;
+    for id in absent {
+        match rows(id).await {
+            Ok(rows) => assert_eq!(rows, 0),
+            Err(error) => {
+                assert_eq!(error.code, Code::TableIo);
+                asked += 1;
+            }
+        }
+    }
+    println!("{asked} of 200 asked a file");
+    assert!(asked < 120, "{asked} of 200 asked a file");
+}
+
 /// Ids of the random spans.
 const TRACES: u64 = 12;
 
