@@ -3,7 +3,7 @@
 import { execFileSync } from 'node:child_process'
 import { cpus, totalmem } from 'node:os'
 import { allSettings } from '../dist/node/settings.js'
-import { ROOT } from './node.mjs'
+import { PACKAGE, ROOT } from './node.mjs'
 
 const git = (...args) => execFileSync('git', args, { cwd: ROOT, encoding: 'utf8' }).trim()
 
@@ -16,6 +16,7 @@ export function machine() {
     memory_gib: Math.round(totalmem() / 2 ** 30),
     node: process.version,
     revision: `${git('rev-parse', '--short', 'HEAD')}${changed ? '+' : ''}`,
+    build: PACKAGE === undefined ? 'of this checkout' : 'an installed package',
     // The default, which every stage but `durability` has.
     durability: allSettings().durability.default,
   }

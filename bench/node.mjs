@@ -15,7 +15,9 @@ import { ask } from './http.mjs'
 import { CLIENT, output, SERVER, Server, spawnPinned } from './server.mjs'
 
 export const ROOT = fileURLToPath(new URL('..', import.meta.url))
-const MAIN = join(ROOT, 'dist/cli/main.js')
+/** The otlake that is measured: an installed package's folder, or this checkout with the build that tests have. */
+export const PACKAGE = process.env.OTLAKE_BENCH_PACKAGE
+const MAIN = join(PACKAGE ?? ROOT, 'dist/cli/main.js')
 /**
  * Jobs run only when told, and then as fast as it goes: their cost is measured apart. What was
  * merged can be deleted at once, so that other engines read the table's files and no others.

@@ -127,7 +127,7 @@ pub const TRACE_FILTERS_BYTES: usize = 64 * 1024 * 1024;
 /// Rows of traces that were looked up before, kept in memory, in bytes.
 pub const TRACE_ROWS_BYTES: usize = 48 * 1024 * 1024;
 /// What tells which pages of row groups may have a trace, once a trace was looked up there, kept in memory, in
-/// bytes: of 8 million spans in no order, of ten times as many where the ten spans of a trace stand together.
+/// bytes: of some 80 million spans in traces of ten that lie near each other.
 pub const TRACE_MARKS_BYTES: usize = 16 * 1024 * 1024;
 /// Traces as they were answered, which are answered so again as long as no span comes and no file
 /// changes, kept in memory, in bytes.

@@ -182,7 +182,7 @@ impl Search {
             return Ok(None);
         };
         let wanted = u128::from_ne_bytes(self.trace_id);
-        let (mut runs, mut marking) = (Vec::new(), Marking::default());
+        let (mut runs, mut marking) = (Vec::new(), Marking::new());
         for (row, id) in (first..).zip(ids) {
             let id = u128::from_ne_bytes(*id);
             marking.add(id);

@@ -1,4 +1,4 @@
-//! Which pages of a row group may have a trace: 16 bits of each of its ids, where the next has others. They
+//! Which pages of a row group may have a trace: 16 bits of each of its ids, those that are alike once. They
 //! are kept of row groups whose ids were compared once, so that the next trace that is looked up there needs
 //! one page of ids, seldom two, in place of all.
 
@@ -17,17 +17,33 @@ fn mark(id: u128) -> u16 {
 }
 
 /// The marks of one page's ids.
-#[derive(Default)]
 pub(super) struct Marking {
     marks: Vec<u16>,
+    /// A bit for each mark that there can be.
+    seen: Vec<u64>,
     last: Option<u128>,
 }
 
 impl Marking {
+    pub(super) fn new() -> Marking {
+        Marking {
+            marks: Vec::new(),
+            seen: vec![0; (1 << u16::BITS) / u64::BITS as usize],
+            last: None,
+        }
+    }
+
     pub(super) fn add(&mut self, id: u128) {
-        if self.last != Some(id) {
-            self.last = Some(id);
-            self.marks.push(mark(id));
+        if self.last == Some(id) {
+            return;
+        }
+        self.last = Some(id);
+        let mark = mark(id);
+        let (word, bit) = (mark / u64::BITS as u16, mark % u64::BITS as u16);
+        let seen = &mut self.seen[usize::from(word)];
+        if *seen & 1 << bit == 0 {
+            *seen |= 1 << bit;
+            self.marks.push(mark);
         }
     }
 
@@ -79,8 +95,15 @@ mod tests {
                 ids.into_iter().flat_map(|id| [id; 10]).collect()
             })
             .collect();
-        let marks = pages.iter().map(|ids| {
-            let mut marking = Marking::default();
+        let marks = pages.iter().enumerate().map(|(page, ids)| {
+            let mut marking = Marking::new();
+            let mut ids = ids.clone();
+            // A trace's spans together, and in no order.
+            if page % 2 == 1 {
+                for at in (1..ids.len()).rev() {
+                    ids.swap(at, random.below(at as u64 + 1) as usize);
+                }
+            }
             ids.iter().for_each(|id| marking.add(*id));
             marking.finish()
         });
