@@ -195,6 +195,11 @@ impl Engine {
                 return Err(failure);
             }
         };
+        let queries = Arc::clone(&opened.queries);
+        // It is not waited for: it may take seconds for many files.
+        runtimes
+            .asking
+            .spawn(async move { queries.learn_traces().await });
         Ok(Engine {
             runtime: handle,
             asking: runtimes.asking.handle().clone(),

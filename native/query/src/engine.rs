@@ -49,7 +49,7 @@ use crate::reading::{ReadRequest, ReadResult, Reading};
 use crate::statement::{self, Parameters};
 use crate::syntax;
 use crate::table::LakeTable;
-use crate::trace::{self, Lookup, TraceAnswers, TraceForm, TraceIndex};
+use crate::trace::{self, Lookup, TRACE_ID_BYTES, TraceAnswers, TraceForm, TraceIndex};
 use crate::wanted::wanted;
 
 /// The catalog's name in SQL and Flight SQL.
@@ -309,6 +309,16 @@ impl QueryEngine {
         let started = self.start_trace((trace_id, times), tenant, (consistency, partial));
         let listed = self.registry.enter(TRACE, None, tenant.map(str::to_owned));
         self.limited(TRACE, listed, limits, started).await
+    }
+
+    /// Learns which files have which traces, so that the first lookup after a start does not wait for it.
+    /// What cannot be read is left to the lookup that needs it.
+    pub async fn learn_traces(&self) {
+        let nobodys = ([0; TRACE_ID_BYTES], None);
+        let learnt = self.start_trace(nobodys, None, (Consistency::Eventual, false));
+        if let Err(error) = learnt.await {
+            tracing::debug!(target: "otlake::query", "traces are learnt of later: {error}");
+        }
     }
 
     /// What `spans` holds now, for `keep_trace`; none where other nodes hold some of it, too.

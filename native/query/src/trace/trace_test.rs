@@ -182,6 +182,35 @@ async fn i5_with_filters_of_more_files_than_fit_lookups_still_know_most_files() 
     assert!(asked < 120, "{asked} of 200 asked a file");
 }
 
+#[tokio::test]
+async fn what_was_learnt_of_files_is_known_to_the_first_lookup() {
+    let folder = TempDir::new().unwrap();
+    let source = Spans::new(&folder)
+        .live("a", spans("a", 100, 30, 2))
+        .file("a", 100, &spans("a", 100, 0, 20))
+        .file("b", 101, &spans("b", 101, 10, 20));
+    let root = source.root.clone();
+    let engine = engine(config(&folder), source);
+    engine.learn_traces().await;
+    spoil(&root);
+    assert_eq!(traced(&engine, 99, None).await.unwrap().num_rows(), 0);
+    assert_eq!(traced(&engine, 31, None).await.unwrap().num_rows(), 1);
+    // What was spoilt before is told to who asks for it.
+    let unread = traced(&engine, 7, None).await.unwrap_err();
+    assert_eq!(unread.code, Code::TableIo);
+}
+
+#[tokio::test]
+async fn files_that_cannot_be_read_are_left_to_who_asks_for_them() {
+    let folder = TempDir::new().unwrap();
+    let source = Spans::new(&folder).file("a", 100, &spans("a", 100, 0, 20));
+    spoil(&source.root.clone());
+    let engine = engine(config(&folder), source);
+    engine.learn_traces().await;
+    let unread = traced(&engine, 7, None).await.unwrap_err();
+    assert_eq!(unread.code, Code::TableIo);
+}
+
 /// Ids of the random spans.
 const TRACES: u64 = 12;
 
