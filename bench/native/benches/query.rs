@@ -114,6 +114,7 @@ fn engine(folder: &Path, files: &Arc<Vec<DataFile>>, partitions: usize) -> Arc<Q
         temp_dir: folder.to_owned(),
         partitions,
         distribute_bytes: u64::MAX,
+        trace_filters_bytes: otlake_base::limits::TRACE_FILTERS_BYTES,
     };
     let source = Spans {
         root: folder.to_owned(),
