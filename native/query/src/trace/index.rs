@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::parquet::arrow::arrow_reader::ArrowReaderOptions;
 use datafusion::parquet::arrow::async_reader::AsyncFileReader;
@@ -151,17 +152,24 @@ async fn read(mut reader: Reader) -> Result<FileFilters> {
     let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Skip);
     let metadata = reader.get_metadata(Some(&options)).await?;
     let places = places(&metadata);
-    let known: Vec<_> = places.iter().flatten().cloned().collect();
-    let mut parts = reader.get_byte_ranges(known).await?.into_iter();
-    let filter = |place: Option<Range<u64>>| -> Result<Option<GroupFilter>> {
-        let Some((place, bytes)) = place.zip(parts.next()) else {
+    let read = read_at(&mut reader, &places).await?;
+    let filter = |(place, bytes): (Option<Range<u64>>, Option<Bytes>)| {
+        let Some((place, bytes)) = place.zip(bytes) else {
             return Ok(None);
         };
         let filter = Sbbf::from_bytes(&bytes).map_err(DataFusionError::from)?;
-        Ok(Some(GroupFilter::new(place.end, filter)))
+        Ok::<_, DataFusionError>(Some(GroupFilter::new(place.end, filter)))
     };
-    let filters = places.into_iter().map(filter).collect::<Result<_>>()?;
-    Ok(FileFilters::new(filters))
+    let filters = places.into_iter().zip(read).map(filter);
+    Ok(FileFilters::new(filters.collect::<Result<_>>()?))
+}
+
+/// What is at these places of a file; none where there is no place.
+async fn read_at(reader: &mut Reader, places: &[Option<Range<u64>>]) -> Result<Vec<Option<Bytes>>> {
+    let known = places.iter().flatten().cloned().collect();
+    let mut read = reader.get_byte_ranges(known).await?.into_iter();
+    let at = |place: &Option<_>| place.as_ref().and_then(|_| read.next());
+    Ok(places.iter().map(at).collect())
 }
 
 /// Those of the row groups that may have one of the traces by their filters, which are at these places.
@@ -176,17 +184,17 @@ async fn ask(
         .iter()
         .map(|place| place.as_ref().map(part))
         .collect();
-    let ranges = parts.iter().flatten().map(|part| part.place.clone());
-    let mut bytes = reader.get_byte_ranges(ranges.collect()).await?.into_iter();
-    let mut may_have = |part: &Option<Part>| {
-        let told = part.as_ref().zip(bytes.next());
+    let range = |part: &Option<Part>| part.as_ref().map(|part| part.place.clone());
+    let ranges: Vec<_> = parts.iter().map(range).collect();
+    let read = read_at(&mut reader, &ranges).await?;
+    let may_have = |part: &Option<Part>, bytes: Option<Bytes>| {
+        let told = part.as_ref().zip(bytes);
         told.is_none_or(|(part, bytes)| part.may_have(&bytes, trace_ids))
     };
-    let passing = groups.passing.iter().zip(&parts);
+    let passing = groups.passing.iter().zip(parts.iter().zip(read));
     Ok(Groups {
         passing: passing
-            .filter(|(_, part)| may_have(part))
-            .map(|(group, _)| *group)
+            .filter_map(|(group, (part, bytes))| may_have(part, bytes).then_some(*group))
             .collect(),
         count: groups.count,
     })
@@ -202,4 +210,41 @@ fn places(metadata: &ParquetMetaData) -> Vec<Option<Range<u64>>> {
         Some(start..start + length)
     };
     metadata.row_groups().iter().map(place).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    /// A writer may leave out the filter of some row groups.
+    #[tokio::test]
+    async fn i7_a_row_group_without_a_filter_does_not_take_that_of_the_next() {
+        let [own, other, absent] = [1, 2, 3].map(|id| [id; 16]);
+        let filter = |id: &[u8; 16]| {
+            let mut filter = Sbbf::new_with_ndv_fpp(1, 0.001).unwrap();
+            filter.insert(&id[..]);
+            let mut bytes = Vec::new();
+            filter.write_bitset(&mut bytes).unwrap();
+            bytes
+        };
+        let (first, second) = (filter(&own), filter(&other));
+        let length = first.len() as u64;
+        let places = vec![None, Some(0..length), None, Some(length..2 * length)];
+        let bytes = [first, second].concat();
+        for (id, passing) in [
+            (own, vec![0, 1, 2]),
+            (other, vec![0, 2, 3]),
+            (absent, vec![0, 2]),
+        ] {
+            let groups = Groups {
+                passing: vec![0, 1, 2, 3],
+                count: 4,
+            };
+            let reader = Box::new(Cursor::new(bytes.clone()));
+            let asked = ask(reader, groups, places.clone(), &[id]).await.unwrap();
+            assert_eq!(asked.passing, passing, "{id:?}");
+        }
+    }
 }

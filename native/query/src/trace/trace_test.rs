@@ -28,6 +28,18 @@ async fn traced(engine: &QueryEngine, id: u8, tenant: Option<&str>) -> Result<Re
     Ok(concat_batches(&schema(), &batches).unwrap())
 }
 
+/// How many rows a lookup finds.
+async fn rows(
+    engine: &QueryEngine,
+    id: [u8; 16],
+    tenant: Option<&str>,
+    times: Option<(i64, i64)>,
+) -> Result<usize> {
+    let answer = engine.trace(id, tenant, times, Consistency::Strong, false);
+    let batches: Vec<RecordBatch> = answer.await?.stream.try_collect().await?;
+    Ok(batches.iter().map(RecordBatch::num_rows).sum())
+}
+
 /// Cuts every file short, so that reading one fails.
 fn spoil(root: &Path) {
     for entry in fs::read_dir(root).unwrap() {
@@ -81,13 +93,7 @@ async fn with_times_only_files_with_spans_of_them_and_live_spans_are_looked_at()
         .file("a", 100, &spans("a", 100, 0, 20))
         .file("a", 101, &spans("a", 101, 0, 20));
     let engine = engine(config(&folder), source);
-    let within = async |times| {
-        let answer = engine
-            .trace([5; 16], Some("a"), times, Consistency::Strong, false)
-            .await?;
-        let batches: Vec<RecordBatch> = answer.stream.try_collect().await?;
-        Ok::<_, otlake_base::Error>(batches.iter().map(RecordBatch::num_rows).sum::<usize>())
-    };
+    let within = async |times| rows(&engine, [5; 16], Some("a"), times).await;
     // The files' spans begin in the first 19 µs of their days.
     let (first, second) = (100 * DAY_NANOS, 101 * DAY_NANOS);
     for (times, rows) in [
@@ -157,20 +163,15 @@ async fn i5_with_filters_of_more_files_than_fit_lookups_still_know_most_files() 
         ..config(&folder)
     };
     let engine = engine(config, source);
-    let rows = async |id| {
-        let answer = engine.trace(id, None, None, Consistency::Strong, false);
-        let batches: Vec<RecordBatch> = answer.await?.stream.try_collect().await?;
-        Ok::<_, otlake_base::Error>(batches.iter().map(RecordBatch::num_rows).sum::<usize>())
-    };
     for id in wanted {
-        assert_eq!(rows(id).await.unwrap(), 1);
+        assert_eq!(rows(&engine, id, None, None).await.unwrap(), 1);
     }
 
     spoil(&root);
     let (_, absent) = spans_of(&mut random, 200);
     let mut asked = 0;
     for id in absent {
-        match rows(id).await {
+        match rows(&engine, id, None, None).await {
             Ok(rows) => assert_eq!(rows, 0),
             Err(error) => {
                 assert_eq!(error.code, Code::TableIo);
