@@ -35,6 +35,13 @@ impl Random {
     }
 }
 
+/// Numbers of this run's seed, which it prints.
+pub(crate) fn seeded() -> Random {
+    let seed = std::env::var("OTLAKE_TEST_SEED").map_or(1, |seed| seed.parse().unwrap());
+    println!("OTLAKE_TEST_SEED={seed}");
+    Random(seed)
+}
+
 pub(crate) fn schema() -> SchemaRef {
     let time = DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()));
     Arc::new(Schema::new(vec![

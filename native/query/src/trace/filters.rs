@@ -317,7 +317,7 @@ fn block(trace_id: &[u8; 16], blocks: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sample_test::Random;
+    use crate::sample_test::{Random, seeded};
 
     const GROUPS: usize = 4;
     const TRACES: u64 = 2_000;
@@ -346,12 +346,6 @@ mod tests {
     /// Files that wait for a turn.
     fn queued(known: &KnownFilters) -> usize {
         known.turns.iter().map(VecDeque::len).sum()
-    }
-
-    fn seeded() -> Random {
-        let seed = std::env::var("OTLAKE_TEST_SEED").map_or(1, |seed| seed.parse().unwrap());
-        println!("OTLAKE_TEST_SEED={seed}");
-        Random(seed)
     }
 
     /// Row groups that may have a trace that none has, of those of `files`.

@@ -21,7 +21,7 @@ use parquet::file::properties::{EnabledStatistics, WriterProperties, WriterVersi
 use tempfile::TempDir;
 
 use crate::engine::QueryEngine;
-use crate::sample_test::{self, DAY_NANOS, Random, Spans, config, engine};
+use crate::sample_test::{self, DAY_NANOS, Random, Spans, config, engine, seeded};
 use crate::{QueryConfig, QueryRequest};
 
 #[path = "../../../shard/testing/rows.rs"]
@@ -51,12 +51,6 @@ impl TableSource for Files {
     fn moment(&self, _: &Consistency) -> Result<Option<Moment>> {
         Ok(None)
     }
-}
-
-fn seeded() -> Random {
-    let seed = std::env::var("OTLAKE_TEST_SEED").map_or(1, |seed| seed.parse().unwrap());
-    println!("OTLAKE_TEST_SEED={seed}");
-    Random(seed)
 }
 
 /// Rows as text, in an order of their own.

@@ -18,7 +18,7 @@ use super::compact::compact;
 use super::{TraceEncoding, TraceForm};
 use crate::QueryRequest;
 use crate::engine::QueryEngine;
-use crate::sample_test::{DAY_NANOS, Random, Spans, config, engine, schema, spans};
+use crate::sample_test::{DAY_NANOS, Random, Spans, config, engine, schema, seeded, spans};
 
 async fn traced(engine: &QueryEngine, id: u8, tenant: Option<&str>) -> Result<RecordBatch> {
     let answer = engine
@@ -141,9 +141,7 @@ fn spans_of(random: &mut Random, count: u8) -> (RecordBatch, Vec<[u8; 16]>) {
 
 #[tokio::test]
 async fn i5_with_filters_of_more_files_than_fit_lookups_still_know_most_files() {
-    let seed = std::env::var("OTLAKE_TEST_SEED").map_or(1, |seed| seed.parse().unwrap());
-    println!("OTLAKE_TEST_SEED={seed}");
-    let mut random = Random(seed);
+    let mut random = seeded();
     let folder = TempDir::new().unwrap();
     let mut source = Spans::new(&folder);
     let mut wanted = Vec::new();
@@ -242,9 +240,7 @@ fn lines(batches: &[RecordBatch]) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_trace_has_the_rows_that_sql_finds_whatever_the_files_are_like() {
-    let seed = std::env::var("OTLAKE_TEST_SEED").map_or(1, |seed| seed.parse().unwrap());
-    println!("OTLAKE_TEST_SEED={seed}");
-    let mut random = Random(seed);
+    let mut random = seeded();
     for _ in 0..12 {
         let folder = TempDir::new().unwrap();
         let mut source = Spans::new(&folder).live("a", random_spans(&mut random, 50));
