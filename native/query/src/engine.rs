@@ -40,6 +40,7 @@ use tokio::time::Instant;
 use crate::admission::Admission;
 use crate::distributed::{Distribution, Parts, Query, Wire, Workers};
 use crate::error::{from_datafusion, near};
+use crate::groups::by_codes;
 use crate::limited::{Account, Deadline, Limited, Started, within};
 use crate::local::LocalFiles;
 use crate::memory::Share;
@@ -709,7 +710,8 @@ fn begun(
 ) -> Result<SendableRecordBatchStream> {
     let fail = |error| from_datafusion(&error);
     progress.read(&plan);
-    execute_stream(yielding(plan).map_err(fail)?, state.task_ctx()).map_err(fail)
+    let plan = by_codes(plan).and_then(yielding).map_err(fail)?;
+    execute_stream(plan, state.task_ctx()).map_err(fail)
 }
 
 async fn planned(

@@ -9,6 +9,7 @@
 //! - `functions`, `attribute`, `trace_state`: SQL functions, the one-pass reader of attribute text, and
 //!   what a span stands for.
 //! - `equal_text`: rows whose attributes do not have a text at all, told apart first.
+//! - `groups`: groups by texts, by numbers of them first.
 //! - `table`: a table of one moment and one tenant: live batches and pruned files.
 //! - `wanted`: what of live rows a statement needs of other nodes.
 //! - `progress`: queries that run, and how far each is.
@@ -40,6 +41,7 @@ mod error;
 mod flight;
 pub mod format;
 mod functions;
+mod groups;
 mod json;
 mod limited;
 mod local;

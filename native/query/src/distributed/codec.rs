@@ -25,6 +25,7 @@ use prost::Message as _;
 use super::guard::GuardExec;
 use super::leaf::{Kept, TaskScan};
 use super::trouble::Told;
+use crate::groups::by_codes;
 use crate::table::{external, partitioned, store_path};
 
 /// A node of a plan.
@@ -153,7 +154,7 @@ impl PhysicalExtensionCodec for Codec {
         let node = Node::decode(buffer).map_err(|error| unknown(error.to_string()))?;
         match (node.kind, inputs) {
             (Some(NodeKind::Guard(Guard {})), [input]) => {
-                Ok(Arc::new(GuardExec::new(Arc::clone(input))))
+                Ok(Arc::new(GuardExec::new(by_codes(Arc::clone(input))?)))
             }
             (Some(NodeKind::Live(live)), []) => {
                 let kept = (*live.node == *self.node).then(|| self.kept.get(live.number));
