@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use arrow::array::RecordBatch;
+use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{FieldRef, SchemaRef};
 use bytes::Bytes;
 use datafusion::catalog::{
@@ -24,10 +24,10 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
-use datafusion::physical_plan::{ExecutionPlan, execute_stream};
+use datafusion::physical_plan::{ExecutionPlan, collect, execute_stream};
 use datafusion::prelude::SessionConfig;
-use futures::Stream;
 use futures::future::try_join_all;
+use futures::{Stream, StreamExt};
 use object_store::ObjectStore;
 use otlake_base::limits::FOOTERS_BYTES;
 use otlake_base::{
@@ -50,7 +50,7 @@ use crate::reading::{ReadRequest, ReadResult, Reading};
 use crate::statement::{self, Parameters};
 use crate::syntax;
 use crate::table::LakeTable;
-use crate::trace::{self, Lookup, TRACE_ID_BYTES, TraceAnswers, TraceForm, TraceIndex};
+use crate::trace::{self, Lookup, TRACE_ID, TRACE_ID_BYTES, TraceAnswers, TraceForm, TraceIndex};
 use crate::wanted::wanted;
 
 /// The catalog's name in SQL and Flight SQL.
@@ -312,14 +312,47 @@ impl QueryEngine {
         self.limited(TRACE, listed, limits, started).await
     }
 
-    /// Learns which files have which traces, so that the first lookup after a start does not wait for it.
-    /// What cannot be read is left to the lookup that needs it.
+    /// Learns which files have which traces, and looks one up, so that the first question after a start waits
+    /// neither for that nor for the parts of this module that nobody has used yet: the system reads those from
+    /// the disk when they are needed first. What cannot be read is left to the lookup that needs it.
     pub async fn learn_traces(&self) {
-        let nobodys = ([0; TRACE_ID_BYTES], None);
-        let learnt = self.start_trace(nobodys, None, (Consistency::Eventual, false));
-        if let Err(error) = learnt.await {
+        if let Err(error) = self.look_one_up().await {
             tracing::debug!(target: "otlake::query", "traces are learnt of later: {error}");
         }
+    }
+
+    async fn look_one_up(&self) -> Result<()> {
+        let files_alone = (Consistency::Eventual, false);
+        // Nobody's id asks for every file's filters, and for nothing else.
+        let nobodys = ([0; TRACE_ID_BYTES], None);
+        self.start_trace(nobodys, None, files_alone.clone()).await?;
+        let Some(trace_id) = self.any_trace().await? else {
+            return Ok(());
+        };
+        let started = self.start_trace((trace_id, None), None, files_alone);
+        let mut rows = started.await?.rows;
+        while let Some(batch) = rows.next().await {
+            batch.map_err(|error| from_datafusion(&error))?;
+        }
+        Ok(())
+    }
+
+    /// The id of a trace that a file has; none where no file has rows.
+    async fn any_trace(&self) -> Result<Option<[u8; TRACE_ID_BYTES]>> {
+        let request = QueryRequest {
+            sql: format!("SELECT {TRACE_ID} FROM {} LIMIT 1", Table::Spans.name()),
+            consistency: Consistency::Eventual,
+            ..QueryRequest::default()
+        };
+        let batch_rows = self.batch_rows();
+        let (mut state, _) = self.session(&request, &batch_rows)?;
+        let logical = self.plan(&state, &request.sql).await?;
+        let plan = planned(&mut state, &logical, &batch_rows).await?;
+        let rows = collect(plan, state.task_ctx()).await;
+        let rows = rows.map_err(|error| from_datafusion(&error))?;
+        let first = rows.iter().find(|batch| batch.num_rows() > 0);
+        let ids = first.and_then(|batch| batch.column(0).as_fixed_size_binary_opt());
+        Ok(ids.and_then(|ids| ids.value(0).try_into().ok()))
     }
 
     /// What `spans` holds now, for `keep_trace`; none where other nodes hold some of it, too.

@@ -200,6 +200,24 @@ async fn what_was_learnt_of_files_is_known_to_the_first_lookup() {
 }
 
 #[tokio::test]
+async fn a_trace_has_been_looked_up_before_the_first_question() {
+    let folder = TempDir::new().unwrap();
+    let source = Spans::new(&folder).live("b", spans("b", 101, 50, 2)).file(
+        "a",
+        100,
+        &spans("a", 100, 10, 20),
+    );
+    let root = source.root.clone();
+    let engine = engine(config(&folder), source);
+    engine.learn_traces().await;
+    spoil(&root);
+    // What was found is remembered; nothing else was looked for.
+    assert_eq!(traced(&engine, 10, None).await.unwrap().num_rows(), 1);
+    let unread = traced(&engine, 11, None).await.unwrap_err();
+    assert_eq!(unread.code, Code::TableIo);
+}
+
+#[tokio::test]
 async fn files_that_cannot_be_read_are_left_to_who_asks_for_them() {
     let folder = TempDir::new().unwrap();
     let source = Spans::new(&folder).file("a", 100, &spans("a", 100, 0, 20));
