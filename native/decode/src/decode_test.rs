@@ -121,6 +121,29 @@ fn a_span_is_also_read_into_columns_of_its_own() {
 }
 
 #[test]
+fn a_text_that_spans_share_stands_in_one_place() {
+    let decoded = decoded(
+        Signal::Traces,
+        request(
+            (1..4)
+                .map(|number| Span {
+                    name: "a name that all have".into(),
+                    ..span(number)
+                })
+                .collect(),
+        ),
+    );
+    let batch = only(&decoded, Table::Spans);
+    for name in ["name", "http_route", "service_name"] {
+        let views = column(batch, name).as_string_view().views();
+        assert!(
+            views[0] as u32 > 12 && views.iter().all(|view| *view == views[0]),
+            "{name}"
+        );
+    }
+}
+
+#[test]
 fn a_refused_span_leaves_no_trace_in_any_column() {
     let link = |bytes: usize| Link {
         trace_id: vec![1; bytes],
@@ -185,10 +208,19 @@ fn a_refused_span_leaves_no_trace_in_any_column() {
             },
         ),
     ];
-    let clean = decoded(Signal::Traces, request(vec![span(1), span(2)]));
+    // A later one has its texts again, after others have taken their place.
+    let own = |span: Span| Span {
+        name: "a name of its own, and of a later one".into(),
+        attributes: vec![text("http.route", "/a/route/of/its/own/{id}")],
+        ..span
+    };
+    let clean = [span(1), span(2), own(span(3))];
     for (reason, field, bad) in bad {
-        let mixed = decoded(Signal::Traces, request(vec![span(1), bad, span(2)]));
-        assert_eq!(mixed.accepted, 2);
+        let mut mixed = clean.to_vec();
+        mixed.insert(1, own(bad));
+        let clean = decoded(Signal::Traces, request(clean.to_vec()));
+        let mixed = decoded(Signal::Traces, request(mixed));
+        assert_eq!(mixed.accepted, 3);
         assert_eq!(
             only(&mixed, Table::Spans),
             only(&clean, Table::Spans),

@@ -7,7 +7,7 @@ use arrow::datatypes::Int64Type;
 use crate::any_value::Any;
 use crate::columns::Optional;
 use crate::schema::{SPAN_STATUS_COLUMN, SPAN_TEXT_COLUMNS};
-use crate::texts::{Arena, Texts};
+use crate::texts::{Arena, Lately, Texts};
 
 const TEXT_COLUMNS: usize = SPAN_TEXT_COLUMNS.len();
 
@@ -55,6 +55,7 @@ pub fn column(key: &str) -> Option<usize> {
 pub struct Hot<'a> {
     text: [Texts; TEXT_COLUMNS],
     status: Optional<i64>,
+    lately: Lately<'a>,
     /// Text of the row at hand that does not stand in the arena as it is, with its column.
     changed: Vec<(usize, &'a str)>,
 }
@@ -68,7 +69,7 @@ impl<'a> Hot<'a> {
                 if !text.plain {
                     self.keep(row, column, text.text);
                 } else if !self.text[column].has(row) {
-                    let view = Arena::view_of(text.text, end - text.text.len());
+                    let view = self.lately.view_of(text.text, end - text.text.len());
                     self.text[column].set(row, view);
                 }
             }
@@ -119,6 +120,7 @@ impl<'a> Hot<'a> {
         }
         self.status.truncate(rows);
         self.changed.clear();
+        self.lately.forget();
     }
 
     /// The columns of so many rows, in the schema's order.

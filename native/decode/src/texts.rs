@@ -118,26 +118,53 @@ fn tiny_view(text: &[u8]) -> u128 {
     length as u128 | u128::from(bits) << 32
 }
 
-/// Texts of the request that were copied into the arena lately: the next record often has one of
-/// them again.
-#[derive(Default)]
+/// Texts of the request that are in the arena, those that were there lately: the next record often has one
+/// of them again. A view of the same place then says that it is the same text, and nobody who reads the batch has
+/// to look at it.
 pub struct Lately<'a>([(&'a str, u128); LATELY]);
 
-/// A text's place is told by its length.
-const LATELY: usize = 16;
+/// Texts that are remembered; a power of two.
+const LATELY: usize = 64;
+/// An odd number with bits that look random (the fraction of the golden ratio).
+const ODD_BITS: u64 = 0x9e37_79b9_7f4a_7c15;
+
+impl Default for Lately<'_> {
+    fn default() -> Self {
+        Self([("", 0); LATELY])
+    }
+}
 
 impl<'a> Lately<'a> {
     /// As `Arena::text`; copies nothing where the text stands in the arena already.
     #[inline(always)]
     pub fn text(&mut self, text: &'a str, arena: &mut Arena) -> u128 {
-        let (known, view) = &mut self.0[text.len() % LATELY];
-        if *known != text || text.is_empty() {
-            (*known, *view) = (text, arena.text(text));
+        self.view(text, |text| arena.text(text))
+    }
+
+    /// The view of a text that stands in the arena at `at`, and maybe before.
+    #[inline(always)]
+    pub fn view_of(&mut self, text: &'a str, at: usize) -> u128 {
+        self.view(text, |text| Arena::view_of(text, at))
+    }
+
+    #[inline(always)]
+    fn view(&mut self, text: &'a str, mut make: impl FnMut(&str) -> u128) -> u128 {
+        let (known, view) = match (text.len() > INLINE, text.as_bytes().last_chunk()) {
+            // Its end tells most from each other, with its length.
+            (true, Some(last)) => {
+                let end = u64::from_le_bytes(*last) ^ text.len() as u64;
+                let place = end.wrapping_mul(ODD_BITS) >> (u64::BITS - LATELY.ilog2());
+                &mut self.0[place as usize]
+            }
+            _ => return short_view(text.as_bytes()),
+        };
+        if *known != text {
+            (*known, *view) = (text, make(text));
         }
         *view
     }
 
-    /// What was copied was cut off again, maybe.
+    /// What was in the arena was cut off again, maybe.
     pub fn forget(&mut self) {
         *self = Self::default();
     }

@@ -38,9 +38,14 @@ fn batches(random: &mut Random) -> Vec<RecordBatch> {
         .map(|_| {
             let length = random.below(3) * random.below(1 + long);
             let letters = ["a", "b", "é", "\u{fff0}", "0"];
-            (0..length)
+            let text: String = (0..length)
                 .map(|_| letters[random.below(5) as usize])
-                .collect()
+                .collect();
+            // Many are as long as others, and begin and end as they do.
+            match random.below(3) {
+                0 => format!("a beginning, {text:.3}, and an end"),
+                _ => text,
+            }
         })
         .collect();
     let schema: SchemaRef = Arc::new(Schema::new(vec![
@@ -69,8 +74,14 @@ fn batches(random: &mut Random) -> Vec<RecordBatch> {
                 if is_null(random) {
                     text.append_null();
                 } else {
-                    let (block, length) = views[random.below(views.len() as u64) as usize];
-                    text.try_append_view(block, 0, length).unwrap();
+                    let value = random.below(views.len() as u64) as usize;
+                    if random.below(3) == 0 {
+                        // As one of a span: in a place of its own.
+                        text.append_value(&texts[value]);
+                    } else {
+                        let (block, length) = views[value];
+                        text.try_append_view(block, 0, length).unwrap();
+                    }
                 }
             }
             let mut run = 0;

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use arrow::array::{AsArray, ByteView, StringViewArray};
 use foldhash::fast::RandomState;
 
-use super::column::Column;
+use super::column::{BLOCK_ROWS, Column};
 use super::levels::Levels;
 use super::value::Number;
 
@@ -14,6 +14,14 @@ use super::value::Number;
 const INLINE_BYTES: u32 = 12;
 /// Long texts of which it is known where they lie.
 const PLACES: usize = 8192;
+/// Texts that are found by their marks, short ones and long ones each.
+const SEEN: usize = 512;
+/// No text has such a view: it would be longer than texts are.
+const NO_VIEW: u128 = u128::MAX;
+/// No text has it: a dictionary has fewer.
+const NO_KEY: u32 = u32::MAX;
+/// Odd numbers with bits that look random (the fractions of the golden ratio and of the root of 2).
+const ODD_BITS: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0x6a09_e667_f3bc_c909];
 
 /// A column as places in a dictionary.
 pub(super) struct Keys<V> {
@@ -52,10 +60,7 @@ impl<'a> Column<'a> {
             .collect();
         let mut texts = Texts::new(limit);
         let mut indices = Vec::with_capacity(self.rows.len());
-        let levels = self.each(|batch, row| {
-            indices.push(texts.key(&arrays[batch], row)?);
-            Some(())
-        })?;
+        let levels = self.each_block(|rows| texts.keys(&arrays, rows, &mut indices))?;
         Some(Keys {
             levels,
             indices,
@@ -77,21 +82,26 @@ impl<'a> Column<'a> {
         let mut values: Vec<T::Native> = Vec::new();
         let mut indices = Vec::with_capacity(self.rows.len());
         let mut last = None;
-        let levels = self.each(|batch, row| {
-            let value = arrays[batch][row];
-            let key = match last {
-                Some((seen, key)) if seen == value => key,
-                _ => {
-                    let next = values.len() as u32;
-                    let key = *known.entry(value).or_insert(next);
-                    if key == next {
-                        values.push(value);
+        let mut block = [T::Native::default(); BLOCK_ROWS];
+        let levels = self.each_block(|rows| {
+            for (value, (batch, row)) in block.iter_mut().zip(rows) {
+                *value = arrays[*batch][*row];
+            }
+            for value in block.iter().take(rows.len()).copied() {
+                let key = match last {
+                    Some((seen, key)) if seen == value => key,
+                    _ => {
+                        let next = values.len() as u32;
+                        let key = *known.entry(value).or_insert(next);
+                        if key == next {
+                            values.push(value);
+                        }
+                        last = Some((value, key));
+                        key
                     }
-                    last = Some((value, key));
-                    key
-                }
-            };
-            indices.push(key);
+                };
+                indices.push(key);
+            }
             (values.len() <= limit).then_some(())
         })?;
         Some(Keys {
@@ -105,6 +115,7 @@ impl<'a> Column<'a> {
 /// A text column and where its buffers lie.
 struct Views<'a> {
     array: &'a StringViewArray,
+    views: &'a [u128],
     buffers: Vec<usize>,
 }
 
@@ -113,9 +124,26 @@ impl<'a> Views<'a> {
         let buffers = array.data_buffers().iter();
         Views {
             array,
+            views: array.views(),
             buffers: buffers.map(|buffer| buffer.as_ptr() as usize).collect(),
         }
     }
+}
+
+/// The same for the same text, and seldom for another: made of its length, its first and its last bytes.
+fn mark(text: &[u8]) -> u64 {
+    let first = text
+        .first_chunk()
+        .map_or(0, |first| u64::from_le_bytes(*first));
+    let last = text
+        .last_chunk()
+        .map_or(0, |last| u64::from_le_bytes(*last));
+    mixed(first ^ text.len() as u64, last)
+}
+
+fn mixed(a: u64, b: u64) -> u64 {
+    let product = u128::from(a ^ ODD_BITS[0]) * u128::from(b ^ ODD_BITS[1]);
+    product as u64 ^ (product >> u64::BITS) as u64
 }
 
 /// The texts of one dictionary.
@@ -123,10 +151,12 @@ struct Texts<'a> {
     /// Short ones, by their view, which is the whole text.
     short: HashMap<u128, u32, RandomState>,
     long: HashMap<&'a str, u32, RandomState>,
+    /// Views and keys of some of the short ones, by their marks.
+    short_seen: Vec<(u128, u32)>,
+    /// Marks and keys of some of the long ones.
+    long_seen: Vec<(u64, u32)>,
     /// Where some of the long ones lie: address, length, key.
     places: Vec<(usize, u32, u32)>,
-    /// The short one before.
-    last: Option<(u128, u32)>,
     values: Vec<&'a str>,
     /// Bytes by which the dictionary may grow.
     left: usize,
@@ -137,22 +167,41 @@ impl<'a> Texts<'a> {
         Texts {
             short: HashMap::default(),
             long: HashMap::default(),
+            short_seen: vec![(NO_VIEW, 0); SEEN],
+            long_seen: vec![(0, NO_KEY); SEEN],
             places: vec![(0, 0, 0); PLACES],
-            last: None,
             values: Vec::new(),
             left: limit,
         }
     }
 
-    fn key(&mut self, column: &Views<'a>, row: usize) -> Option<u32> {
-        let view = column.array.views()[row];
-        // The low 32 bits are the length.
-        if view as u32 > INLINE_BYTES {
-            return self.long(column, row, ByteView::from(view));
+    /// The keys of `BLOCK_ROWS` rows at most; all their views are loaded before the first is looked at.
+    fn keys(
+        &mut self,
+        columns: &[Views<'a>],
+        rows: &[(usize, usize)],
+        keys: &mut Vec<u32>,
+    ) -> Option<()> {
+        let mut views = [0; BLOCK_ROWS];
+        for (view, (batch, row)) in views.iter_mut().zip(rows) {
+            *view = columns[*batch].views[*row];
         }
-        if let Some((seen, key)) = self.last
-            && seen == view
-        {
+        for (view, (batch, row)) in views.iter().zip(rows) {
+            let column = &columns[*batch];
+            // The low 32 bits are the length.
+            let key = match *view as u32 <= INLINE_BYTES {
+                true => self.short(column, *row, *view)?,
+                false => self.long(column, *row, ByteView::from(*view))?,
+            };
+            keys.push(key);
+        }
+        Some(())
+    }
+
+    fn short(&mut self, column: &Views<'a>, row: usize, view: u128) -> Option<u32> {
+        let place = mixed(view as u64, (view >> u64::BITS) as u64) as usize % SEEN;
+        let (seen, key) = self.short_seen[place];
+        if seen == view {
             return Some(key);
         }
         let key = match self.short.get(&view) {
@@ -163,12 +212,12 @@ impl<'a> Texts<'a> {
                 key
             }
         };
-        self.last = Some((view, key));
+        self.short_seen[place] = (view, key);
         Some(key)
     }
 
     /// Rows of one resource share its text, and the same place is the same text: the buffers stay
-    /// as they are while the columns are written.
+    /// as they are while the columns are written. Others have it somewhere else.
     fn long(&mut self, column: &Views<'a>, row: usize, view: ByteView) -> Option<u32> {
         let address = column.buffers[view.buffer_index as usize] + view.offset as usize;
         let place = (address ^ (address / PLACES)) % PLACES;
@@ -176,7 +225,18 @@ impl<'a> Texts<'a> {
         if seen == address && length == view.length {
             return Some(key);
         }
-        let text = column.array.value(row);
+        let key = self.text(column.array.value(row))?;
+        self.places[place] = (address, view.length, key);
+        Some(key)
+    }
+
+    fn text(&mut self, text: &'a str) -> Option<u32> {
+        let mark = mark(text.as_bytes());
+        let place = mark as usize % SEEN;
+        let (seen, key) = self.long_seen[place];
+        if seen == mark && self.values.get(key as usize) == Some(&text) {
+            return Some(key);
+        }
         let key = match self.long.get(text) {
             Some(key) => *key,
             None => {
@@ -185,7 +245,7 @@ impl<'a> Texts<'a> {
                 key
             }
         };
-        self.places[place] = (address, view.length, key);
+        self.long_seen[place] = (mark, key);
         Some(key)
     }
 

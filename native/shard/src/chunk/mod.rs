@@ -3,8 +3,8 @@
 //! That writer hashes every value and compares it with the dictionary's, although rows of one
 //! resource share the very bytes of its text, and numbers that stand in a dictionary seldom change
 //! from row to row; it takes least and greatest values from every row; and it makes an object of
-//! each id. Here a value is first recognised by where it lies, bounds are taken from the dictionary,
-//! and ids are copied. What is written is what the Parquet writer would write, but that a column in
+//! each id. Here a value is first recognised by where it lies, then by its ends, bounds are taken from the
+//! dictionary, and ids are copied. What is written is what the Parquet writer would write, but that a column in
 //! which all rows are the same is one page, and that the optional histograms of levels are left out.
 //!
 //! ```text
