@@ -72,8 +72,6 @@ pub use trace::{TraceEncoding, TraceForm};
 #[cfg(test)]
 mod attribute_test;
 #[cfg(test)]
-mod engine_test;
-#[cfg(test)]
 mod equal_text_test;
 #[cfg(test)]
 mod flight_test;

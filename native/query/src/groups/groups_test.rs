@@ -206,7 +206,7 @@ fn the_same_view_of_another_dictionary_is_another_text() {
     for column in [&first, &second, &first] {
         let numbers = codes.number(&[column]).unwrap();
         let texts = codes.texts(&numbers);
-        assert_eq!(texts, [column.clone()]);
+        assert_eq!(texts, std::slice::from_ref(column));
     }
 }
 
