@@ -48,7 +48,7 @@ pub const REPLICA_WINDOW_BYTES: usize = 16 * 1024 * 1024;
 /// Bytes of records that a node keeps in memory for followers that lag (I5).
 pub const REPLICA_CACHE_BYTES: usize = 64 * 1024 * 1024;
 /// Live batches of all signals in memory, in bytes; at it, requests are refused (I5).
-pub const LIVE_MAX_BYTES: usize = 320 * 1024 * 1024;
+pub const LIVE_MAX_BYTES: usize = 288 * 1024 * 1024;
 /// Slices of requests in flight to their owners on other nodes, in bytes; at it, requests are refused
 /// (I5).
 pub const ROUTE_MAX_BYTES: usize = 128 * 1024 * 1024;
