@@ -79,7 +79,7 @@ impl Texts {
     fn number(&mut self, array: &StringViewArray, numbers: &mut Vec<u32>) -> Result<(), TooMany> {
         let buffers = array.data_buffers();
         let are_same = buffers.len() == self.buffers.len();
-        if !are_same || !buffers.iter().zip(&self.buffers).all(|(a, b)| same(a, b)) {
+        if !are_same || !buffers.iter().zip(&self.buffers).all(|(a, b)| a.ptr_eq(b)) {
             // The same view is of another text now.
             self.views.keys.fill(NO_VIEW);
             self.buffers = buffers.to_vec();
@@ -120,10 +120,6 @@ impl Texts {
         self.numbers.insert(text.into(), number);
         Ok(number)
     }
-}
-
-fn same(a: &Buffer, b: &Buffer) -> bool {
-    a.as_ptr() == b.as_ptr() && a.len() == b.len()
 }
 
 /// What is null has some view, too.
